@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NFS41_COMPOUND_H
+#define VSOCKFS_NFS41_COMPOUND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nfs41/types.h"
+#include "rpc/conn.h"
+#include "util/buf.h"
+#include "util/loop.h"
+#include "util/wire.h"
+
+/*
+ * A COMPOUND (RFC 8881, 16.2): operations are appended with the functions of op.h, it is sent
+ * on a worker's connection (conn.h puts SEQUENCE in front of it and finds a slot), and its results
+ * are decoded and checked as a whole before its `done` is called. The encoded request is kept until
+ * the reply, so that it can be sent again unchanged but for slot, sequence and xid.
+ *
+ * A compound belongs to one worker's thread. Its owner frees it, in or after `done`.
+ */
+
+struct nfs_conn;
+struct nfs_compound;
+
+#define NFS_COMPOUND_OPS  16   /* operations without an allocation for more */
+#define NFS_COMPOUND_HEAD 8192 /* bytes of encoded arguments, payload not counted */
+
+/* Decodes one operation's result body into `res`. `status` is the operation's own. */
+typedef void (*nfs_decode_fn)(struct wire_in *in, uint32_t status, void *res);
+
+struct nfs_op_slot {
+	uint32_t op;
+	nfs_decode_fn decode; /* NULL: the result has no body */
+	void *res;
+};
+
+struct nfs_compound {
+	struct rpc_call call;
+	struct nfs_conn *conn;
+	struct rpc_cred *cred; /* a reference */
+	void (*done)(struct nfs_compound *c);
+	void *arg; /* the owner's */
+
+	/*
+	 * Outcome, when `done` is called: 0; -errno for a local failure (-EIO or -ETIMEDOUT of a
+	 * soft mount, -EINTR cancelled, -EOVERFLOW arguments too long for the compound); nfsstat4
+	 * of the operation that failed. `ops_ok` operations, not counting SEQUENCE, succeeded and
+	 * their results are in place.
+	 */
+	int status;
+	unsigned ops_ok;
+
+	/* how it was built */
+	uint32_t label; /* the operation that statistics count it under */
+	unsigned nops;
+	struct nfs_op_slot *ops; /* inline_ops or allocated */
+	struct wire_out out;	 /* arguments; the part after `payload_at` follows the payload */
+	size_t payload_at;	 /* offset in `out`, SIZE_MAX without a payload */
+	const uint8_t *payload;
+	uint32_t payload_len;
+	struct buf *payload_buf;
+	struct buf *sink_buf; /* a last READ's */
+	uint8_t *sink_data;
+	uint32_t sink_len;
+	size_t reply_size; /* largest legitimate results, bytes */
+	bool sequenced;	   /* SEQUENCE in front */
+	bool modifies;	   /* has an operation that must not be executed twice */
+	bool has_read;	   /* its reply may not be cached */
+	bool overflow;
+	bool privileged; /* recovery's own: sent while others wait */
+	bool abandoned;	 /* nobody waits for it: freed when its reply has drained */
+
+	/* private to conn.c and compound.c: slot, retries, times, inline storage */
+	struct nfs_compound_private {
+		uint32_t slot;
+		bool has_slot, queued, sent;
+		unsigned delays;
+		uint64_t queued_at, deadline;
+		struct loop_timer timer;
+		TAILQ_ENTRY(nfs_compound) entry;
+	} p;
+	struct nfs_op_slot inline_ops[NFS_COMPOUND_OPS];
+	uint8_t headroom[RPC_MSG_HEAD_MAX]; /* directly in front of `head` */
+	uint8_t head[NFS_COMPOUND_HEAD];
+};
+
+/*
+ * A compound to send on `conn` (NULL in unit tests of the encoding), with a reference to
+ * `cred`. `label` is the OP_* it is counted under. NULL without memory. Sequenced unless
+ * nfs_compound_unsequenced is called before the first operation.
+ */
+struct nfs_compound *nfs_compound_new(struct nfs_conn *conn, struct rpc_cred *cred, uint32_t label);
+void nfs_compound_unsequenced(struct nfs_compound *c);
+/* Not while it is under way: see nfs_compound_abandon. NULL is allowed. */
+void nfs_compound_free(struct nfs_compound *c);
+
+/* Sends it, or queues it for a slot. `done` is called once, later, on the worker's thread. */
+void nfs_compound_send(struct nfs_compound *c, void (*done)(struct nfs_compound *c), void *arg);
+/*
+ * The owner no longer waits: `done` will not be called, result places will not be written, the
+ * compound frees itself when it may. For a state-changing operation the owner has to undo what may
+ * have happened, see `on_late`.
+ */
+void nfs_compound_abandon(struct nfs_compound *c);
+
+/* The outcome as 0 or -errno; nfsstat4 mapped once, here (error.c). */
+int nfs_compound_errno(const struct nfs_compound *c);
+
+/* For op.h: opens an operation's arguments. Its results will need at most `res_size` bytes after
+ * opcode and status. */
+struct wire_out *nfs_compound_op(
+	struct nfs_compound *c, uint32_t op, nfs_decode_fn decode, void *res, size_t res_size);
+/* Puts `len` bytes at `data` into the arguments by reference (once per compound). */
+void nfs_compound_payload(
+	struct nfs_compound *c, struct buf *buf, const uint8_t *data, uint32_t len);
+
+/*
+ * Decodes COMPOUND4res with its `data` for the operations of `c` (SEQUENCE, if any, goes to `seq`).
+ * 0 with c->status and c->ops_ok set, or -EPROTO for results that do not answer what was asked.
+ */
+struct nfs_sequence_res {
+	uint8_t sessionid[NFS4_SESSIONID_SIZE];
+	uint32_t sequence, slot, highest_slot, target_highest_slot, status_flags;
+	uint32_t status; /* nfsstat4 of SEQUENCE itself */
+};
+int nfs_compound_decode(struct nfs_compound *c, const uint8_t *data, size_t len, size_t sink_len,
+	struct nfs_sequence_res *seq);
+
+#endif

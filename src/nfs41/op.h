@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NFS41_OP_H
+#define VSOCKFS_NFS41_OP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "nfs41/compound.h"
+#include "nfs41/types.h"
+#include "util/buf.h"
+
+/*
+ * One function per operation (RFC 8881, 18): it appends the operation with its arguments to the
+ * compound, and names where its result goes when the reply is decoded. The place stays valid
+ * until the compound is done; it is written only if the operation returned NFS4_OK (what is
+ * marked "also on error" excepted). A result may be NULL where the caller does not want it.
+ * Arguments are copied at the call, except WRITE's data. Each encoder has its decoder beside it.
+ */
+
+/* op_fh.c: current and saved filehandle, names */
+void nfs_op_putfh(struct nfs_compound *c, const struct nfs_fh *fh);
+void nfs_op_putrootfh(struct nfs_compound *c);
+void nfs_op_savefh(struct nfs_compound *c);
+void nfs_op_restorefh(struct nfs_compound *c);
+void nfs_op_getfh(struct nfs_compound *c, struct nfs_fh *fh);
+void nfs_op_lookup(struct nfs_compound *c, const char *name, size_t len);
+void nfs_op_lookupp(struct nfs_compound *c);
+
+/* op_attr.c */
+void nfs_op_getattr(struct nfs_compound *c, const struct nfs_bitmap *want, struct nfs_attr *attr);
+void nfs_op_getfsattr(
+	struct nfs_compound *c, const struct nfs_bitmap *want, struct nfs_fsattr *attr);
+/* `done`: what was set, also on error. */
+void nfs_op_setattr(struct nfs_compound *c, const struct nfs_stateid *stateid,
+	const struct nfs_setattr *set, struct nfs_bitmap *done);
+/* `want` and the results are ACCESS4_* bits. */
+struct nfs_access_res {
+	uint32_t supported, granted;
+};
+void nfs_op_access(struct nfs_compound *c, uint32_t want, struct nfs_access_res *res);
+
+/* op_dir.c: names come and go */
+/* mkdir, mknod, symlink. `type` is NF4DIR, NF4LNK, NF4BLK, ...; `link` a NUL-terminated target for
+ * NF4LNK. */
+struct nfs_create_args {
+	uint32_t type;
+	const char *name;
+	size_t name_len;
+	const char *link;
+	uint32_t rdev_major, rdev_minor;
+	const struct nfs_setattr *set;
+};
+void nfs_op_create(
+	struct nfs_compound *c, const struct nfs_create_args *args, struct nfs_change_info *cinfo);
+void nfs_op_remove(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_change_info *cinfo);
+struct nfs_rename_res {
+	struct nfs_change_info source, target;
+};
+/* Saved filehandle: the source directory; current: the target directory. */
+void nfs_op_rename(struct nfs_compound *c, const char *from, size_t from_len, const char *to,
+	size_t to_len, struct nfs_rename_res *res);
+/* Saved filehandle: the object; current: the directory. */
+void nfs_op_link(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_change_info *cinfo);
+/* Target copied to `target` with a NUL, at most `cap - 1` bytes; a longer one is garbage. */
+struct nfs_readlink_res {
+	char *target;
+	size_t cap;
+	size_t len; /* out */
+};
+void nfs_op_readlink(struct nfs_compound *c, struct nfs_readlink_res *res);
+
+/* The reply's entries are validated as a whole, then copied to data[0..len) for nfs_dir_next. */
+struct nfs_readdir_res {
+	uint8_t *data; /* room for `cap` bytes, from the caller */
+	size_t cap;
+	size_t len; /* out: bytes of encoded entries, without the closing words */
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	bool eof;
+};
+/* `maxcount` bounds the encoded result in bytes and is at most res->cap. */
+void nfs_op_readdir(struct nfs_compound *c, uint64_t cookie,
+	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t dircount, uint32_t maxcount,
+	const struct nfs_bitmap *want, struct nfs_readdir_res *res);
+struct nfs_dirent {
+	uint64_t cookie;
+	const char *name; /* within `data`; no NUL, '/' or empty name; not "." or ".." */
+	uint32_t name_len;
+	struct nfs_attr attr;
+};
+/* Steps through `res->data` from *pos. 1: *entry was filled; 0: no more. */
+int nfs_dir_next(const struct nfs_readdir_res *res, size_t *pos, struct nfs_dirent *entry);
+
+/* op_io.c */
+/*
+ * READ of up to `count` bytes. `data` has room for them and lies in `buf`, of which the compound
+ * takes a reference; as the last operation of its compound the bytes are received there directly,
+ * elsewhere they are copied.
+ */
+struct nfs_read_res {
+	uint32_t len; /* bytes at `data` */
+	bool eof;
+};
+void nfs_op_read(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
+	uint32_t count, struct buf *buf, uint8_t *data, struct nfs_read_res *res);
+/*
+ * WRITE of `len` bytes at `data`, which lie in `buf` (referenced, not copied; NULL: the memory
+ * outlives the compound). At most one WRITE per compound. `stable` is UNSTABLE4, DATA_SYNC4 or
+ * FILE_SYNC4.
+ */
+struct nfs_write_res {
+	uint32_t count; /* bytes written */
+	uint32_t committed;
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+};
+void nfs_op_write(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
+	uint32_t stable, struct buf *buf, const uint8_t *data, uint32_t len,
+	struct nfs_write_res *res);
+/* count 0: to the end of the file. */
+void nfs_op_commit(struct nfs_compound *c, uint64_t offset, uint32_t count,
+	uint8_t verifier[NFS4_VERIFIER_SIZE]);
+
+/* op_state.c: opens and locks */
+enum nfs_open_claim { NFS_CLAIM_NAME, NFS_CLAIM_FH, NFS_CLAIM_PREVIOUS };
+enum nfs_open_how { NFS_OPEN_NOCREATE, NFS_OPEN_UNCHECKED, NFS_OPEN_GUARDED, NFS_OPEN_EXCLUSIVE };
+struct nfs_open_args {
+	uint32_t access; /* OPEN4_SHARE_ACCESS_* with WANT bits */
+	uint32_t deny;
+	uint64_t owner; /* the open-owner's number within this client id */
+	enum nfs_open_how how;
+	const struct nfs_setattr *set;	      /* initial attributes, when creating */
+	uint8_t verifier[NFS4_VERIFIER_SIZE]; /* NFS_OPEN_EXCLUSIVE: EXCLUSIVE4_1 with `set` */
+	enum nfs_open_claim claim;
+	const char *name; /* NFS_CLAIM_NAME */
+	size_t name_len;
+	uint32_t delegate_type; /* NFS_CLAIM_PREVIOUS */
+};
+struct nfs_open_res {
+	struct nfs_stateid stateid;
+	struct nfs_change_info cinfo;
+	uint32_t rflags; /* OPEN4_RESULT_* */
+	struct nfs_bitmap attrset;
+	uint32_t delegation_type; /* OPEN_DELEGATE_* */
+	struct nfs_stateid delegation;
+	bool delegation_recall;
+};
+void nfs_op_open(
+	struct nfs_compound *c, const struct nfs_open_args *args, struct nfs_open_res *res);
+void nfs_op_open_downgrade(struct nfs_compound *c, const struct nfs_stateid *stateid,
+	uint32_t access, uint32_t deny, struct nfs_stateid *res);
+void nfs_op_close(struct nfs_compound *c, const struct nfs_stateid *stateid);
+void nfs_op_delegreturn(struct nfs_compound *c, const struct nfs_stateid *stateid);
+
+struct nfs_lock_range {
+	uint32_t type;		 /* READ_LT, WRITE_LT, READW_LT, WRITEW_LT */
+	uint64_t offset, length; /* length UINT64_MAX: to the end */
+};
+/* The lock in the way: LOCK4denied. */
+struct nfs_lock_denied {
+	struct nfs_lock_range range;
+	uint64_t owner_clientid;
+	uint64_t owner; /* when the owner is one of this client's numbers, else 0 */
+};
+struct nfs_lock_args {
+	struct nfs_lock_range range;
+	bool reclaim;
+	bool new_owner;			 /* first lock of this owner on the file */
+	struct nfs_stateid open_stateid; /* new_owner */
+	struct nfs_stateid lock_stateid; /* not new_owner */
+	uint64_t owner;			 /* the lock-owner's number within this client id */
+};
+/* `denied` also on error: it is filled when the status is NFS4ERR_DENIED. */
+void nfs_op_lock(struct nfs_compound *c, const struct nfs_lock_args *args,
+	struct nfs_stateid *stateid, struct nfs_lock_denied *denied);
+void nfs_op_lockt(struct nfs_compound *c, const struct nfs_lock_range *range, uint64_t owner,
+	struct nfs_lock_denied *denied);
+void nfs_op_locku(struct nfs_compound *c, const struct nfs_lock_range *range,
+	const struct nfs_stateid *lock_stateid, struct nfs_stateid *stateid);
+void nfs_op_test_stateid(
+	struct nfs_compound *c, const struct nfs_stateid *stateid, uint32_t *status);
+void nfs_op_free_stateid(struct nfs_compound *c, const struct nfs_stateid *stateid);
+
+/* op_session.c: these make up compounds of their own, see client.h */
+struct nfs_exchange_id_args {
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	const char *owner;
+	size_t owner_len;
+	uint32_t flags; /* EXCHGID4_FLAG_* */
+};
+struct nfs_exchange_id_res {
+	uint64_t clientid;
+	uint32_t sequenceid, flags;
+	char server_owner[128], server_impl[128]; /* for people, cut to size, NUL-terminated */
+};
+void nfs_op_exchange_id(struct nfs_compound *c, const struct nfs_exchange_id_args *args,
+	struct nfs_exchange_id_res *res);
+/* channel_attrs4, without RDMA */
+struct nfs_channel_attrs {
+	uint32_t headerpad, max_request, max_response, max_response_cached; /* bytes */
+	uint32_t max_ops, max_requests;
+};
+struct nfs_create_session_args {
+	uint64_t clientid;
+	uint32_t sequence, flags; /* CREATE_SESSION4_FLAG_* */
+	struct nfs_channel_attrs fore, back;
+	uint32_t cb_program;
+	/* callback credentials are AUTH_NONE and AUTH_SYS of root, as the kernel's client offers */
+};
+struct nfs_create_session_res {
+	uint8_t sessionid[NFS4_SESSIONID_SIZE];
+	uint32_t sequence, flags;
+	struct nfs_channel_attrs fore, back;
+};
+void nfs_op_create_session(struct nfs_compound *c, const struct nfs_create_session_args *args,
+	struct nfs_create_session_res *res);
+void nfs_op_bind_conn_to_session(struct nfs_compound *c,
+	const uint8_t sessionid[NFS4_SESSIONID_SIZE], uint32_t dir, uint32_t *bound_dir);
+void nfs_op_destroy_session(struct nfs_compound *c, const uint8_t sessionid[NFS4_SESSIONID_SIZE]);
+void nfs_op_destroy_clientid(struct nfs_compound *c, uint64_t clientid);
+void nfs_op_reclaim_complete(struct nfs_compound *c, bool one_fs);
+void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, uint32_t *flavors_sys_none);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_OPTIONS_H
+#define VSOCKFS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/loop.h"
+#include "vsock/address.h"
+
+/* What the command line said, checked. Words of mount(8), nfs(5) and virtiofsd. */
+
+enum options_action { OPTIONS_MOUNT, OPTIONS_HELP, OPTIONS_VERSION };
+enum options_cache { OPTIONS_CACHE_NONE, OPTIONS_CACHE_AUTO, OPTIONS_CACHE_ALWAYS };
+enum options_lookupcache {
+	OPTIONS_LOOKUPCACHE_ALL,
+	OPTIONS_LOOKUPCACHE_POSITIVE,
+	OPTIONS_LOOKUPCACHE_NONE
+};
+
+struct options {
+	enum options_action action;
+	char *source;	       /* as given, "2:/export" */
+	struct address server; /* with port= applied */
+	char *export_path;     /* normalised: no trailing or double slashes, no "." or ".."; "/" at
+				  least */
+	char *mountpoint;      /* absolute, symlinks resolved */
+	bool foreground, debug;
+	bool read_only;
+	bool allow_other;   /* default: when root mounts */
+	bool access_server; /* access=server: every check is the server's, entries are not cached */
+	char *fuse_options; /* comma list for libfuse: fsname, subtype, ro, dev, suid, noexec,
+			       noatime, ... */
+
+	/* transport */
+	int minor; /* -1: any */
+	bool soft;
+	bool sec_none; /* sec=none: AUTH_NONE */
+	bool reserved_port;
+	unsigned timeo_ds; /* tenths of a second, as in nfs(5) */
+	unsigned retrans;
+	unsigned retry_s;  /* how long mounting tries again, seconds (retry= counts minutes, as in
+			      nfs(5)) */
+	unsigned nconnect; /* connections and workers; 0: one a CPU, up to 4 */
+	uint32_t rsize, wsize;	/* bytes */
+	uint32_t socket_buffer; /* bytes asked for, each way */
+	enum loop_backend io;
+	char *clientaddr; /* or NULL */
+
+	/* caching; seconds */
+	enum options_cache cache;
+	enum options_lookupcache lookupcache;
+	bool noac;
+	double acregmin, acregmax, acdirmin, acdirmax;
+	bool nolock; /* local_lock=all, nolock: locks stay in the guest */
+	bool cto;    /* close-to-open; nocto switches it off */
+};
+
+/*
+ * Fills *options. Returns 0, or an exit status of mount(8) after printing one line on stderr that
+ * names the word that is wrong. options_free in both cases.
+ */
+int options_parse(int argc, char **argv, struct options *options);
+void options_free(struct options *options);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_RPC_CONN_H
+#define VSOCKFS_RPC_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "rpc/cred.h"
+#include "rpc/msg.h"
+#include "vsock/stream.h"
+
+/*
+ * One RPC connection over one stream: a table of outstanding calls by xid, batching of sends,
+ * and calls in the other direction. It lives from connect to its first error; whoever owns it
+ * opens another and sends again what was not answered. All on one loop's thread.
+ */
+
+struct rpc_conn;
+struct rpc_call;
+
+/* The end of a record that goes elsewhere than into the reply buffer: a READ's data. */
+struct rpc_sink {
+	size_t head; /* the record's first `head` bytes stay in the reply; the payload follows them
+		      */
+	size_t len;  /* bytes of payload announced by the message itself */
+	uint8_t *data; /* room for `len` bytes */
+};
+
+/*
+ * An outgoing call, embedded in its owner's structure. The owner fills the upper part and
+ * keeps all of it, and the memory its iovecs name, until `done`.
+ */
+struct rpc_call {
+	struct rpc_msg_call msg; /* xid is given out by rpc_conn_send (a new one each time) */
+	const struct rpc_cred *cred;
+	uint8_t *head;	 /* first part of the arguments, with RPC_MSG_HEAD_MAX bytes of headroom */
+	size_t head_len; /* bytes */
+	struct iovec tail[2]; /* the rest: payload, and padding with what follows it */
+	unsigned ntail;
+	size_t max_reply; /* a longer reply record is garbage; the allocation is bounded by it */
+	/*
+	 * Optional. Looks at the first `len` bytes of the reply (RPC header included; the results
+	 * begin at `body`) and says whether a payload runs from some offset to the record's end
+	 * (but for padding): 1 and *sink; 0: no payload, keep all; -EAGAIN: ask again with more
+	 * bytes; -EPROTO: garbage.
+	 */
+	int (*sink)(struct rpc_call *call, const uint8_t *data, size_t len, size_t body,
+		struct rpc_sink *sink);
+	/*
+	 * The call's end. err 0: the reply's results are `data[0..len)`, valid during the call
+	 * only, without what went to the sink (whose `sink_len` bytes all arrived; 0 if there was
+	 * none). err -errno: rejected (-EACCES, -EPROTONOSUPPORT, -EPROTO), or -ECONNRESET: the
+	 * connection ended and no reply will come on it. Returns 0, or -EPROTO when the results are
+	 * garbage: the connection then ends with one log line.
+	 */
+	int (*done)(
+		struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);
+	/* for the owner: when it was sent and answered (ns), bytes each way with record marks */
+	uint64_t sent_at, replied_at;
+	size_t bytes_out, bytes_in;
+	/* private */
+	struct rpc_conn *conn;
+	struct stream_msg out;
+	bool sending, answered;
+	LIST_ENTRY(rpc_call) entry;
+};
+
+struct rpc_conn_ops {
+	/* Connected. */
+	void (*up)(void *arg);
+	/*
+	 * The connection has ended, err is -errno (of connect(2) where it never was up; -EPROTO
+	 * after garbage). Every call outstanding has had its `done`, in the order sent; the
+	 * connection is gone when this returns. Called once, also after rpc_conn_close
+	 * (-ECANCELED).
+	 */
+	void (*down)(void *arg, int err);
+	/*
+	 * A call from the server; the arguments are `data[0..len)`. The handler answers with
+	 * rpc_conn_reply, now or later. Returns -EPROTO for garbage, which ends the connection.
+	 */
+	int (*called)(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len);
+};
+
+/* Starts to connect; as stream_connect. `max_call` bounds calls from the server, in bytes. */
+int rpc_conn_open(struct loop *loop, const struct address *address,
+	const struct stream_config *config, size_t max_call, const struct rpc_conn_ops *ops,
+	void *arg, struct rpc_conn **conn);
+/* The same over a connected socket. */
+int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
+	void *arg, struct rpc_conn **conn);
+
+/* Sends `call` with a new xid. Its `done` is never called from here. */
+void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call);
+/* Answers a server's call with `len` bytes of results (copied). accept_stat 0 is SUCCESS. */
+void rpc_conn_reply(
+	struct rpc_conn *conn, uint32_t xid, uint32_t accept_stat, const void *data, size_t len);
+/* Starts the end; `down` follows from the loop. */
+void rpc_conn_close(struct rpc_conn *conn);
+
+/* Calls sent and not answered. */
+unsigned rpc_conn_pending(const struct rpc_conn *conn);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_UTIL_BUF_H
+#define VSOCKFS_UTIL_BUF_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Reference-counted, page-aligned buffers of one size, from a pool with a limit. They carry
+ * payload: a WRITE's bytes live until the server has committed them, whatever happens to
+ * the FUSE request or the connection that brought them. Any thread may use all of this.
+ */
+
+struct buf_pool;
+
+struct buf {
+	uint8_t *data; /* `size` bytes, page-aligned */
+	size_t size;
+	/* private */
+	atomic_uint refs;
+	struct buf_pool *pool;
+	struct buf *next;
+};
+
+/* `limit` buffers may exist at once; `keep` stay mapped when idle, the rest are unmapped. */
+int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **pool);
+/* Every buffer must have been released. NULL is allowed. */
+void buf_pool_free(struct buf_pool *pool);
+
+/* A buffer with one reference, or NULL at the limit or without memory. */
+struct buf *buf_get(struct buf_pool *pool);
+struct buf *buf_ref(struct buf *buf);
+/* NULL is allowed. */
+void buf_unref(struct buf *buf);
+
+/* Buffers in use now; how many more buf_get may give is limit minus this. */
+unsigned buf_pool_used(struct buf_pool *pool);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_UTIL_LOOP_H
+#define VSOCKFS_UTIL_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+/*
+ * An event loop for one thread, on io_uring or on poll(2).
+ *
+ * Everything here is called on the loop's own thread (or before loop_run), except
+ * loop_post and loop_stop, which any thread may call. Operations are embedded in
+ * their owner's structures and are never allocated or freed by the loop. Each
+ * operation that was started calls its `done` exactly once, from loop_run and never
+ * from the function that started it; only then may its memory be reused.
+ * Times are nanoseconds of CLOCK_MONOTONIC.
+ */
+
+struct loop;
+
+enum loop_backend {
+	LOOP_AUTO,  /* io_uring where the kernel allows it, else poll(2) */
+	LOOP_URING, /* io_uring or an error */
+	LOOP_POLL,
+};
+
+/*
+ * Receives into one buffer from a stream socket. With `wait_all` the result is short only at
+ * end of stream, error or cancellation. The result is the number of bytes (0: end of
+ * stream) or -errno (-ECANCELED after loop_recv_cancel, unless bytes had already arrived).
+ */
+struct loop_recv {
+	int fd;
+	void *data;
+	size_t len; /* bytes */
+	bool wait_all;
+	void (*done)(struct loop_recv *op, ssize_t result);
+	/* private to the loop */
+	size_t got;
+	bool active, cancelled;
+	TAILQ_ENTRY(loop_recv) entry;
+};
+
+/*
+ * Waits once until `fd` has one of `events` (POLLIN, POLLOUT, ...). `exclusive` asks for
+ * the wake-up of a single waiter where several threads wait on one file (EPOLLEXCLUSIVE; the
+ * poll(2) back end wakes all). The result is the set of events, or -errno (-ECANCELED after
+ * cancel).
+ */
+struct loop_poll {
+	int fd;
+	short events;
+	bool exclusive;
+	void (*done)(struct loop_poll *op, int result);
+	/* private to the loop */
+	bool active, cancelled;
+	TAILQ_ENTRY(loop_poll) entry;
+};
+
+/* Fires once at `deadline`, unless it is cancelled or set anew first. Zero-initialise before use.
+ */
+struct loop_timer {
+	uint64_t deadline; /* ns, as loop_now() */
+	void (*fire)(struct loop_timer *timer);
+	/* private to the loop: position in the heap + 1, 0 when not set */
+	size_t slot;
+};
+
+/* Runs once on the loop's thread. Belongs to the loop from loop_post until `run` is called. */
+struct loop_task {
+	void (*run)(struct loop_task *task);
+	/* private to the loop */
+	STAILQ_ENTRY(loop_task) entry;
+};
+
+/*
+ * Called on every turn before the loop would sleep, in the order of addition. Returns
+ * true if it did some work, and the loop then takes another turn instead of sleeping.
+ */
+struct loop_hook {
+	bool (*run)(struct loop_hook *hook);
+	/* private to the loop */
+	TAILQ_ENTRY(loop_hook) entry;
+};
+
+/* 0 or -errno. LOOP_AUTO falls back to poll(2) when io_uring cannot be set up. */
+int loop_new(enum loop_backend want, struct loop **loop);
+/* Nothing may be active any more but timers and hooks, which are forgotten. NULL is allowed. */
+void loop_free(struct loop *loop);
+/* LOOP_URING or LOOP_POLL: what is in use. */
+enum loop_backend loop_backend(const struct loop *loop);
+
+/* Runs until loop_stop; may be called again afterwards. 0 or -errno of the wait itself. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* The time when the loop last woke (or took a turn); cheap. */
+uint64_t loop_now(const struct loop *loop);
+/* The clock itself. */
+uint64_t loop_clock(void);
+
+void loop_recv_start(struct loop *loop, struct loop_recv *op);
+/* Asks for an early end; `done` still follows. No effect on an idle operation. */
+void loop_recv_cancel(struct loop *loop, struct loop_recv *op);
+
+void loop_poll_start(struct loop *loop, struct loop_poll *op);
+void loop_poll_cancel(struct loop *loop, struct loop_poll *op);
+
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline);
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+
+void loop_post(struct loop *loop, struct loop_task *task_take);
+
+void loop_hook_add(struct loop *loop, struct loop_hook *hook);
+void loop_hook_remove(struct loop *loop, struct loop_hook *hook);
+
+#endif
