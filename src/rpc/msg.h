@@ -33,20 +33,21 @@ enum rpc_msg_kind {
 	RPC_MSG_BAD,	  /* not an RPC message */
 };
 
-struct rpc_msg {
+struct rpc_msg_header {
 	struct rpc_msg_call call; /* xid always; the rest for RPC_MSG_CALL */
 	size_t body;		  /* offset of what follows the header */
-	int error; /* RPC_MSG_REJECTED: -EACCES auth error, -EPROTONOSUPPORT program or version,
-		      -EPROTO others */
-	const char
-		*reason; /* RPC_MSG_REJECTED: constant words for the log, such as "AUTH_TOOWEAK" */
+	/* RPC_MSG_REJECTED: -EACCES auth error, -EPROTONOSUPPORT program or version, -EPROTO
+	 * others */
+	int error;
+	const char *reason; /* RPC_MSG_REJECTED: constant words, such as "AUTH_TOOWEAK" */
 };
 
 /* Decodes the header at the start of a record of which `len` bytes are here. Never reads beyond. */
-enum rpc_msg_kind rpc_msg_get(const uint8_t *data, size_t len, struct rpc_msg *msg);
+enum rpc_msg_kind rpc_msg_get(const uint8_t *data, size_t len, struct rpc_msg_header *header);
 
 /* Writes record mark and an accepted reply's header with status `accept_stat` (0 is SUCCESS) in
- * front of `body`, in the same headroom. Returns where it starts. */
+ * front of `body`, in the same headroom. PROG_MISMATCH's versions are the body's matter. Returns
+ * where it starts. */
 uint8_t *rpc_msg_put_reply(uint8_t *body, size_t body_len, uint32_t xid, uint32_t accept_stat);
 
 #endif

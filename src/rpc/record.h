@@ -22,8 +22,9 @@ struct record_parser {
 	uint32_t fragment_left; /* bytes of the present fragment not yet fed */
 	bool fragment_last, in_fragment;
 	unsigned empty;
-	size_t record_len; /* payload bytes of this record so far announced */
-	size_t limit;	   /* longest record accepted */
+	/* payload bytes so far announced: of this record, or between two of the last one */
+	size_t record_len;
+	size_t limit; /* longest record accepted */
 };
 
 enum record_event {
@@ -42,6 +43,15 @@ void record_parser_init(struct record_parser *parser, size_t limit);
  */
 enum record_event record_parser_next(
 	struct record_parser *parser, const uint8_t *data, size_t len, size_t *pos, size_t *run);
+
+/*
+ * Lowers the limit for the record under way, once it is known what it is; the limit stays until the
+ * next call. False when more than that has been announced already.
+ */
+bool record_parser_narrow(struct record_parser *parser, size_t limit);
+
+/* Whether nothing of a record has been fed since the last one ended. */
+bool record_parser_idle(const struct record_parser *parser);
 
 /* Bytes that may be received straight into the record now, without a fragment header among them. */
 size_t record_parser_direct(const struct record_parser *parser);
