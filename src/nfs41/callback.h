@@ -30,7 +30,8 @@ struct callback_ops {
 };
 
 struct callback_slot {
-	uint32_t sequence;
+	uint32_t sequence; /* last one answered */
+	uint64_t digest;   /* of that request's arguments: tells a retry from a false one */
 	uint32_t reply_len;
 	uint8_t reply[CALLBACK_REPLY_MAX];
 };
