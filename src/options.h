@@ -4,13 +4,19 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "util/loop.h"
 #include "vsock/address.h"
 
 /* What the command line said, checked. Words of mount(8), nfs(5) and virtiofsd. */
 
-enum options_action { OPTIONS_MOUNT, OPTIONS_HELP, OPTIONS_VERSION };
+enum options_action {
+	OPTIONS_MOUNT,
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+	OPTIONS_FAKE /* mount.vsockfs -f: everything was checked, mount nothing and succeed */
+};
 enum options_cache { OPTIONS_CACHE_NONE, OPTIONS_CACHE_AUTO, OPTIONS_CACHE_ALWAYS };
 enum options_lookupcache {
 	OPTIONS_LOOKUPCACHE_ALL,
@@ -28,6 +34,7 @@ struct options {
 	bool foreground, debug;
 	bool read_only;
 	bool allow_other;   /* default: when root mounts */
+	bool allow_root;    /* never together with allow_other */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
 	char *fuse_options; /* comma list for libfuse: fsname, subtype, ro, dev, suid, noexec,
 			       noatime, ... */
@@ -35,6 +42,7 @@ struct options {
 	/* transport */
 	int minor; /* -1: any */
 	bool soft;
+	bool softerr;  /* soft, and a call given up is ETIMEDOUT instead of EIO */
 	bool sec_none; /* sec=none: AUTH_NONE */
 	bool reserved_port;
 	unsigned timeo_ds; /* tenths of a second, as in nfs(5) */
@@ -51,16 +59,22 @@ struct options {
 	enum options_cache cache;
 	enum options_lookupcache lookupcache;
 	bool noac;
-	double acregmin, acregmax, acdirmin, acdirmax;
+	double acregmin, acregmax, acdirmin, acdirmax; /* all 0 with noac; min <= max */
 	bool nolock; /* local_lock=all, nolock: locks stay in the guest */
 	bool cto;    /* close-to-open; nocto switches it off */
 };
 
 /*
- * Fills *options. Returns 0, or an exit status of mount(8) after printing one line on stderr that
- * names the word that is wrong. options_free in both cases.
+ * Fills *options; only `action` counts unless it is OPTIONS_MOUNT or OPTIONS_FAKE. A program called
+ * mount.* takes its flags as mount(8) hands them to a helper. Returns 0, or an exit status of
+ * mount(8) after printing one line on stderr that names the word that is wrong. options_free in
+ * both cases.
  */
 int options_parse(int argc, char **argv, struct options *options);
 void options_free(struct options *options);
+
+void options_print_usage(FILE *out);
+/* The program's version and those of the libraries. */
+void options_print_version(FILE *out);
 
 #endif

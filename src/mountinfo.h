@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_MOUNTINFO_H
+#define VSOCKFS_MOUNTINFO_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+/*
+ * /proc/self/mountinfo (proc_pid_mountinfo(5)), read without touching any mount: asking a dead one
+ * for its attributes would wait for the server.
+ */
+
+#define MOUNTINFO_VSOCKFS "fuse.vsockfs"
+
+struct mountinfo {
+	uint32_t major, minor; /* device number */
+	bool fuse_user;	       /* user_id= was given */
+	uid_t user;	       /* who mounted it, from FUSE's user_id= */
+	char type[64];
+	char source[PATH_MAX];
+};
+
+/*
+ * The topmost mount on exactly `path`, from `file`, whose lines have mountinfo's form. 0, -ENOENT,
+ * or -errno of reading.
+ */
+int mountinfo_find(FILE *file, const char *path, struct mountinfo *info);
+
+/* The same from /proc/self/mountinfo. */
+int mountinfo_find_self(const char *path, struct mountinfo *info);
+
+/*
+ * `path` made absolute with all symbolic links resolved but one in its last component, which is
+ * not looked up at all. 0 or -errno.
+ */
+int mountinfo_canonical(const char *path, char out[PATH_MAX]);
+
+#endif

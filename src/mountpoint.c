@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mountpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "mountinfo.h"
+
+/* True if the daemon of our mount at `path` is alive; asked over its control socket first, since
+ * stat(2) of a mount whose server is away does not return. */
+static bool mounted_alive(const char *path, const struct mountinfo *info)
+{
+	struct stat st;
+	int fd = control_connect(info->major, info->minor, info->user);
+
+	if (fd >= 0) {
+		close(fd);
+		return true;
+	}
+	return stat(path, &st) == 0 || errno != ENOTCONN;
+}
+
+static int stale(const char *path, char *why, size_t why_size)
+{
+	snprintf(why, why_size,
+		"a mount whose daemon has died is in the way: run 'fusermount3 -u %s' "
+		"(root: 'umount %s') first",
+		path, path);
+	return -ENOTCONN;
+}
+
+static int check_mounts(const char *path, const char *source, char *why, size_t why_size)
+{
+	struct mountinfo info;
+
+	if (mountinfo_find_self(path, &info) < 0)
+		return 0;
+	if (strcmp(info.type, MOUNTINFO_VSOCKFS) != 0 || strcmp(info.source, source) != 0)
+		return 0;
+	if (!mounted_alive(path, &info))
+		return stale(path, why, why_size);
+	snprintf(why, why_size, "%s is already mounted there", source);
+	return -EBUSY;
+}
+
+int mountpoint_resolve(
+	const char *path, const char *source, char resolved[PATH_MAX], char *why, size_t why_size)
+{
+	struct stat st;
+	int r = mountinfo_canonical(path, resolved);
+
+	if (r == 0)
+		r = check_mounts(resolved, source, why, why_size);
+	if (r == -EBUSY || r == -ENOTCONN)
+		return r;
+
+	char named[PATH_MAX];
+	snprintf(named, sizeof(named), "%s", resolved);
+	if (r == 0 && !realpath(path, resolved))
+		r = -errno;
+	if (r == 0 && strcmp(named, resolved) != 0) {
+		r = check_mounts(resolved, source, why, why_size);
+		if (r < 0)
+			return r;
+	}
+	if (r == 0 && stat(resolved, &st) < 0)
+		r = -errno;
+	if (r == 0 && !S_ISDIR(st.st_mode))
+		r = -ENOTDIR;
+
+	switch (r) {
+	case 0: return 0;
+	case -ENOTCONN: return stale(path, why, why_size);
+	case -ENOENT: snprintf(why, why_size, "no such directory: create it first"); return r;
+	case -ENOTDIR: snprintf(why, why_size, "not a directory"); return r;
+	default: snprintf(why, why_size, "%s", strerror(-r)); return r;
+	}
+}

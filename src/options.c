@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mountpoint.h"
+#include "options_words.h"
+
+/* Exit statuses of mount(8) */
+#define STATUS_USAGE   1
+#define STATUS_SYSTEM  2
+#define STATUS_FAILURE 32
+
+static const struct option long_options[] = {
+	{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL}};
+
+struct arguments {
+	const char **lists; /* the -o options, in order */
+	unsigned nlists;
+	bool helper; /* called as mount.TYPE by mount(8) */
+	bool single, sloppy;
+};
+
+static int usage(const struct words *w, const char *what, const char *argument)
+{
+	return words_fail(w, STATUS_USAGE, "%s%s (usage: %s SOURCE MOUNTPOINT [-o OPTIONS])", what,
+		argument, w->program);
+}
+
+static void take_flag(struct words *w, struct arguments *args, int c)
+{
+	switch (c) {
+	case 'o': args->lists[args->nlists++] = optarg; break;
+	case 'h': w->o.action = OPTIONS_HELP; break;
+	case 'V': w->o.action = OPTIONS_VERSION; break;
+	case 'd': w->o.debug = w->o.foreground = true; break;
+	case 'f':
+		if (args->helper)
+			w->o.action = OPTIONS_FAKE;
+		else
+			w->o.foreground = true;
+		break;
+	case 's':
+		if (args->helper)
+			args->sloppy = true;
+		else
+			w->o.nconnect = 1;
+		break;
+	case 'n': /* no mtab: there is none */
+	case 'v':
+	case 't': /* the type that mount(8) was given */
+	case 'N': /* mount(8) has entered the namespace */ break;
+	}
+}
+
+static int parse_flags(struct words *w, struct arguments *args, int argc, char **argv)
+{
+	const char *flags = args->helper ? ":o:hVdfsnvt:N:" : ":o:hVdfsnv";
+	int c;
+
+	optind = 0; /* glibc: start anew, and permute */
+	while ((c = getopt_long(argc, argv, flags, long_options, NULL)) != -1) {
+		char letter[3] = {'-', (char)optopt};
+
+		if (c == ':')
+			return usage(w, "an argument is missing after ", letter);
+		if (c == '?')
+			return usage(w, "unknown option ", optopt ? letter : argv[optind - 1]);
+		take_flag(w, args, c);
+		if (w->o.action == OPTIONS_HELP || w->o.action == OPTIONS_VERSION)
+			return 0;
+	}
+	return 0;
+}
+
+static int apply_lists(struct words *w, const struct arguments *args)
+{
+	int r = 0;
+
+	w->sloppy = args->sloppy;
+	for (unsigned i = 0; i < args->nlists; i++)
+		w->sloppy |= words_have_sloppy(args->lists[i]);
+	for (unsigned i = 0; i < args->nlists && r == 0; i++)
+		r = words_apply(w, args->lists[i]);
+	return r;
+}
+
+/* `path` without empty and "." components, or NULL with errno; ".." is EINVAL. */
+static char *normalise_export(const char *path)
+{
+	char *out = malloc(strlen(path) + 2);
+	size_t len = 0;
+
+	if (!out)
+		return NULL;
+	while (*path) {
+		path += strspn(path, "/");
+		size_t n = strcspn(path, "/");
+		if (n == 2 && memcmp(path, "..", 2) == 0) {
+			free(out);
+			errno = EINVAL;
+			return NULL;
+		}
+		if (n > 0 && !(n == 1 && path[0] == '.')) {
+			out[len++] = '/';
+			memcpy(out + len, path, n);
+			len += n;
+		}
+		path += n;
+	}
+	if (len == 0)
+		out[len++] = '/';
+	out[len] = '\0';
+	return out;
+}
+
+static bool proto_agrees(const struct words *w)
+{
+	switch (w->proto) {
+	case WORDS_PROTO_VSOCK: return w->o.server.proto == ADDRESS_VSOCK;
+	case WORDS_PROTO_UNIX: return w->o.server.proto == ADDRESS_UNIX;
+	case WORDS_PROTO_TCP: return w->o.server.proto == ADDRESS_TCP;
+	case WORDS_PROTO_TCP6: return strcmp(address_netid(&w->o.server), "tcp6") == 0;
+	default: return true;
+	}
+}
+
+/* The daemon changes to "/": the path of a socket must not depend on where it was started. */
+static int make_socket_absolute(struct words *w)
+{
+	char path[PATH_MAX], *host = w->o.server.host;
+
+	if (w->o.server.proto != ADDRESS_UNIX || host[0] == '/' || host[0] == '@')
+		return 0;
+	if (!getcwd(path, sizeof(path)))
+		return words_fail(w, STATUS_SYSTEM, "getcwd: %s", strerror(errno));
+	size_t len = strlen(path), host_len = strlen(host);
+	if (len + 1 + host_len >= sizeof(((struct sockaddr_un *)0)->sun_path))
+		return words_fail(w, STATUS_USAGE, "%s: the socket's path %s/%s is too long",
+			w->o.source, path, host);
+	memmove(host + len + 1, host, host_len + 1);
+	memcpy(host, path, len);
+	host[len] = '/';
+	return 0;
+}
+
+static int finish_source(struct words *w, const char *source)
+{
+	const char *path, *why;
+	struct options *o = &w->o;
+
+	o->source = strdup(source);
+	if (!o->source)
+		return words_fail(w, STATUS_SYSTEM, "out of memory");
+	if (address_parse_source(o->source, &o->server, &path, &why) < 0)
+		return words_fail(w, STATUS_USAGE, "%s: %s", source, why);
+	o->export_path = normalise_export(path);
+	if (!o->export_path)
+		return errno == EINVAL ? words_fail(w, STATUS_USAGE,
+						 "%s: the export may not contain \"..\"", source)
+				       : words_fail(w, STATUS_SYSTEM, "out of memory");
+	if (!proto_agrees(w))
+		return words_fail(w, STATUS_USAGE, "-o proto=: %s is reached over %s", source,
+			address_netid(&o->server));
+	if (w->port && o->server.proto == ADDRESS_UNIX)
+		return words_fail(
+			w, STATUS_USAGE, "-o port=%u: a Unix socket has no port", w->port);
+	if (w->port > UINT16_MAX && o->server.proto == ADDRESS_TCP)
+		return words_fail(w, STATUS_USAGE,
+			"-o port=%u: must be a number from 1 to 65535 with TCP", w->port);
+	if (w->port)
+		o->server.port = w->port;
+	return make_socket_absolute(w);
+}
+
+/* A limit that was not given follows the one that was. */
+static bool settle_range(double given_min, double given_max, double *min, double *max)
+{
+	*min = given_min >= 0 ? given_min : 1;
+	*max = given_max >= 0 ? given_max : 1;
+	if (*min <= *max)
+		return true;
+	if (given_min >= 0 && given_max >= 0)
+		return false;
+	if (given_min >= 0)
+		*max = *min;
+	else
+		*min = *max;
+	return true;
+}
+
+static int finish_values(struct words *w)
+{
+	struct options *o = &w->o;
+	bool root = geteuid() == 0;
+
+	if (!settle_range(w->acregmin, w->acregmax, &o->acregmin, &o->acregmax))
+		return words_fail(w, STATUS_USAGE, "-o acregmin=%g is more than acregmax=%g",
+			w->acregmin, w->acregmax);
+	if (!settle_range(w->acdirmin, w->acdirmax, &o->acdirmin, &o->acdirmax))
+		return words_fail(w, STATUS_USAGE, "-o acdirmin=%g is more than acdirmax=%g",
+			w->acdirmin, w->acdirmax);
+	if (o->noac)
+		o->acregmin = o->acregmax = o->acdirmin = o->acdirmax = 0;
+
+	o->minor = w->minorversion >= 0 ? w->minorversion : w->vers_minor;
+	o->rsize -= o->rsize % WORDS_IO_MIN;
+	o->wsize -= o->wsize % WORDS_IO_MIN;
+	o->retry_s = w->retry_min * 60;
+	o->reserved_port =
+		w->resvport == WORDS_RESVPORT_DEFAULT ? root : w->resvport == WORDS_RESVPORT_YES;
+	o->allow_other = w->allow == WORDS_ALLOW_DEFAULT ? root : w->allow == WORDS_ALLOW_OTHER;
+	o->allow_root = w->allow == WORDS_ALLOW_ROOT;
+	o->access_server = w->access == WORDS_ACCESS_SERVER;
+	return 0;
+}
+
+static int finish_mountpoint(struct words *w, const char *path)
+{
+	char resolved[PATH_MAX], why[PATH_MAX * 2 + 128];
+	const char *shown = w->fsname ? w->fsname : w->o.source;
+	int r = mountpoint_resolve(path, shown, resolved, why, sizeof(why));
+
+	if (r < 0)
+		return words_fail(w, STATUS_FAILURE, "%s: %s", path, why);
+	w->o.mountpoint = strdup(resolved);
+	return w->o.mountpoint ? 0 : words_fail(w, STATUS_SYSTEM, "out of memory");
+}
+
+static void put_escaped(FILE *out, const char *name, const char *value)
+{
+	fprintf(out, "%s=", name);
+	for (; *value; value++) {
+		if (*value == ',' || *value == '\\')
+			fputc('\\', out);
+		fputc(*value, out);
+	}
+}
+
+/*
+ * Root's mounts get dev and suid as mount(8) gives them, where libfuse would leave them out;
+ * fusermount3 never gives them to others.
+ */
+static int finish_fuse_options(struct words *w)
+{
+	const struct options *o = &w->o;
+	bool root = geteuid() == 0;
+	bool shared = o->allow_other || o->allow_root;
+	size_t size;
+	FILE *out = open_memstream(&w->o.fuse_options, &size);
+
+	if (!out)
+		return words_fail(w, STATUS_SYSTEM, "out of memory");
+	put_escaped(out, "fsname", w->fsname ? w->fsname : o->source);
+	fputc(',', out);
+	put_escaped(out, "subtype", w->subtype ? w->subtype : "vsockfs");
+	fputs(o->read_only ? ",ro" : ",rw", out);
+	fputs(w->nosuid ? ",nosuid" : root ? ",suid" : "", out);
+	fputs(w->nodev ? ",nodev" : root ? ",dev" : "", out);
+	fputs(w->noexec ? ",noexec" : "", out);
+	fputs(w->noatime ? ",noatime" : "", out);
+	fputs(w->sync ? ",sync" : "", out);
+	fputs(w->dirsync ? ",dirsync" : "", out);
+	fputs(w->auto_unmount ? ",auto_unmount" : "", out);
+	fputs(o->allow_other ? ",allow_other" : o->allow_root ? ",allow_root" : "", out);
+	if (w->access == WORDS_ACCESS_KERNEL || (shared && !o->access_server))
+		fputs(",default_permissions", out);
+	if (fclose(out) != 0)
+		return words_fail(w, STATUS_SYSTEM, "out of memory");
+	return 0;
+}
+
+static int parse(struct words *w, struct arguments *args, int argc, char **argv)
+{
+	int r = parse_flags(w, args, argc, argv);
+
+	if (r != 0 || w->o.action == OPTIONS_HELP || w->o.action == OPTIONS_VERSION)
+		return r;
+	if (argc < 2)
+		return usage(w, "mounts an NFSv4.1 export", "");
+	if (optind >= argc)
+		return usage(w, "no source given", "");
+	if (optind + 1 >= argc)
+		return usage(w, "no mount point given for ", argv[optind]);
+	if (optind + 2 < argc)
+		return usage(w, "unexpected argument ", argv[optind + 2]);
+
+	r = apply_lists(w, args);
+	if (r == 0)
+		r = finish_source(w, argv[optind]);
+	if (r == 0)
+		r = finish_values(w);
+	if (r == 0)
+		r = finish_mountpoint(w, argv[optind + 1]);
+	if (r == 0)
+		r = finish_fuse_options(w);
+	return r;
+}
+
+int options_parse(int argc, char **argv, struct options *options)
+{
+	const char *path = argc > 0 ? argv[0] : "vsockfs";
+	const char *slash = strrchr(path, '/');
+	struct arguments args = {0};
+	struct words w;
+
+	words_init(&w, slash ? slash + 1 : path);
+	args.helper = strncmp(w.program, "mount.", strlen("mount.")) == 0;
+	args.lists = calloc((size_t)argc + 1, sizeof(*args.lists));
+	int r = args.lists ? parse(&w, &args, argc, argv)
+			   : words_fail(&w, STATUS_SYSTEM, "out of memory");
+	free(args.lists);
+	*options = w.o;
+	w.o = (struct options){0};
+	words_deinit(&w);
+	return r;
+}
+
+void options_free(struct options *options)
+{
+	free(options->source);
+	free(options->export_path);
+	free(options->mountpoint);
+	free(options->fuse_options);
+	free(options->clientaddr);
+	*options = (struct options){0};
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "options.h"
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+static const char usage_text[] =
+	"usage: vsockfs SOURCE MOUNTPOINT [-o OPTION[,OPTION...]] [-f] [-d] [-s]\n"
+	"\n"
+	"Mounts an NFSv4.1 or 4.2 export over a vsock stream.\n"
+	"\n"
+	"SOURCE\n"
+	"  CID:/export, host:/export, local:/export   vsock; host is 2, local is 1\n"
+	"  unix:/path/to/socket:/export               Unix-domain socket\n"
+	"  tcp:HOST[:PORT]:/export                    TCP\n"
+	"\n"
+	"  -f   stay in the foreground, log to stderr\n"
+	"  -d   the same, with debug messages\n"
+	"  -s   one worker, as -o nconnect=1\n"
+	"  -n -v  accepted for mount(8)\n"
+	"  -V, --version\n"
+	"  -h, --help\n"
+	"\n"
+	"Connection\n"
+	"  port=N             server's port (2049)\n"
+	"  vers=4|4.1|4.2     also nfsvers=, minorversion=1|2 (the newest the server speaks)\n"
+	"  proto=vsock|unix|tcp|tcp6  must agree with SOURCE\n"
+	"  rsize=N, wsize=N   largest READ and WRITE, bytes (1048576)\n"
+	"  nconnect=N         connections and workers, 1 to 16 (one a CPU, up to 4)\n"
+	"  hard, soft, softerr  what happens to requests while the server is away (hard)\n"
+	"  timeo=N, retrans=N tenths of a second, tries: when soft gives up (600, 2)\n"
+	"  retry=N            minutes to try when mounting fails (0)\n"
+	"  sec=sys|none       credentials (sys)\n"
+	"  resvport, noresvport  bind a port below 1024 (resvport for root)\n"
+	"  clientaddr=TEXT    names this client to the server\n"
+	"  io=auto|uring|poll event loop (auto)\n"
+	"  buffer=N           socket buffers, bytes (8388608)\n"
+	"Caching\n"
+	"  cache=none|auto|always  (auto)\n"
+	"  acregmin=, acregmax=, acdirmin=, acdirmax=, actimeo=  seconds (1)\n"
+	"  ac, noac           attribute caching (ac)\n"
+	"  lookupcache=all|positive|none  (all)\n"
+	"  cto, nocto         close-to-open consistency (cto)\n"
+	"  lock, nolock, local_lock=none|all  where locks are held (on the server)\n"
+	"Access\n"
+	"  allow_other, allow_root  let others use the mount (root: allow_other)\n"
+	"  access=client|server  who checks permissions (client)\n"
+	"  default_permissions  the kernel checks (with allow_other, unless access=server)\n"
+	"Mount\n"
+	"  ro, rw, [no]suid, [no]dev, [no]exec, [no]atime, sync, async, dirsync\n"
+	"  auto_unmount, fsname=TEXT, subtype=TEXT\n"
+	"  sloppy             ignore unknown options\n"
+	"\n"
+	"vsockfs(1) explains them. Unmount with umount(8), or fusermount3 -u.\n";
+
+void options_print_usage(FILE *out)
+{
+	fputs(usage_text, out);
+}
+
+void options_print_version(FILE *out)
+{
+	fprintf(out, "vsockfs %s\nfuse %s\nliburing %s\nlibtirpc %s\n", VSOCKFS_VERSION,
+		fuse_pkgversion(), VSOCKFS_LIBURING_VERSION, VSOCKFS_LIBTIRPC_VERSION);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_STATS_TEXT_H
+#define VSOCKFS_STATS_TEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "nfs41/stats.h"
+
+/* A mount's counters as text. */
+
+enum stats_form {
+	STATS_TABLE,	  /* for people */
+	STATS_JSON,	  /* one object */
+	STATS_MOUNTSTATS, /* as /proc/self/mountstats has it for nfs4, for mountstats(8) */
+};
+
+/* What is said of the mount besides its counters. Strings are UTF-8 or not: any bytes. */
+struct stats_facts {
+	const char *source, *mountpoint;
+	const char *netid, *uaddr;
+	const char *fuse_transport; /* how requests come in: "/dev/fuse", "io_uring" */
+	const char *loop;	    /* "io_uring" or "poll" */
+	bool read_only, soft, sec_none;
+	unsigned minor;
+	uint32_t rsize, wsize; /* bytes */
+	uint64_t age_ns;       /* since the mount */
+};
+
+/* Prints the sum over `workers` counters. Any thread. */
+void stats_text_print(FILE *out, enum stats_form form, const struct stats_facts *facts,
+	const struct nfs_stats *const *stats, unsigned workers);
+
+#endif
