@@ -15,11 +15,19 @@
  * loop_post and loop_stop, which any thread may call. Operations are embedded in
  * their owner's structures and are never allocated or freed by the loop. Each
  * operation that was started calls its `done` exactly once, from loop_run and never
- * from the function that started it; only then may its memory be reused.
+ * from the function that started or cancelled it; only then may its memory be reused and
+ * its descriptor be closed. Operations, timers and hooks are zero-initialised before first use.
  * Times are nanoseconds of CLOCK_MONOTONIC.
  */
 
 struct loop;
+
+/* Private to the loop: what every operation has. */
+struct loop_op {
+	TAILQ_ENTRY(loop_op) entry;
+	uint8_t kind, state;
+	bool cancelled;
+};
 
 enum loop_backend {
 	LOOP_AUTO,  /* io_uring where the kernel allows it, else poll(2) */
@@ -40,15 +48,15 @@ struct loop_recv {
 	void (*done)(struct loop_recv *op, ssize_t result);
 	/* private to the loop */
 	size_t got;
-	bool active, cancelled;
-	TAILQ_ENTRY(loop_recv) entry;
+	bool waiting;
+	struct loop_op op;
 };
 
 /*
  * Waits once until `fd` has one of `events` (POLLIN, POLLOUT, ...). `exclusive` asks for
  * the wake-up of a single waiter where several threads wait on one file (EPOLLEXCLUSIVE; the
  * poll(2) back end wakes all). The result is the set of events, or -errno (-ECANCELED after
- * cancel).
+ * loop_poll_cancel, unless it had fired already).
  */
 struct loop_poll {
 	int fd;
@@ -56,24 +64,23 @@ struct loop_poll {
 	bool exclusive;
 	void (*done)(struct loop_poll *op, int result);
 	/* private to the loop */
-	bool active, cancelled;
-	TAILQ_ENTRY(loop_poll) entry;
+	struct loop_op op;
 };
 
-/* Fires once at `deadline`, unless it is cancelled or set anew first. Zero-initialise before use.
- */
+/* Fires once at `deadline`, unless it is cancelled or set anew first. */
 struct loop_timer {
 	uint64_t deadline; /* ns, as loop_now() */
 	void (*fire)(struct loop_timer *timer);
-	/* private to the loop: position in the heap + 1, 0 when not set */
-	size_t slot;
+	/* private to the loop: place in the heap; `prev` is the parent for a first child */
+	struct loop_timer *child, *next, *prev;
+	bool set;
 };
 
 /* Runs once on the loop's thread. Belongs to the loop from loop_post until `run` is called. */
 struct loop_task {
 	void (*run)(struct loop_task *task);
 	/* private to the loop */
-	STAILQ_ENTRY(loop_task) entry;
+	struct loop_task *next;
 };
 
 /*
@@ -93,7 +100,10 @@ void loop_free(struct loop *loop);
 /* LOOP_URING or LOOP_POLL: what is in use. */
 enum loop_backend loop_backend(const struct loop *loop);
 
-/* Runs until loop_stop; may be called again afterwards. 0 or -errno of the wait itself. */
+/*
+ * Runs until loop_stop (a stop that came before the run ends it at once); may be called again
+ * afterwards, by the same thread. 0 or -errno of the wait itself.
+ */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/buf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+struct buf_pool {
+	size_t size;
+	unsigned limit, keep;
+	pthread_mutex_t lock; /* over what follows */
+	unsigned used, nidle;
+	struct buf *idle;
+};
+
+int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **out)
+{
+	struct buf_pool *pool;
+
+	if (size == 0)
+		return -EINVAL;
+	pool = calloc(1, sizeof(*pool));
+	if (!pool)
+		return -ENOMEM;
+	pool->size = size;
+	pool->limit = limit;
+	pool->keep = keep;
+	pthread_mutex_init(&pool->lock, NULL);
+	*out = pool;
+	return 0;
+}
+
+static struct buf *buf_new(struct buf_pool *pool)
+{
+	struct buf *buf = malloc(sizeof(*buf));
+	void *data;
+
+	if (!buf)
+		return NULL;
+	data = mmap(NULL, pool->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (data == MAP_FAILED) {
+		free(buf);
+		return NULL;
+	}
+	buf->data = data;
+	buf->size = pool->size;
+	buf->pool = pool;
+	buf->next = NULL;
+	return buf;
+}
+
+static void buf_free(struct buf *buf)
+{
+	munmap(buf->data, buf->size);
+	free(buf);
+}
+
+void buf_pool_free(struct buf_pool *pool)
+{
+	struct buf *buf;
+
+	if (!pool)
+		return;
+	assert(pool->used == 0);
+	while ((buf = pool->idle)) {
+		pool->idle = buf->next;
+		buf_free(buf);
+	}
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+struct buf *buf_get(struct buf_pool *pool)
+{
+	struct buf *buf;
+
+	pthread_mutex_lock(&pool->lock);
+	if (pool->used >= pool->limit) {
+		pthread_mutex_unlock(&pool->lock);
+		return NULL;
+	}
+	pool->used++;
+	buf = pool->idle;
+	if (buf) {
+		pool->idle = buf->next;
+		pool->nidle--;
+	}
+	pthread_mutex_unlock(&pool->lock);
+
+	if (!buf)
+		buf = buf_new(pool);
+	if (!buf) {
+		pthread_mutex_lock(&pool->lock);
+		pool->used--;
+		pthread_mutex_unlock(&pool->lock);
+		return NULL;
+	}
+	atomic_init(&buf->refs, 1);
+	return buf;
+}
+
+struct buf *buf_ref(struct buf *buf)
+{
+	atomic_fetch_add_explicit(&buf->refs, 1, memory_order_relaxed);
+	return buf;
+}
+
+void buf_unref(struct buf *buf)
+{
+	struct buf_pool *pool;
+	bool keep;
+
+	if (!buf || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	pool = buf->pool;
+	pthread_mutex_lock(&pool->lock);
+	keep = pool->nidle < pool->keep;
+	if (keep) {
+		buf->next = pool->idle;
+		pool->idle = buf;
+		pool->nidle++;
+	} else {
+		/* It counts as used until it is unmapped: the limit is one of memory. */
+		pthread_mutex_unlock(&pool->lock);
+		buf_free(buf);
+		pthread_mutex_lock(&pool->lock);
+	}
+	pool->used--;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned buf_pool_used(struct buf_pool *pool)
+{
+	unsigned used;
+
+	pthread_mutex_lock(&pool->lock);
+	used = pool->used;
+	pthread_mutex_unlock(&pool->lock);
+	return used;
+}
