@@ -41,11 +41,14 @@ struct stream_msg {
 };
 
 struct stream_ops {
-	/* The connection is made (0) or failed (-errno); after a failure only `closed` follows. */
+	/*
+	 * The connection is made (0) or failed (-errno). After a failure the owner closes the
+	 * stream (from here or later), and only `sent` and `closed` follow.
+	 */
 	void (*connected)(void *arg, int err);
 	/* End of a stream_recv: bytes received, 0 at end of stream, -errno. */
 	void (*received)(void *arg, ssize_t result);
-	/* A send failed: -errno. The owner closes the stream; reported once. */
+	/* A send failed: -errno. The owner closes the stream; reported once, from the loop. */
 	void (*broken)(void *arg, int err);
 	/* Last callback, after stream_close: no buffer is in use any more, the stream is gone. */
 	void (*closed)(void *arg);
@@ -65,15 +68,25 @@ int stream_connect(struct loop *loop, const struct address *address,
 int stream_adopt(struct loop *loop, int fd_take, const struct stream_ops *ops, void *arg,
 	struct stream **stream);
 
-/* Receives up to `len` bytes (all of them with `wait_all`). Only one at a time. */
+/*
+ * Receives up to `len` bytes (all of them with `wait_all`), len > 0. Only after `connected`,
+ * and one at a time.
+ */
 void stream_recv(struct stream *stream, void *data, size_t len, bool wait_all);
 
-/* Queues `msg` behind what is queued. */
+/* Queues `msg` behind what is queued; also before `connected`. Never calls back from here. */
 void stream_send(struct stream *stream, struct stream_msg *msg);
-/* Hands the queue to the kernel now. Otherwise it happens before the loop sleeps. */
+/*
+ * Hands the queue to the kernel now and may call `sent`. Otherwise it happens before the loop
+ * sleeps; who sends from a loop hook that comes after the stream's lets it return true.
+ */
 void stream_flush(struct stream *stream);
 
-/* Ends the stream: messages get `sent(-ECANCELED)`, then `closed` comes from the loop. */
+/*
+ * Ends the stream and calls nothing from here: from the loop, messages not taken by the
+ * kernel get `sent(-ECANCELED)`, then comes `closed`. A receive under way ends without `received`.
+ * Nothing may be called on the stream after this. Any callback but `closed` may call it.
+ */
 void stream_close(struct stream *stream);
 
 #endif
