@@ -28,13 +28,38 @@ struct nfs_compound;
 #define NFS_COMPOUND_OPS  16   /* operations without an allocation for more */
 #define NFS_COMPOUND_HEAD 8192 /* bytes of encoded arguments, payload not counted */
 
-/* Decodes one operation's result body into `res`. `status` is the operation's own. */
-typedef void (*nfs_decode_fn)(struct wire_in *in, uint32_t status, void *res);
+/*
+ * Where COMPOUND4args (RFC 8881, 16.2.1) has what is filled in at sending: offsets into `head`.
+ * The tag is always empty; the first operation follows at NFS_COMPOUND_FIRST_AT, or in the place
+ * of SEQUENCE when there is none.
+ */
+#define NFS_COMPOUND_MINOR_AT	 4
+#define NFS_COMPOUND_COUNT_AT	 8
+#define NFS_COMPOUND_SEQUENCE_AT 12 /* opcode, sessionid, sequence, slot, highest slot, cachethis \
+				     */
+#define NFS_COMPOUND_FIRST_AT 48
 
+struct nfs_op_slot;
+
+/*
+ * Decodes the body of one operation's result. Writes `res` only when all of the body is good; a
+ * NULL `res` means check only. Called with NFS4_OK, or with an error for those operations whose
+ * errors carry a body.
+ */
+typedef void (*nfs_decode_fn)(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res);
+
+/* One operation as asked, and what its result is checked against. */
 struct nfs_op_slot {
 	uint32_t op;
-	nfs_decode_fn decode; /* NULL: the result has no body */
-	void *res;
+	uint32_t limit;		/* most bytes of data or entries that may come back */
+	nfs_decode_fn decode;	/* NULL: the result has no body */
+	void *res;		/* NULL: not wanted */
+	void *error_res;	/* the same for an error that has a body */
+	struct nfs_bitmap want; /* attributes that may come back */
+	uint8_t *data;		/* READ: where the bytes go */
+	struct buf *buf;	/* what `data` lies in, or NULL */
+	size_t sunk;		/* READ: bytes that were received at `data` directly */
 };
 
 struct nfs_compound {
@@ -62,13 +87,10 @@ struct nfs_compound {
 	const uint8_t *payload;
 	uint32_t payload_len;
 	struct buf *payload_buf;
-	struct buf *sink_buf; /* a last READ's */
-	uint8_t *sink_data;
-	uint32_t sink_len;
-	size_t reply_size; /* largest legitimate results, bytes */
+	size_t reply_size; /* largest legitimate results of its operations, bytes */
 	bool sequenced;	   /* SEQUENCE in front */
 	bool modifies;	   /* has an operation that must not be executed twice */
-	bool has_read;	   /* its reply may not be cached */
+	bool has_read; /* has a READ, READDIR or READLINK: too long for a server's reply cache */
 	bool overflow;
 	bool privileged; /* recovery's own: sent while others wait */
 	bool abandoned;	 /* nobody waits for it: freed when its reply has drained */
@@ -109,23 +131,52 @@ void nfs_compound_abandon(struct nfs_compound *c);
 /* The outcome as 0 or -errno; nfsstat4 mapped once, here (error.c). */
 int nfs_compound_errno(const struct nfs_compound *c);
 
-/* For op.h: opens an operation's arguments. Its results will need at most `res_size` bytes after
- * opcode and status. */
+/* Whether to ask the server to keep the reply for a retransmission (sa_cachethis). */
+static inline bool nfs_compound_cachethis(const struct nfs_compound *c)
+{
+	return c->modifies && !c->has_read;
+}
+
+/*
+ * For op.h: opens the arguments of the operation described by `slot`, which is copied (with a
+ * reference to its `buf`). The result needs at most `res_size` bytes after opcode and status.
+ */
 struct wire_out *nfs_compound_op(
-	struct nfs_compound *c, uint32_t op, nfs_decode_fn decode, void *res, size_t res_size);
-/* Puts `len` bytes at `data` into the arguments by reference (once per compound). */
+	struct nfs_compound *c, const struct nfs_op_slot *slot, size_t res_size);
+/*
+ * Puts `len` bytes at `data` and their padding into the arguments by reference, once per
+ * compound. `buf` gets a reference; NULL: the memory outlives the compound.
+ */
 void nfs_compound_payload(
 	struct nfs_compound *c, struct buf *buf, const uint8_t *data, uint32_t len);
 
 /*
- * Decodes COMPOUND4res with its `data` for the operations of `c` (SEQUENCE, if any, goes to `seq`).
- * 0 with c->status and c->ops_ok set, or -EPROTO for results that do not answer what was asked.
+ * For the sender. Completes the arguments: the count of operations and, in c->call, program,
+ * credentials, iovecs, max_reply and the sink for a last READ's data. 0, or -EOVERFLOW. May be
+ * called again before it is sent again.
  */
+int nfs_compound_finish(struct nfs_compound *c);
+/*
+ * For the sender, at each sending: the minor version, and SEQUENCE's arguments, which an
+ * unsequenced compound ignores (sessionid may then be NULL).
+ */
+void nfs_compound_patch_sequence(struct nfs_compound *c, uint32_t minor,
+	const uint8_t sessionid[NFS4_SESSIONID_SIZE], uint32_t sequence, uint32_t slot,
+	uint32_t highest, bool cachethis);
+
+/* SEQUENCE4resok; what identifies the slot was checked against what was sent. */
 struct nfs_sequence_res {
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	uint32_t sequence, slot, highest_slot, target_highest_slot, status_flags;
-	uint32_t status; /* nfsstat4 of SEQUENCE itself */
+	uint32_t status; /* nfsstat4 of SEQUENCE, or of the COMPOUND if it was refused as a whole */
 };
+/*
+ * Decodes COMPOUND4res from `data` for the operations of `c`. `sink_len` bytes at the end of
+ * it were received at a last READ's data (its padding may be in `data` or not). SEQUENCE's result
+ * goes to `seq`, which may be NULL. Result places of an abandoned compound are left alone.
+ * Returns 0 with c->status and c->ops_ok set, or -EPROTO for results that do not answer what
+ * was asked.
+ */
 int nfs_compound_decode(struct nfs_compound *c, const uint8_t *data, size_t len, size_t sink_len,
 	struct nfs_sequence_res *seq);
 

@@ -77,6 +77,8 @@ struct nfs_readdir_res {
 	size_t cap;
 	size_t len; /* out: bytes of encoded entries, without the closing words */
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	struct nfs_bitmap want; /* as asked, for nfs_dir_next */
+	uint64_t last_cookie;	/* of the last entry, even one left out; 0 without entries */
 	bool eof;
 };
 /* `maxcount` bounds the encoded result in bytes and is at most res->cap. */
@@ -89,7 +91,10 @@ struct nfs_dirent {
 	uint32_t name_len;
 	struct nfs_attr attr;
 };
-/* Steps through `res->data` from *pos. 1: *entry was filled; 0: no more. */
+/*
+ * Steps through `res->data` from *pos. 1: *entry was filled; 0: no more. Entries whose name
+ * no program could use are left out: go on reading from res->last_cookie.
+ */
 int nfs_dir_next(const struct nfs_readdir_res *res, size_t *pos, struct nfs_dirent *entry);
 
 /* op_io.c */
@@ -156,11 +161,18 @@ struct nfs_lock_range {
 	uint32_t type;		 /* READ_LT, WRITE_LT, READW_LT, WRITEW_LT */
 	uint64_t offset, length; /* length UINT64_MAX: to the end */
 };
+/*
+ * state_owner4 as this client makes them out of numbers. Decoding gives the number, or 0 for an
+ * owner of another make; whether it is one of this client's own is for `clientid` to tell.
+ */
+void nfs_op_put_owner(struct wire_out *out, uint64_t owner);
+uint64_t nfs_op_get_owner(struct wire_in *in, uint64_t *clientid);
+
 /* The lock in the way: LOCK4denied. */
 struct nfs_lock_denied {
 	struct nfs_lock_range range;
 	uint64_t owner_clientid;
-	uint64_t owner; /* when the owner is one of this client's numbers, else 0 */
+	uint64_t owner; /* as nfs_op_get_owner */
 };
 struct nfs_lock_args {
 	struct nfs_lock_range range;
@@ -186,7 +198,8 @@ struct nfs_exchange_id_args {
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 	const char *owner;
 	size_t owner_len;
-	uint32_t flags; /* EXCHGID4_FLAG_* */
+	uint32_t flags;	  /* EXCHGID4_FLAG_* */
+	const char *impl; /* eia_client_impl_id's name, for the server's administrator; or NULL */
 };
 struct nfs_exchange_id_res {
 	uint64_t clientid;
@@ -205,7 +218,7 @@ struct nfs_create_session_args {
 	uint32_t sequence, flags; /* CREATE_SESSION4_FLAG_* */
 	struct nfs_channel_attrs fore, back;
 	uint32_t cb_program;
-	/* callback credentials are AUTH_NONE and AUTH_SYS of root, as the kernel's client offers */
+	/* callback credentials offered: AUTH_SYS of root, or AUTH_NONE */
 };
 struct nfs_create_session_res {
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
@@ -219,6 +232,10 @@ void nfs_op_bind_conn_to_session(struct nfs_compound *c,
 void nfs_op_destroy_session(struct nfs_compound *c, const uint8_t sessionid[NFS4_SESSIONID_SIZE]);
 void nfs_op_destroy_clientid(struct nfs_compound *c, uint64_t clientid);
 void nfs_op_reclaim_complete(struct nfs_compound *c, bool one_fs);
-void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, uint32_t *flavors_sys_none);
+/* `style` is SECINFO_STYLE4_CURRENT_FH (0) or _PARENT (1); `flavors` the ones that this client
+ * can use. The current filehandle is gone afterwards. */
+#define NFS_SECINFO_NONE 0x1
+#define NFS_SECINFO_SYS	 0x2
+void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, uint32_t *flavors);
 
 #endif

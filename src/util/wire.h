@@ -26,6 +26,7 @@ struct wire_in {
 	const uint8_t *data;
 	size_t pos, len; /* bytes */
 	bool bad;
+	bool cut; /* bad because the bytes ended: a longer prefix of the message may do */
 };
 
 static inline void wire_out_init(struct wire_out *out, void *data, size_t cap)
@@ -113,8 +114,10 @@ static inline size_t wire_left(const struct wire_in *in)
 /* The next `len` bytes, or NULL. */
 static inline const uint8_t *wire_get_raw(struct wire_in *in, size_t len)
 {
-	if (in->bad || len > in->len - in->pos) {
-		in->bad = true;
+	if (in->bad)
+		return NULL;
+	if (len > in->len - in->pos) {
+		in->bad = in->cut = true;
 		return NULL;
 	}
 	const uint8_t *p = in->data + in->pos;
@@ -146,10 +149,8 @@ static inline bool wire_get_bool(struct wire_in *in)
 /* opaque data[len]: the bytes, padding skipped; NULL on error. */
 static inline const uint8_t *wire_get_fixed(struct wire_in *in, size_t len)
 {
-	if (in->bad || len > in->len - in->pos) {
+	if (len > SIZE_MAX - 3)
 		in->bad = true;
-		return NULL;
-	}
 	return wire_get_raw(in, len + wire_pad(len));
 }
 
