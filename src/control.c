@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/log.h"
+#include "util/loop.h"
+
+#define REQUEST_MAX	  64 /* bytes of a request line */
+#define CLIENT_TIMEOUT_NS UINT64_C(5000000000)
+#define THREAD_STACK	  (256 << 10)
+
+struct control {
+	int listen_fd, wake_fd;
+	pthread_t thread;
+	const struct control_ops *ops;
+	void *arg;
+	struct sockaddr_un sa;
+};
+
+/* Waits until `fd` is ready; false when the time is over or the control shall end. */
+static bool wait_for(struct control *control, int fd, short events, uint64_t deadline)
+{
+	struct pollfd fds[] = {{control->wake_fd, POLLIN, 0}, {fd, events, 0}};
+
+	for (;;) {
+		uint64_t now = deadline ? loop_clock() : 0;
+		if (deadline && now >= deadline)
+			return false;
+		int timeout = deadline ? (int)((deadline - now) / 1000000) + 1 : -1;
+		int n = poll(fds, 2, timeout);
+		if (n < 0 && errno == EINTR)
+			continue;
+		return n > 0 && !fds[0].revents;
+	}
+}
+
+static bool read_request(struct control *control, int fd, char *line, uint64_t deadline)
+{
+	size_t len = 0;
+
+	while (len < REQUEST_MAX - 1) {
+		if (!wait_for(control, fd, POLLIN, deadline))
+			return false;
+		ssize_t n = recv(fd, line + len, REQUEST_MAX - 1 - len, MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0)
+			return false;
+		len += (size_t)n;
+		line[len] = '\0';
+		char *end = strchr(line, '\n');
+		if (end) {
+			*end = '\0';
+			return true;
+		}
+	}
+	return false;
+}
+
+static void send_text(
+	struct control *control, int fd, const char *text, size_t len, uint64_t deadline)
+{
+	while (len > 0) {
+		if (!wait_for(control, fd, POLLOUT, deadline))
+			return;
+		ssize_t n = send(fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n <= 0)
+			return;
+		text += n;
+		len -= (size_t)n;
+	}
+}
+
+static bool stats_form_of(const char *request, enum stats_form *form)
+{
+	static const char *const requests[] = {[STATS_TABLE] = "stats",
+		[STATS_JSON] = "stats json",
+		[STATS_MOUNTSTATS] = "stats mountstats"};
+
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		if (strcmp(request, requests[i]) == 0) {
+			*form = (enum stats_form)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void send_stats(struct control *control, int fd, enum stats_form form, uint64_t deadline)
+{
+	char *text = NULL, head[64];
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return;
+	control->ops->stats(control->arg, form, out);
+	if (fclose(out) == 0) {
+		int n = snprintf(head, sizeof(head), "vsockfs-control 1 ok %zu\n", len);
+		send_text(control, fd, head, (size_t)n, deadline);
+		send_text(control, fd, text, len, deadline);
+	}
+	free(text);
+}
+
+static bool peer_allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
+static void serve_client(struct control *control, int fd)
+{
+	static const char denied[] = "vsockfs-control 1 error permission denied\n";
+	static const char unknown[] = "vsockfs-control 1 error unknown request\n";
+	uint64_t deadline = loop_clock() + CLIENT_TIMEOUT_NS;
+	char line[REQUEST_MAX];
+	enum stats_form form;
+
+	if (!peer_allowed(fd))
+		send_text(control, fd, denied, sizeof(denied) - 1, deadline);
+	else if (!read_request(control, fd, line, deadline))
+		return;
+	else if (!stats_form_of(line, &form))
+		send_text(control, fd, unknown, sizeof(unknown) - 1, deadline);
+	else
+		send_stats(control, fd, form, deadline);
+}
+
+static void *control_thread(void *arg)
+{
+	struct control *control = arg;
+
+	while (wait_for(control, control->listen_fd, POLLIN, 0)) {
+		int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+			/* The client stays in the queue and would wake us at once again. */
+			wait_for(control, -1, 0, loop_clock() + CLIENT_TIMEOUT_NS / 5);
+			continue;
+		}
+		if (fd < 0)
+			continue;
+		serve_client(control, fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+/* The directory must be ours alone: others could put their own sockets there. */
+static int check_directory(const char *directory)
+{
+	struct stat st;
+	int r = 0;
+
+	if (mkdir(directory, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		r = -errno;
+	else if (st.st_uid != geteuid() || (st.st_mode & 022))
+		r = -EPERM;
+	close(fd);
+	return r;
+}
+
+/* A daemon that died left its socket; the kernel gives its device number out again. */
+static int replace_stale(const char *directory, uint32_t major, uint32_t minor, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	int fd = control_connect_in(directory, major, minor);
+	if (fd >= 0) {
+		close(fd);
+		return -EADDRINUSE;
+	}
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int listen_at(struct control *control, const char *directory, uint32_t major, uint32_t minor)
+{
+	int r = check_directory(directory);
+
+	if (r < 0)
+		return r;
+	control->sa.sun_family = AF_UNIX;
+	int n = snprintf(control->sa.sun_path, sizeof(control->sa.sun_path),
+		"%s/%" PRIu32 ":%" PRIu32 ".sock", directory, major, minor);
+	if (n >= (int)sizeof(control->sa.sun_path))
+		return -ENAMETOOLONG;
+	r = replace_stale(directory, major, minor, control->sa.sun_path);
+	if (r < 0)
+		return r;
+
+	control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (control->listen_fd < 0)
+		return -errno;
+	/* The mode set before bind(2) is the one that the socket's file is made with. */
+	if (fchmod(control->listen_fd, 0600) < 0 ||
+		bind(control->listen_fd, (struct sockaddr *)&control->sa, sizeof(control->sa)) < 0)
+		return -errno;
+	if (listen(control->listen_fd, 4) < 0) {
+		r = -errno;
+		unlink(control->sa.sun_path);
+		return r;
+	}
+	return 0;
+}
+
+static int start_thread(struct control *control)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+
+	control->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (control->wake_fd < 0)
+		return -errno;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, THREAD_STACK);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int r = -pthread_create(&control->thread, &attr, control_thread, control);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+static void destroy(struct control *control)
+{
+	if (control->listen_fd >= 0)
+		close(control->listen_fd);
+	if (control->wake_fd >= 0)
+		close(control->wake_fd);
+	free(control);
+}
+
+int control_new_in(const char *directory, uint32_t major, uint32_t minor,
+	const struct control_ops *ops, void *arg, struct control **control)
+{
+	struct control *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->listen_fd = c->wake_fd = -1;
+	c->ops = ops;
+	c->arg = arg;
+	int r = listen_at(c, directory, major, minor);
+	if (r == 0) {
+		r = start_thread(c);
+		if (r < 0)
+			unlink(c->sa.sun_path);
+	}
+	if (r < 0) {
+		log_debug("no control socket in %s: %s", directory, strerror(-r));
+		destroy(c);
+		return r;
+	}
+	*control = c;
+	return 0;
+}
+
+int control_new(uint32_t major, uint32_t minor, const struct control_ops *ops, void *arg,
+	struct control **control)
+{
+	char directory[CONTROL_PATH_MAX];
+	int r = control_directory(geteuid(), directory);
+
+	if (r < 0) {
+		log_debug("no control socket: %s", strerror(-r));
+		return r;
+	}
+	return control_new_in(directory, major, minor, ops, arg, control);
+}
+
+void control_free(struct control *control)
+{
+	uint64_t one = 1;
+
+	if (!control)
+		return;
+	while (write(control->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_join(control->thread, NULL);
+	unlink(control->sa.sun_path);
+	destroy(control);
+}
