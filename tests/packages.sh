@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Sourced by ./try and ./check: the Debian packages they need, and how to get those that lack.
+
+PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev"
+PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
+PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils
+	clang llvm clang-tidy clang-format cppcheck mandoc
+	qemu-system-x86 busybox-static cpio zstd kmod"
+
+packages_missing()
+{
+	for package; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+			printf '%s ' "$package"
+	done
+}
+
+# Installs what is not there. Nothing missing: no network, no change. A server that the package
+# would start by itself on port 2049 is stopped when it came with this very installation.
+packages_install()
+{
+	command -v dpkg-query >/dev/null || {
+		echo "not a Debian system: these packages, or what they are called here, are needed:"
+		echo "  $*"
+		return 0
+	}
+	missing=$(packages_missing "$@")
+	[ -n "$missing" ] || return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "missing packages, to install as root: apt-get install $missing" >&2
+		return 1
+	fi
+	echo "installing: $missing"
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of words
+	apt-get -q -y --no-install-recommends install $missing || {
+		apt-get -q update &&
+			apt-get -q -y --no-install-recommends install $missing
+	} || return 1
+	case " $missing" in
+	*" nfs-ganesha "*)
+		if [ -d /run/systemd/system ]; then
+			systemctl disable --now nfs-ganesha.service
+		fi ;;
+	esac
+}
