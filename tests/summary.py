@@ -68,7 +68,8 @@ def main():
         with open(name) as log:
             for line in log:
                 test = json.loads(line)
-                told += [(verdict, test["name"], text) for verdict, text in results(test)]
+                program = test["name"].rpartition(" / ")[2]
+                told += [(verdict, program, text) for verdict, text in results(test)]
     for verdict in (SKIPPED, FAILED):
         for (program, text), times in Counter((p, t) for v, p, t in told if v == verdict).items():
             print(f"{verdict}: {program}{': ' if program else ''}{text}"

@@ -39,8 +39,9 @@ class Skip(Exception):
 
 
 def say(text):
+    """A diagnostic: meson shows the standard error of what failed."""
     for line in text.rstrip("\n").split("\n"):
-        print("#", line, flush=True)
+        print("#", line, file=sys.stderr, flush=True)
 
 
 def need(*tools):

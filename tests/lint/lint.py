@@ -131,7 +131,9 @@ def check_cppcheck(build):
     status, text = output_of([
         tool, "--quiet", "--error-exitcode=1", "--inline-suppr", "--std=c11", f"-j{os.cpu_count()}",
         "--enable=warning,performance,portability", "--suppress=missingIncludeSystem",
-        "--suppress=unknownMacro", "-D_GNU_SOURCE", "-D__linux__", "-Isrc",
+        "--suppress=unknownMacro", "--suppress=invalidPointerCast", "-D_GNU_SOURCE", "-D__linux__",
+        # it does not read system headers, and knows no other macro that needs to be understood
+        "-DTAILQ_HEAD(name,type)=struct name { struct type *first; }", "-Isrc",
         *(n for n in sources(".c") if n.startswith("src/"))])
     if status != 0:
         yield text
@@ -192,7 +194,7 @@ def main():
         return
     print(f"{'not ok' if complaints else 'ok'} 1 - {check.__doc__}")
     for line in "\n".join(complaints).rstrip("\n").split("\n") if complaints else ():
-        print("#", line)
+        print("#", line, file=sys.stderr)
     sys.exit(1 if complaints else 0)
 
 
