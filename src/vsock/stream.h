@@ -63,7 +63,9 @@ int stream_connect(struct loop *loop, const struct address *address,
 	const struct stream_config *config, const struct stream_ops *ops, void *arg,
 	struct stream **stream);
 
-/* Takes over a connected socket (tests, socketpair). As stream_connect; `connected` is called too.
+/*
+ * Takes over a connected socket (tests, socketpair), and closes it on failure. As
+ * stream_connect; `connected` is called too.
  */
 int stream_adopt(struct loop *loop, int fd_take, const struct stream_ops *ops, void *arg,
 	struct stream **stream);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vsock/socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/time.h>
+#include <unistd.h>
+/* after <sys/socket.h> and <sys/time.h> */
+#include <linux/vm_sockets.h>
+
+/* Below the lowest are the well-known services, which may still want to start. */
+#define SOCKET_RESERVED_MAX 1023
+#define SOCKET_RESERVED_MIN 665
+
+/* Buffers and timeouts are wishes: a kernel that refuses one still makes a connection. */
+static void socket_tune_vsock(int fd, const struct stream_config *config)
+{
+	uint64_t size = config->buffer_size, ns = config->connect_timeout_ns;
+
+	if (size > 0) {
+		/* The maximum first: it bounds the size. */
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &size, sizeof(size));
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size));
+	}
+	if (ns > 0) {
+		/* Rounded up, since the kernel takes 0 for its own choice. */
+		uint64_t us = (ns + 999) / 1000;
+		struct timeval tv = {
+			.tv_sec = (time_t)(us / 1000000),
+			.tv_usec = (suseconds_t)(us % 1000000),
+		};
+		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &tv, sizeof(tv));
+	}
+}
+
+static void socket_tune_unix(int fd, const struct stream_config *config)
+{
+	int size = config->buffer_size > INT32_MAX ? INT32_MAX : (int)config->buffer_size;
+
+	if (size == 0)
+		return;
+	/* Beyond net.core.wmem_max for root only. */
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+static void socket_tune(int fd, sa_family_t family, const struct stream_config *config)
+{
+	int on = 1;
+
+	if (family == AF_VSOCK)
+		socket_tune_vsock(fd, config);
+	else if (family == AF_UNIX)
+		socket_tune_unix(fd, config);
+	else
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static int socket_bind_port(int fd, sa_family_t family, unsigned port)
+{
+	struct sockaddr_vm vm = {
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+		.sin6_addr = in6addr_any,
+		.sin6_port = htons((uint16_t)port)};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	int ret;
+
+	if (family == AF_VSOCK)
+		ret = bind(fd, (struct sockaddr *)&vm, sizeof(vm));
+	else if (family == AF_INET6)
+		ret = bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+	else
+		ret = bind(fd, (struct sockaddr *)&in, sizeof(in));
+	return ret < 0 ? -errno : 0;
+}
+
+static int socket_bind_reserved(int fd, sa_family_t family)
+{
+	int err = -EADDRINUSE;
+
+	if (family == AF_UNIX)
+		return 0;
+	for (unsigned port = SOCKET_RESERVED_MAX; port >= SOCKET_RESERVED_MIN && err == -EADDRINUSE;
+		port--)
+		err = socket_bind_port(fd, family, port);
+	return err;
+}
+
+int socket_new(const struct sockaddr_storage *sa, const struct stream_config *config, int *out)
+{
+	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	socket_tune(fd, sa->ss_family, config);
+	err = config->reserved_port ? socket_bind_reserved(fd, sa->ss_family) : 0;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*out = fd;
+	return 0;
+}

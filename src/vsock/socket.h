@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_VSOCK_SOCKET_H
+#define VSOCKFS_VSOCK_SOCKET_H
+
+#include "vsock/stream.h"
+
+/*
+ * A non-blocking, close-on-exec stream socket of the family of `sa`, set up as `config` asks and
+ * bound to a reserved port where it asks for one. 0 or -errno.
+ */
+int socket_new(const struct sockaddr_storage *sa, const struct stream_config *config, int *fd);
+
+#endif
