@@ -17,14 +17,17 @@
  * opens another and sends again what was not answered. All on one loop's thread.
  */
 
+#define RPC_CONN_REPLIES_MAX 64
+
 struct rpc_conn;
 struct rpc_call;
 
 /* The end of a record that goes elsewhere than into the reply buffer: a READ's data. */
 struct rpc_sink {
-	size_t head; /* the record's first `head` bytes stay in the reply; the payload follows them
-		      */
-	size_t len;  /* bytes of payload announced by the message itself */
+	/* the record's first `head` bytes stay in the reply, the payload follows them: at least
+	 * `body`, at most `len` of the call of `sink` that tells it */
+	size_t head;
+	size_t len;    /* bytes of payload announced by the message itself */
 	uint8_t *data; /* room for `len` bytes */
 };
 
@@ -41,10 +44,10 @@ struct rpc_call {
 	unsigned ntail;
 	size_t max_reply; /* a longer reply record is garbage; the allocation is bounded by it */
 	/*
-	 * Optional. Looks at the first `len` bytes of the reply (RPC header included; the results
-	 * begin at `body`) and says whether a payload runs from some offset to the record's end
-	 * (but for padding): 1 and *sink; 0: no payload, keep all; -EAGAIN: ask again with more
-	 * bytes; -EPROTO: garbage.
+	 * Optional; called until it knows, possibly with the whole record. Looks at the first `len`
+	 * bytes of the reply (RPC header included; the results begin at `body`) and says whether a
+	 * payload runs from some offset to the record's end (but for padding): 1 and *sink; 0: no
+	 * payload, keep all; -EAGAIN: ask again with more bytes; -EPROTO: garbage.
 	 */
 	int (*sink)(struct rpc_call *call, const uint8_t *data, size_t len, size_t body,
 		struct rpc_sink *sink);
@@ -60,11 +63,12 @@ struct rpc_call {
 	/* for the owner: when it was sent and answered (ns), bytes each way with record marks */
 	uint64_t sent_at, replied_at;
 	size_t bytes_out, bytes_in;
+	const char *reason; /* of a rejection: constant words, such as "AUTH_TOOWEAK"; else NULL */
 	/* private */
-	struct rpc_conn *conn;
 	struct stream_msg out;
-	bool sending, answered;
-	LIST_ENTRY(rpc_call) entry;
+	bool sending; /* the stream still has `out` */
+	LIST_ENTRY(rpc_call) bucket;
+	TAILQ_ENTRY(rpc_call) entry;
 };
 
 struct rpc_conn_ops {
@@ -88,13 +92,20 @@ struct rpc_conn_ops {
 int rpc_conn_open(struct loop *loop, const struct address *address,
 	const struct stream_config *config, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
-/* The same over a connected socket. */
+/* The same over a connected socket, which is closed on failure. */
 int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
 
-/* Sends `call` with a new xid. Its `done` is never called from here. */
+/*
+ * Sends `call` with a new xid; it leaves with what else is sent in this turn of the loop. Its
+ * `done` is never called from here; it is -ECONNRESET when the connection is ending already, so do
+ * not answer that by sending again on the same one.
+ */
 void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call);
-/* Answers a server's call with `len` bytes of results (copied). accept_stat 0 is SUCCESS. */
+/*
+ * Answers a server's call with `len` bytes of results (copied). accept_stat 0 is SUCCESS. A server
+ * that leaves RPC_CONN_REPLIES_MAX answers unread is cut off.
+ */
 void rpc_conn_reply(
 	struct rpc_conn *conn, uint32_t xid, uint32_t accept_stat, const void *data, size_t len);
 /* Starts the end; `down` follows from the loop. */

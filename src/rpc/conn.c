@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "rpc/conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "rpc/intake.h"
+#include "util/log.h"
+
+/* xids count up, so that neighbours in time are in different buckets. */
+#define BUCKETS 64
+
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+LIST_HEAD(call_list, rpc_call);
+TAILQ_HEAD(call_queue, rpc_call);
+
+struct rpc_conn {
+	struct loop *loop;
+	struct stream *stream;
+	const struct rpc_conn_ops *ops;
+	void *arg;
+	char peer[ADDRESS_HOST_MAX + 64]; /* for the log */
+
+	uint32_t xid; /* the next call's */
+	unsigned pending;
+	struct call_queue calls; /* outstanding, in the order sent */
+	struct call_list buckets[BUCKETS];
+	unsigned replies; /* of rpc_conn_reply, not yet taken by the kernel */
+
+	bool closing;
+	int err; /* for ops->down */
+	struct rpc_intake intake;
+};
+
+/* An answer to the server. */
+struct reply {
+	struct stream_msg out;
+	struct rpc_conn *conn;
+	uint8_t data[];
+};
+
+static void end(struct rpc_conn *conn, int err)
+{
+	if (conn->closing)
+		return;
+	conn->closing = true;
+	conn->err = err;
+	stream_close(conn->stream);
+}
+
+static void end_with_log(struct rpc_conn *conn, int err, const char *why)
+{
+	log_error("%s: %s: connection closed", conn->peer, why);
+	end(conn, err);
+}
+
+static struct call_list *bucket_of(struct rpc_conn *conn, uint32_t xid)
+{
+	return &conn->buckets[xid % BUCKETS];
+}
+
+static void forget(struct rpc_conn *conn, struct rpc_call *call)
+{
+	LIST_REMOVE(call, bucket);
+	TAILQ_REMOVE(&conn->calls, call, entry);
+	conn->pending--;
+}
+
+static struct rpc_call *on_find(void *arg, uint32_t xid)
+{
+	struct rpc_conn *conn = arg;
+	struct rpc_call *call;
+
+	LIST_FOREACH (call, bucket_of(conn, xid), bucket)
+		if (call->msg.xid == xid)
+			break;
+	return call;
+}
+
+static int on_replied(void *arg, struct rpc_call *call, const struct rpc_msg_header *header,
+	const uint8_t *data, size_t len, size_t sink_len, size_t wire_len)
+{
+	struct rpc_conn *conn = arg;
+	int err;
+
+	forget(conn, call);
+	call->replied_at = loop_now(conn->loop);
+	call->bytes_in = wire_len;
+	call->reason = header->reason;
+	if (header->error)
+		err = call->done(call, header->error, NULL, 0, 0);
+	else
+		err = call->done(call, 0, data, len, sink_len);
+	return conn->closing ? -ECANCELED : err;
+}
+
+static int on_called(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len)
+{
+	struct rpc_conn *conn = arg;
+	int err = conn->ops->called(conn->arg, msg, data, len);
+
+	return conn->closing ? -ECANCELED : err;
+}
+
+static const struct rpc_intake_ops intake_ops = {on_find, on_replied, on_called};
+
+static void receive(struct rpc_conn *conn)
+{
+	size_t len;
+	bool wait_all;
+	uint8_t *data = rpc_intake_want(&conn->intake, &len, &wait_all);
+
+	stream_recv(conn->stream, data, len, wait_all);
+}
+
+static void on_connected(void *arg, int err)
+{
+	struct rpc_conn *conn = arg;
+
+	if (conn->closing)
+		return;
+	if (err) {
+		end(conn, err);
+		return;
+	}
+	conn->ops->up(conn->arg);
+	if (!conn->closing)
+		receive(conn);
+}
+
+static void on_received(void *arg, ssize_t result)
+{
+	struct rpc_conn *conn = arg;
+
+	if (conn->closing)
+		return;
+	if (result < 0) {
+		end(conn, (int)result);
+	} else if (result == 0 && rpc_intake_idle(&conn->intake)) {
+		end(conn, -ECONNRESET);
+	} else if (result == 0) {
+		end_with_log(conn, -EPROTO, "the stream ends within a record");
+	} else {
+		int err = rpc_intake_got(&conn->intake, (size_t)result);
+		if (conn->closing)
+			return;
+		if (err)
+			end_with_log(conn, err, conn->intake.why);
+		else
+			receive(conn);
+	}
+}
+
+static void on_broken(void *arg, int err)
+{
+	end(arg, err);
+}
+
+static void on_closed(void *arg)
+{
+	struct rpc_conn *conn = arg;
+	struct rpc_call *call;
+
+	while ((call = TAILQ_FIRST(&conn->calls)) != NULL) {
+		forget(conn, call);
+		call->done(call, -ECONNRESET, NULL, 0, 0);
+	}
+	conn->ops->down(conn->arg, conn->err);
+	rpc_intake_deinit(&conn->intake);
+	free(conn);
+}
+
+static const struct stream_ops stream_ops = {on_connected, on_received, on_broken, on_closed};
+
+static struct rpc_conn *conn_alloc(
+	struct loop *loop, size_t max_call, const struct rpc_conn_ops *ops, void *arg)
+{
+	struct rpc_conn *conn = malloc(sizeof(*conn));
+
+	if (!conn)
+		return NULL;
+	memset(conn, 0, offsetof(struct rpc_conn, intake));
+	conn->loop = loop;
+	conn->ops = ops;
+	conn->arg = arg;
+	TAILQ_INIT(&conn->calls);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		LIST_INIT(&conn->buckets[i]);
+	/* a stranger to earlier connections, whose late replies a server may have cached */
+	if (getrandom(&conn->xid, sizeof(conn->xid), GRND_NONBLOCK) != sizeof(conn->xid))
+		conn->xid = (uint32_t)loop_clock();
+	rpc_intake_init(&conn->intake, max_call, &intake_ops, conn);
+	return conn;
+}
+
+int rpc_conn_open(struct loop *loop, const struct address *address,
+	const struct stream_config *config, size_t max_call, const struct rpc_conn_ops *ops,
+	void *arg, struct rpc_conn **out)
+{
+	struct rpc_conn *conn = conn_alloc(loop, max_call, ops, arg);
+
+	if (!conn)
+		return -ENOMEM;
+	address_describe(address, conn->peer, sizeof(conn->peer));
+	int err = stream_connect(loop, address, config, &stream_ops, conn, &conn->stream);
+	if (err) {
+		free(conn);
+		return err;
+	}
+	*out = conn;
+	return 0;
+}
+
+int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
+	void *arg, struct rpc_conn **out)
+{
+	struct rpc_conn *conn = conn_alloc(loop, max_call, ops, arg);
+
+	if (!conn) {
+		close(fd_take);
+		return -ENOMEM;
+	}
+	snprintf(conn->peer, sizeof(conn->peer), "socket %d", fd_take);
+	int err = stream_adopt(loop, fd_take, &stream_ops, conn, &conn->stream);
+	if (err) {
+		free(conn);
+		return err;
+	}
+	*out = conn;
+	return 0;
+}
+
+static void on_call_sent(struct stream_msg *msg, int err)
+{
+	container_of(msg, struct rpc_call, out)->sending = false;
+}
+
+void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
+{
+	size_t body_len = call->head_len;
+
+	call->msg.xid = conn->xid++;
+	call->sent_at = loop_now(conn->loop);
+	call->replied_at = 0;
+	call->bytes_out = call->bytes_in = 0;
+	call->reason = NULL;
+	call->sending = false;
+	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);
+	TAILQ_INSERT_TAIL(&conn->calls, call, entry);
+	conn->pending++;
+	if (conn->closing)
+		return;
+
+	for (unsigned i = 0; i < call->ntail; i++)
+		body_len += call->tail[i].iov_len;
+	uint8_t *start = rpc_msg_put_call(call->head, body_len, &call->msg, call->cred);
+	call->out.iov[0] = (struct iovec){start, (size_t)(call->head - start) + call->head_len};
+	for (unsigned i = 0; i < call->ntail; i++)
+		call->out.iov[1 + i] = call->tail[i];
+	call->out.niov = 1 + call->ntail;
+	call->out.sent = on_call_sent;
+	call->bytes_out = (size_t)(call->head - start) + body_len;
+	call->sending = true;
+	rpc_intake_expect(&conn->intake, call->max_reply);
+	stream_send(conn->stream, &call->out);
+}
+
+static void on_reply_sent(struct stream_msg *msg, int err)
+{
+	struct reply *reply = container_of(msg, struct reply, out);
+
+	reply->conn->replies--;
+	free(reply);
+}
+
+void rpc_conn_reply(
+	struct rpc_conn *conn, uint32_t xid, uint32_t accept_stat, const void *data, size_t len)
+{
+	if (conn->closing)
+		return;
+	if (conn->replies == RPC_CONN_REPLIES_MAX) {
+		end_with_log(conn, -EPROTO, "calls without end whose replies are not read");
+		return;
+	}
+	struct reply *reply = malloc(sizeof(*reply) + RPC_MSG_HEAD_MAX + len);
+	if (!reply) {
+		/* without an answer the server would wait: it asks again on the next connection */
+		end_with_log(conn, -ENOMEM, "no memory to answer a call");
+		return;
+	}
+	uint8_t *body = reply->data + RPC_MSG_HEAD_MAX;
+	if (len > 0)
+		memcpy(body, data, len);
+	uint8_t *start = rpc_msg_put_reply(body, len, xid, accept_stat);
+	reply->conn = conn;
+	reply->out = (struct stream_msg){
+		.iov = {{start, (size_t)(body - start) + len}}, .niov = 1, .sent = on_reply_sent};
+	conn->replies++;
+	stream_send(conn->stream, &reply->out);
+}
+
+void rpc_conn_close(struct rpc_conn *conn)
+{
+	end(conn, -ECANCELED);
+}
+
+unsigned rpc_conn_pending(const struct rpc_conn *conn)
+{
+	return conn->pending;
+}
