@@ -130,25 +130,6 @@ static bool proto_agrees(const struct words *w)
 	}
 }
 
-/* The daemon changes to "/": the path of a socket must not depend on where it was started. */
-static int make_socket_absolute(struct words *w)
-{
-	char path[PATH_MAX], *host = w->o.server.host;
-
-	if (w->o.server.proto != ADDRESS_UNIX || host[0] == '/' || host[0] == '@')
-		return 0;
-	if (!getcwd(path, sizeof(path)))
-		return words_fail(w, STATUS_SYSTEM, "getcwd: %s", strerror(errno));
-	size_t len = strlen(path), host_len = strlen(host);
-	if (len + 1 + host_len >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return words_fail(w, STATUS_USAGE, "%s: the socket's path %s/%s is too long",
-			w->o.source, path, host);
-	memmove(host + len + 1, host, host_len + 1);
-	memcpy(host, path, len);
-	host[len] = '/';
-	return 0;
-}
-
 static int finish_source(struct words *w, const char *source)
 {
 	const char *path, *why;
@@ -175,7 +156,7 @@ static int finish_source(struct words *w, const char *source)
 			"-o port=%u: must be a number from 1 to 65535 with TCP", w->port);
 	if (w->port)
 		o->server.port = w->port;
-	return make_socket_absolute(w);
+	return 0;
 }
 
 /* A limit that was not given follows the one that was. */

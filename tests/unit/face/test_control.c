@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "control.h"
+#include "util/loop.h"
+
+#define MAJOR 0
+#define MINOR 4000000000u
+
+struct fixture {
+	char directory[PATH_MAX]; /* made by control_new_in, in `base` */
+	char base[64];
+	char socket[PATH_MAX + 64];
+	size_t length; /* bytes of an answer */
+};
+
+static void print_stats(void *arg, enum stats_form form, FILE *out)
+{
+	const struct fixture *f = arg;
+
+	fprintf(out, "form %d\n", form);
+	for (size_t i = 7; i < f->length; i++)
+		fputc('a' + (int)(i % 26), out);
+}
+
+static const struct control_ops ops = {.stats = print_stats};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+
+	f = (struct fixture){.base = "/tmp/vsockfs-control-XXXXXX"};
+	assert_non_null(mkdtemp(f.base));
+	assert_int_equal(chmod(f.base, 0755), 0);
+	snprintf(f.directory, sizeof(f.directory), "%s/run", f.base);
+	snprintf(f.socket, sizeof(f.socket), "%s/%u:%u.sock", f.directory, MAJOR, MINOR);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	unlink(f->socket);
+	rmdir(f->directory);
+	return rmdir(f->base);
+}
+
+static struct control *start(struct fixture *f)
+{
+	struct control *control;
+
+	assert_int_equal(control_new_in(f->directory, MAJOR, MINOR, &ops, f, &control), 0);
+	return control;
+}
+
+static int ask(struct fixture *f, const char *request, char **text, size_t *len, char *why)
+{
+	FILE *out = open_memstream(text, len);
+	int fd = control_connect_in(f->directory, MAJOR, MINOR);
+
+	assert_non_null(out);
+	assert_true(fd >= 0);
+	int r = control_request(fd, request, out, why, 600);
+	fclose(out);
+	return r;
+}
+
+static void expect_form(struct fixture *f, const char *request, const char *answer)
+{
+	char *text, why[600];
+	size_t len;
+
+	assert_int_equal(ask(f, request, &text, &len, why), 0);
+	assert_string_equal(text, answer);
+	free(text);
+}
+
+static void test_round_trip(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	struct stat st;
+
+	assert_int_equal(stat(f->socket, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(stat(f->directory, &st), 0);
+	assert_int_equal(st.st_mode & 07777 & ~0755, 0);
+	expect_form(f, "stats", "form 0\n");
+	expect_form(f, "stats json", "form 1\n");
+	expect_form(f, "stats mountstats", "form 2\n");
+	control_free(control);
+	assert_int_equal(lstat(f->socket, &st), -1);
+	assert_int_equal(control_connect_in(f->directory, MAJOR, MINOR), -ENOENT);
+}
+
+/* More than the socket's buffers hold. */
+static void test_long_answer(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	char *text, why[600];
+	size_t len;
+
+	f->length = 3000000;
+	assert_int_equal(ask(f, "stats", &text, &len, why), 0);
+	assert_int_equal(len, f->length);
+	assert_memory_equal(text, "form 0\n", 7);
+	for (size_t i = 7; i < len; i++)
+		if (text[i] != 'a' + (int)(i % 26))
+			fail_msg("byte %zu", i);
+	free(text);
+	control_free(control);
+}
+
+static void test_unknown_request(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	char *text, why[600];
+	size_t len;
+
+	assert_int_equal(ask(f, "stats xml", &text, &len, why), -EPROTO);
+	assert_string_equal(why, "the daemon answers: error unknown request");
+	assert_int_equal(len, 0);
+	free(text);
+	control_free(control);
+}
+
+static void test_bad_clients(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	char junk[200];
+
+	memset(junk, 'x', sizeof(junk));
+	int fd = control_connect_in(f->directory, MAJOR, MINOR);
+	assert_true(fd >= 0);
+	assert_true(send(fd, junk, sizeof(junk), MSG_NOSIGNAL) > 0);
+	assert_true(recv(fd, junk, 1, 0) <= 0);
+	close(fd);
+
+	fd = control_connect_in(f->directory, MAJOR, MINOR);
+	assert_true(fd >= 0);
+	assert_int_equal(send(fd, "sta", 3, MSG_NOSIGNAL), 3);
+	close(fd);
+	expect_form(f, "stats", "form 0\n");
+	control_free(control);
+}
+
+/* A client that says nothing delays the end not at all, and other clients for 5 seconds at most. */
+static void test_silent_client(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	uint64_t before = loop_clock();
+	int fd = control_connect_in(f->directory, MAJOR, MINOR);
+
+	assert_true(fd >= 0);
+	expect_form(f, "stats", "form 0\n");
+	assert_true(loop_clock() - before < UINT64_C(9000000000));
+	close(fd);
+
+	fd = control_connect_in(f->directory, MAJOR, MINOR);
+	assert_true(fd >= 0);
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	before = loop_clock();
+	control_free(control);
+	assert_true(loop_clock() - before < UINT64_C(2000000000));
+	close(fd);
+}
+
+/* A child that exits without control_free is a daemon that died. */
+static void test_stale_socket(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+	int result;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct control *control;
+		_exit(control_new_in(f->directory, MAJOR, MINOR, &ops, f, &control) == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &result, 0), pid);
+	assert_int_equal(result, 0);
+	assert_int_equal(lstat(f->socket, &st), 0);
+	assert_int_equal(control_connect_in(f->directory, MAJOR, MINOR), -ECONNREFUSED);
+
+	struct control *control = start(f);
+	expect_form(f, "stats", "form 0\n");
+	control_free(control);
+}
+
+static void test_living_socket(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f), *second = NULL;
+
+	assert_int_equal(control_new_in(f->directory, MAJOR, MINOR, &ops, f, &second), -EADDRINUSE);
+	assert_null(second);
+	expect_form(f, "stats", "form 0\n");
+	control_free(control);
+}
+
+static void expect_refused(struct fixture *f, int err)
+{
+	struct control *control = NULL;
+
+	assert_int_equal(control_new_in(f->directory, MAJOR, MINOR, &ops, f, &control), err);
+	assert_null(control);
+}
+
+static void test_bad_directory(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(symlink("/tmp", f->directory), 0);
+	expect_refused(f, -ENOTDIR);
+	assert_int_equal(unlink(f->directory), 0);
+
+	assert_int_equal(mkdir(f->directory, 0700), 0);
+	assert_int_equal(chmod(f->directory, 0777), 0);
+	expect_refused(f, -EPERM);
+	assert_int_equal(chmod(f->directory, 0720), 0);
+	expect_refused(f, -EPERM);
+	assert_int_equal(chmod(f->directory, 0700), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(f->directory, 1, 0), 0);
+		expect_refused(f, -EPERM);
+	}
+	assert_int_equal(rmdir(f->directory), 0);
+}
+
+static void test_file_in_the_way(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(mkdir(f->directory, 0700), 0);
+	assert_int_equal(symlink("/etc/passwd", f->socket), 0);
+	expect_refused(f, -EEXIST);
+}
+
+static void test_long_directory(void **state)
+{
+	struct fixture *f = *state;
+	char directory[200];
+
+	memset(directory, 'x', sizeof(directory) - 1);
+	memcpy(directory, "/tmp/", 5);
+	directory[sizeof(directory) - 1] = '\0';
+	assert_int_equal(control_connect_in(directory, MAJOR, MINOR), -ENAMETOOLONG);
+	struct control *control;
+	assert_int_equal(control_new_in(directory, MAJOR, MINOR, &ops, f, &control), -ENAMETOOLONG);
+	rmdir(directory);
+}
+
+/* Another user gets an answer, but not the numbers. */
+static void test_foreign_user(void **state)
+{
+	struct fixture *f = *state;
+	int result;
+
+	if (geteuid() != 0) {
+		print_message("only root can become another user here\n");
+		skip();
+	}
+	struct control *control = start(f);
+	assert_int_equal(chmod(f->socket, 0666), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		char why[600];
+		if (setuid(65534) < 0)
+			_exit(1);
+		int fd = control_connect_in(f->directory, MAJOR, MINOR);
+		if (fd < 0)
+			_exit(2);
+		if (control_request(fd, "stats", stderr, why, sizeof(why)) != -EPROTO)
+			_exit(3);
+		_exit(strcmp(why, "the daemon answers: error permission denied") == 0 ? 0 : 4);
+	}
+	assert_int_equal(waitpid(pid, &result, 0), pid);
+	assert_int_equal(WEXITSTATUS(result), 0);
+	control_free(control);
+}
+
+static int answer(const char *text, char *why)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	assert_int_equal(send(fds[1], text, strlen(text), 0), (int)strlen(text));
+	assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+	FILE *out = fopen("/dev/null", "w");
+	int r = control_request(fds[0], "stats", out, why, 600);
+	fclose(out);
+	close(fds[1]);
+	return r;
+}
+
+static void test_bad_answers(void **state)
+{
+	char why[600];
+
+	assert_int_equal(answer("vsockfs-control 1 ok 3\nabc", why), 0);
+	assert_int_equal(answer("vsockfs-control 1 ok 4\nabc", why), -EPROTO);
+	assert_string_equal(why, "the daemon's answer is cut short");
+	assert_int_equal(answer("", why), -ETIMEDOUT);
+	assert_int_equal(answer("HTTP/1.1 400\n", why), -EPROTO);
+	assert_int_equal(answer("vsockfs-control\n", why), -EPROTO);
+	assert_int_equal(answer("vsockfs-control 2 ok 0\n", why), -EPROTO);
+	assert_string_equal(why, "the daemon answers: ok 0");
+}
+
+static void test_directory(void **state)
+{
+	char out[CONTROL_PATH_MAX], want[CONTROL_PATH_MAX], longer[200];
+
+	assert_int_equal(control_directory(0, out), 0);
+	assert_string_equal(out, "/run/vsockfs");
+	setenv("XDG_RUNTIME_DIR", "/somewhere", 1);
+	assert_int_equal(control_directory(4242, out), 0);
+	assert_string_equal(out, "/run/user/4242/vsockfs");
+	if (geteuid() == 0)
+		assert_int_equal(seteuid(4242), 0);
+	assert_int_equal(control_directory(geteuid(), out), 0);
+	assert_string_equal(out, "/somewhere/vsockfs");
+	setenv("XDG_RUNTIME_DIR", "relative", 1);
+	assert_int_equal(control_directory(geteuid(), out), 0);
+	snprintf(want, sizeof(want), "/run/user/%u/vsockfs", geteuid());
+	assert_string_equal(out, want);
+	memset(longer, '/', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	setenv("XDG_RUNTIME_DIR", longer, 1);
+	assert_int_equal(control_directory(geteuid(), out), -ENAMETOOLONG);
+	unsetenv("XDG_RUNTIME_DIR");
+	if (getuid() == 0)
+		assert_int_equal(seteuid(0), 0);
+}
+
+int main(void)
+{
+#define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		WITH_FIXTURE(test_round_trip),
+		WITH_FIXTURE(test_long_answer),
+		WITH_FIXTURE(test_unknown_request),
+		WITH_FIXTURE(test_bad_clients),
+		WITH_FIXTURE(test_silent_client),
+		WITH_FIXTURE(test_stale_socket),
+		WITH_FIXTURE(test_living_socket),
+		WITH_FIXTURE(test_bad_directory),
+		WITH_FIXTURE(test_file_in_the_way),
+		WITH_FIXTURE(test_long_directory),
+		WITH_FIXTURE(test_foreign_user),
+		cmocka_unit_test(test_bad_answers),
+		cmocka_unit_test(test_directory),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
