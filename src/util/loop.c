@@ -155,7 +155,8 @@ void loop_poll_cancel(struct loop *loop, struct loop_poll *op)
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline)
 {
 	loop_timer_cancel(loop, timer);
-	timer->deadline = deadline;
+	/* Not in this pass over the timers: one that sets itself to the past would never end it. */
+	timer->deadline = deadline > loop->now ? deadline : loop->now + 1;
 	loop_timer_insert(&loop->timers, timer);
 }
 
@@ -219,11 +220,9 @@ static void loop_run_tasks(struct loop *loop)
 
 static void loop_run_timers(struct loop *loop)
 {
-	/* A timer that sets itself to a time already past must not hold up everything else. */
-	for (size_t left = loop->timers.count; left > 0; left--) {
-		struct loop_timer *timer = loop->timers.root;
-		if (!timer || timer->deadline > loop->now)
-			break;
+	struct loop_timer *timer;
+
+	while ((timer = loop->timers.root) && timer->deadline <= loop->now) {
 		loop_timer_remove(&loop->timers, timer);
 		timer->fire(timer);
 	}

@@ -55,8 +55,8 @@ struct loop_recv {
 /*
  * Waits once until `fd` has one of `events` (POLLIN, POLLOUT, ...). `exclusive` asks for
  * the wake-up of a single waiter where several threads wait on one file (EPOLLEXCLUSIVE; the
- * poll(2) back end wakes all). The result is the set of events, or -errno (-ECANCELED after
- * loop_poll_cancel, unless it had fired already).
+ * poll(2) back end wakes all). The result is the set of events, also of POLLERR, POLLHUP and
+ * (io_uring) POLLRDHUP unasked, or -errno (-ECANCELED after loop_poll_cancel, unless it had fired).
  */
 struct loop_poll {
 	int fd;
@@ -69,7 +69,7 @@ struct loop_poll {
 
 /* Fires once at `deadline`, unless it is cancelled or set anew first. */
 struct loop_timer {
-	uint64_t deadline; /* ns, as loop_now() */
+	uint64_t deadline; /* ns, as loop_now(); moved up to the next turn if it was past */
 	void (*fire)(struct loop_timer *timer);
 	/* private to the loop: place in the heap; `prev` is the parent for a first child */
 	struct loop_timer *child, *next, *prev;

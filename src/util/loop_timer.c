@@ -49,7 +49,6 @@ void loop_timer_insert(struct loop_timer_heap *heap, struct loop_timer *timer)
 	timer->child = timer->next = timer->prev = NULL;
 	timer->set = true;
 	heap->root = heap->root ? timer_meld(heap->root, timer) : timer;
-	heap->count++;
 }
 
 void loop_timer_remove(struct loop_timer_heap *heap, struct loop_timer *timer)
@@ -70,5 +69,4 @@ void loop_timer_remove(struct loop_timer_heap *heap, struct loop_timer *timer)
 	}
 	timer->child = timer->next = timer->prev = NULL;
 	timer->set = false;
-	heap->count--;
 }

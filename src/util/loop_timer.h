@@ -10,8 +10,7 @@
  */
 
 struct loop_timer_heap {
-	struct loop_timer *root;
-	size_t count;
+	struct loop_timer *root; /* the first to fire */
 };
 
 /* `timer` is not in the heap. */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after the above */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "util/buf.h"
+
+static void test_buffers_are_aligned_and_writable(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 3 * page + 100;
+	struct buf_pool *pool;
+	struct buf *buf;
+
+	assert_int_equal(buf_pool_new(size, 1, 0, &pool), 0);
+	buf = buf_get(pool);
+	assert_non_null(buf);
+	assert_int_equal((uintptr_t)buf->data % page, 0);
+	assert_int_equal(buf->size, size);
+	memset(buf->data, 0xab, size);
+	buf_unref(buf);
+	buf_pool_free(pool);
+}
+
+static void test_the_limit_holds(void **state)
+{
+	struct buf_pool *pool;
+	struct buf *a, *b;
+
+	assert_int_equal(buf_pool_new(4096, 2, 2, &pool), 0);
+	a = buf_get(pool);
+	b = buf_get(pool);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_ptr_not_equal(a->data, b->data);
+	assert_int_equal(buf_pool_used(pool), 2);
+	assert_null(buf_get(pool));
+	assert_int_equal(buf_pool_used(pool), 2);
+	buf_unref(a);
+	assert_int_equal(buf_pool_used(pool), 1);
+	a = buf_get(pool);
+	assert_non_null(a);
+	buf_unref(a);
+	buf_unref(b);
+	assert_int_equal(buf_pool_used(pool), 0);
+	buf_pool_free(pool);
+}
+
+static void test_a_buffer_lives_with_its_last_reference(void **state)
+{
+	struct buf_pool *pool;
+	struct buf *buf;
+
+	assert_int_equal(buf_pool_new(4096, 1, 0, &pool), 0);
+	buf = buf_get(pool);
+	assert_ptr_equal(buf_ref(buf), buf);
+	buf_unref(buf);
+	assert_int_equal(buf_pool_used(pool), 1);
+	buf->data[4095] = 1;
+	buf_unref(buf);
+	assert_int_equal(buf_pool_used(pool), 0);
+	buf_unref(NULL);
+	buf_pool_free(pool);
+	buf_pool_free(NULL);
+}
+
+static int is_mapped(const void *data)
+{
+	unsigned char resident;
+
+	return mincore((void *)(uintptr_t)data, 1, &resident) == 0;
+}
+
+/* Large enough to be a mapping that nobody takes again at once. */
+static void test_only_so_many_stay_mapped(void **state)
+{
+	struct buf_pool *pool;
+	struct buf *bufs[3];
+	uint8_t *data[3];
+	int mapped = 0;
+
+	assert_int_equal(buf_pool_new(1 << 20, 3, 1, &pool), 0);
+	for (int i = 0; i < 3; i++) {
+		bufs[i] = buf_get(pool);
+		data[i] = bufs[i]->data;
+	}
+	for (int i = 0; i < 3; i++)
+		buf_unref(bufs[i]);
+	for (int i = 0; i < 3; i++)
+		mapped += is_mapped(data[i]);
+	assert_int_equal(mapped, 1);
+	buf_pool_free(pool);
+	for (int i = 0; i < 3; i++)
+		assert_false(is_mapped(data[i]));
+}
+
+static void test_no_buffers_of_no_size(void **state)
+{
+	struct buf_pool *pool;
+
+	assert_int_equal(buf_pool_new(0, 1, 1, &pool), -EINVAL);
+}
+
+static void test_without_memory_there_is_none(void **state)
+{
+	struct buf_pool *pool;
+
+	assert_int_equal(buf_pool_new(SIZE_MAX / 2, 1, 1, &pool), 0);
+	assert_null(buf_get(pool));
+	assert_int_equal(buf_pool_used(pool), 0);
+	buf_pool_free(pool);
+}
+
+#define THREADS 4
+#define ROUNDS	5000
+
+static void *churn(void *arg)
+{
+	struct buf_pool *pool = arg;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct buf *buf = buf_get(pool);
+		if (!buf)
+			continue;
+		buf->data[i % 4096] = (uint8_t)i;
+		buf_unref(buf_ref(buf));
+		buf_unref(buf);
+	}
+	return NULL;
+}
+
+static void test_from_many_threads(void **state)
+{
+	struct buf_pool *pool;
+	pthread_t threads[THREADS];
+
+	assert_int_equal(buf_pool_new(4096, 3, 2, &pool), 0);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, churn, pool), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(buf_pool_used(pool), 0);
+	buf_pool_free(pool);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_buffers_are_aligned_and_writable),
+		cmocka_unit_test(test_the_limit_holds),
+		cmocka_unit_test(test_a_buffer_lives_with_its_last_reference),
+		cmocka_unit_test(test_only_so_many_stay_mapped),
+		cmocka_unit_test(test_no_buffers_of_no_size),
+		cmocka_unit_test(test_without_memory_there_is_none),
+		cmocka_unit_test(test_from_many_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
