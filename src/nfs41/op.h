@@ -33,6 +33,8 @@ void nfs_op_getfsattr(
 /* `done`: what was set, also on error. */
 void nfs_op_setattr(struct nfs_compound *c, const struct nfs_stateid *stateid,
 	const struct nfs_setattr *set, struct nfs_bitmap *done);
+/* VERIFY: the compound ends here with NFS4ERR_NOT_SAME unless the file has `size` bytes. */
+void nfs_op_verify_size(struct nfs_compound *c, uint64_t size);
 /* `want` and the results are ACCESS4_* bits. */
 struct nfs_access_res {
 	uint32_t supported, granted;

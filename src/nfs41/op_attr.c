@@ -2,7 +2,7 @@
 #include "nfs41/attr.h"
 #include "nfs41/op.h"
 
-/* Attributes and access: RFC 8881, 18.1, 18.7, 18.30. */
+/* Attributes and access: RFC 8881, 18.1, 18.7, 18.30, 18.31. */
 
 static void decode_getattr(
 	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
@@ -62,6 +62,14 @@ void nfs_op_setattr(struct nfs_compound *c, const struct nfs_stateid *stateid,
 
 	nfs_attr_put_stateid(out, stateid);
 	nfs_attr_put_set(out, set);
+}
+
+void nfs_op_verify_size(struct nfs_compound *c, uint64_t size)
+{
+	const struct nfs_op_slot slot = {.op = OP_VERIFY};
+	const struct nfs_setattr attr = {.set = NFS_SET_SIZE, .size = size};
+
+	nfs_attr_put_set(nfs_compound_op(c, &slot, 0), &attr);
 }
 
 static void decode_access(

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "nfs41/state.h"
+
+static const struct nfs_fh fh = {.len = 4, .data = {1, 2, 3, 4}};
+static const struct nfs_fh other_fh = {.len = 4, .data = {1, 2, 3, 5}};
+static const struct nfs_stateid stateid = {.seqid = 1, .other = {7}};
+static const struct nfs_stateid lock_stateid = {.seqid = 3, .other = {8}};
+
+struct fixture {
+	struct nfs_state *state;
+	struct rpc_cred *cred;
+};
+
+static int setup(void **arg)
+{
+	static struct fixture f;
+	assert_int_equal(nfs_state_new(&f.state), 0);
+	assert_int_equal(rpc_cred_new_none(&f.cred), 0);
+	*arg = &f;
+	return 0;
+}
+
+static int teardown(void **arg)
+{
+	struct fixture *f = *arg;
+	nfs_state_free(f->state);
+	rpc_cred_unref(f->cred);
+	return 0;
+}
+
+static struct nfs_open *open_file(struct fixture *f, const struct nfs_fh *of)
+{
+	struct nfs_open *open =
+		nfs_open_new(f->state, of, OPEN4_SHARE_ACCESS_BOTH, 5, f->cred, &stateid);
+	assert_non_null(open);
+	return open;
+}
+
+static void test_open_is_recorded_until_closed(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_open *open = open_file(f, &fh);
+	struct nfs_stateid got = nfs_open_stateid(f->state, open);
+	assert_memory_equal(&got, &stateid, sizeof(got));
+	assert_int_equal(nfs_state_opens(f->state), 1);
+	nfs_open_free(f->state, open);
+	assert_int_equal(nfs_state_opens(f->state), 0);
+}
+
+static void test_one_lock_owner_for_all_opens_of_a_file(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh),
+			*c = open_file(f, &other_fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, 1);
+	struct nfs_lock *same = nfs_lock_get(f->state, b, 99, 2);
+	struct nfs_lock *elsewhere = nfs_lock_get(f->state, c, 99, 3);
+	struct nfs_lock *another = nfs_lock_get(f->state, a, 98, 4);
+	assert_ptr_equal(lock, same);
+	assert_int_equal(same->owner, 1);
+	assert_ptr_not_equal(lock, elsewhere);
+	assert_ptr_not_equal(lock, another);
+	nfs_lock_unref(f->state, lock);
+	nfs_lock_unref(f->state, same);
+	nfs_lock_unref(f->state, elsewhere);
+	nfs_lock_unref(f->state, another);
+}
+
+static void test_lock_is_found_once_granted(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_stateid got;
+	struct nfs_open *open = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
+	assert_null(nfs_lock_find(f->state, &fh, 99));
+	assert_false(nfs_lock_stateid(f->state, lock, &got));
+	nfs_lock_granted(f->state, lock, &lock_stateid);
+	assert_true(nfs_lock_stateid(f->state, lock, &got));
+	assert_memory_equal(&got, &lock_stateid, sizeof(got));
+	struct nfs_lock *found = nfs_lock_find(f->state, &fh, 99);
+	assert_ptr_equal(found, lock);
+	nfs_lock_unref(f->state, found);
+	nfs_lock_unref(f->state, lock);
+}
+
+static void test_lock_ends_with_its_open(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_stateid got;
+	struct nfs_open *open = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
+	nfs_lock_granted(f->state, lock, &lock_stateid);
+	nfs_open_free(f->state, open);
+	assert_null(nfs_lock_find(f->state, &fh, 99));
+	assert_false(nfs_lock_stateid(f->state, lock, &got));
+	/* An answer that comes too late does not bring it back. */
+	nfs_lock_granted(f->state, lock, &lock_stateid);
+	assert_false(nfs_lock_stateid(f->state, lock, &got));
+	nfs_lock_unref(f->state, lock);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_open_is_recorded_until_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_one_lock_owner_for_all_opens_of_a_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lock_is_found_once_granted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lock_ends_with_its_open, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
