@@ -20,7 +20,7 @@
 #include "util/loop.h"
 
 #define REQUEST_MAX	  64 /* bytes of a request line */
-#define CLIENT_TIMEOUT_NS UINT64_C(5000000000)
+#define CLIENT_TIMEOUT_NS UINT64_C(2000000000)
 #define THREAD_STACK	  (256 << 10)
 
 struct control {
