@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NODE_H
+#define VSOCKFS_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nfs41/types.h"
+
+/*
+ * The objects that the kernel knows (has looked up and not forgotten): FUSE node id to NFS
+ * filehandle and back, with what cache policy needs to remember of each. Any thread; one short
+ * mutex inside. Node ids count up from NODE_ROOT_ID and are never used again, so their generation
+ * is 0.
+ */
+
+#define NODE_ROOT_ID UINT64_C(1) /* FUSE_ROOT_ID */
+
+struct node_table;
+struct rpc_cred;
+
+/* The name under which an unlinked but open file stays on the server until its last close. */
+struct node_silly {
+	struct node *dir;      /* pinned */
+	struct rpc_cred *cred; /* of who unlinked it */
+	char name[];
+};
+
+struct node {
+	/* set at creation, then constant */
+	uint64_t id;
+	uint64_t ino; /* st_ino, unique across the file systems of the export */
+	struct nfs_fsid fsid;
+	uint32_t type; /* enum nfs_ftype4 */
+
+	/* under the table's mutex: see the functions */
+	uint64_t lookups;     /* the kernel's references */
+	uint32_t pins;	      /* ours */
+	uint32_t opens;	      /* open files */
+	uint64_t change;      /* change attribute last seen */
+	uint64_t data_change; /* the kernel's page cache holds data of this change; valid if
+				 data_known */
+	bool change_known, data_known;
+	uint32_t hold_ms;   /* present attribute timeout, doubling from min to max while nothing
+			       changes */
+	uint64_t parent_id; /* where it was last looked up, */
+	uint32_t name_hash; /* and under which name: silly renames find open files by it */
+	int write_error;    /* of data acknowledged early, to be told at the next fsync or close;
+			       -errno */
+	struct unstable *unstable; /* written and not committed, or NULL: see unstable.h */
+	struct node_silly *silly;  /* the name that keeps its data, or NULL */
+	struct node *id_next, *fh_next;
+	LIST_ENTRY(node) open_entry; /* while opens > 0 */
+
+	uint8_t fh_len;
+	uint8_t fh_data[];
+};
+
+int node_table_new(const struct nfs_fsid *root_fsid, struct node_table **table);
+void node_table_free(struct node_table *table);
+
+/*
+ * The node for a filehandle, made if need be from `attr` (type, fsid and fileid must be there),
+ * with one more kernel reference if `lookup`, else one more pin. NULL without memory. The first one
+ * made is the root.
+ */
+struct node *node_get(struct node_table *table, const struct nfs_fh *fh,
+	const struct nfs_attr *attr, bool lookup);
+/* The node of an id with one more pin, or NULL if the kernel should not know it. */
+struct node *node_find(struct node_table *table, uint64_t id);
+/* The same by filehandle. */
+struct node *node_find_fh(struct node_table *table, const struct nfs_fh *fh);
+struct node *node_pin(struct node_table *table, struct node *node);
+/* NULL is allowed. */
+void node_unpin(struct node_table *table, struct node *node);
+void node_forget(struct node_table *table, uint64_t id, uint64_t lookups);
+
+static inline void node_fh(const struct node *node, struct nfs_fh *fh)
+{
+	fh->len = node->fh_len;
+	memcpy(fh->data, node->fh_data, node->fh_len);
+}
+
+/* Inode number for an object of any file system of the export; stable from mount to mount. */
+uint64_t node_ino(struct node_table *table, const struct nfs_fsid *fsid, uint64_t fileid);
+
+/* Remembers where the object was found. */
+void node_set_name(struct node_table *table, struct node *node, uint64_t parent_id,
+	const char *name, size_t len);
+/*
+ * An open file last seen as `name` in `parent_id`, pinned, or NULL. Another name with the
+ * same hash may be meant: ask the server before acting on it.
+ */
+struct node *node_find_open(
+	struct node_table *table, uint64_t parent_id, const char *name, size_t len);
+/* Counts open files. The last close hands over the silly name, if there is one, to be removed. */
+void node_opened(struct node_table *table, struct node *node);
+struct node_silly *node_closed(struct node_table *table, struct node *node);
+/* Returns a name to be removed at once: `silly_take` (NULL: none) if the node is not open any more,
+ * or the one it had. */
+struct node_silly *node_set_silly(
+	struct node_table *table, struct node *node, struct node_silly *silly_take);
+/* True while the object has a silly name only: one link fewer than the server says. */
+bool node_is_silly(struct node_table *table, struct node *node);
+
+/* Attributes have come. True: the object's data changed behind the kernel's page cache. */
+bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr);
+/*
+ * At open: true if the page cache may be kept. Afterwards the cache counts as filled
+ * from `change` on.
+ */
+bool node_note_open(struct node_table *table, struct node *node, uint64_t change);
+/* Our own modification took the change attribute from `before` to `after`. */
+void node_note_write(struct node_table *table, struct node *node, uint64_t before, uint64_t after);
+/* The page cache's state is not known any more: the next open drops it. */
+void node_note_unknown(struct node_table *table, struct node *node);
+
+/* How long attributes may be trusted now, ms, given the limits in force for its type. */
+uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max);
+
+/* First error of data written behind a program's back; reading takes it. */
+void node_set_error(struct node_table *table, struct node *node, int err);
+int node_take_error(struct node_table *table, struct node *node);
+
+/* Nodes known, for statistics. */
+uint64_t node_table_count(struct node_table *table);
+
+#endif

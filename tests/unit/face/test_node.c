@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "node.h"
+
+static const struct nfs_fsid root_fsid = {.major = 1, .minor = 0};
+
+static struct nfs_fh make_fh(uint64_t number)
+{
+	struct nfs_fh fh = {.len = 16};
+	memcpy(fh.data, &number, sizeof(number));
+	return fh;
+}
+
+static struct nfs_attr make_attr(uint64_t fileid, uint64_t change)
+{
+	struct nfs_attr attr = {
+		.type = NF4REG, .fsid = root_fsid, .fileid = fileid, .change = change};
+	nfs_bitmap_set(&attr.have, FATTR4_TYPE);
+	nfs_bitmap_set(&attr.have, FATTR4_FSID);
+	nfs_bitmap_set(&attr.have, FATTR4_FILEID);
+	nfs_bitmap_set(&attr.have, FATTR4_CHANGE);
+	return attr;
+}
+
+static struct node *lookup(struct node_table *table, uint64_t number)
+{
+	struct nfs_fh fh = make_fh(number);
+	struct nfs_attr attr = make_attr(number, 1);
+	struct node *node = node_get(table, &fh, &attr, true);
+	assert_non_null(node);
+	return node;
+}
+
+static int setup(void **state)
+{
+	struct node_table *table;
+	assert_int_equal(node_table_new(&root_fsid, &table), 0);
+	assert_int_equal(lookup(table, 1000)->id, NODE_ROOT_ID);
+	*state = table;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	node_table_free(*state);
+	return 0;
+}
+
+static void test_same_handle_same_node(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	assert_ptr_equal(lookup(table, 1), node);
+	assert_ptr_not_equal(lookup(table, 2), node);
+	assert_int_equal(node_table_count(table), 3);
+}
+
+static void test_forget_drops_at_the_last_reference(void **state)
+{
+	struct node_table *table = *state;
+	uint64_t id = lookup(table, 1)->id;
+	lookup(table, 1);
+	lookup(table, 1);
+	node_forget(table, id, 2);
+	struct node *node = node_find(table, id);
+	assert_non_null(node);
+	node_forget(table, id, 1);
+	assert_int_equal(node_table_count(table), 2); /* the pin holds it */
+	node_unpin(table, node);
+	assert_int_equal(node_table_count(table), 1);
+	assert_null(node_find(table, id));
+}
+
+static void test_forget_more_than_known_is_harmless(void **state)
+{
+	struct node_table *table = *state;
+	uint64_t id = lookup(table, 1)->id;
+	node_forget(table, id, 100);
+	node_forget(table, id, 1);
+	node_forget(table, 12345, 1);
+	assert_int_equal(node_table_count(table), 1);
+}
+
+static void test_root_stays(void **state)
+{
+	struct node_table *table = *state;
+	node_forget(table, NODE_ROOT_ID, 1);
+	struct node *root = node_find(table, NODE_ROOT_ID);
+	assert_non_null(root);
+	node_unpin(table, root);
+}
+
+static void test_ids_are_never_used_again(void **state)
+{
+	struct node_table *table = *state;
+	uint64_t id = lookup(table, 1)->id;
+	node_forget(table, id, 1);
+	assert_int_not_equal(lookup(table, 1)->id, id);
+}
+
+static void test_handle_used_for_another_object(void **state)
+{
+	struct node_table *table = *state;
+	struct node *file = lookup(table, 1);
+	struct nfs_fh fh = make_fh(1);
+	struct nfs_attr attr = make_attr(1, 1);
+	attr.type = NF4DIR;
+	struct node *dir = node_get(table, &fh, &attr, true);
+	assert_ptr_not_equal(dir, file);
+	assert_int_not_equal(dir->id, file->id);
+}
+
+static void test_many_nodes(void **state)
+{
+	struct node_table *table = *state;
+	const uint64_t n = 20000;
+	for (uint64_t i = 1; i <= n; i++)
+		lookup(table, 100000 + i);
+	assert_int_equal(node_table_count(table), n + 1);
+	for (uint64_t i = 1; i <= n; i++) {
+		struct nfs_fh fh = make_fh(100000 + i);
+		struct node *node = node_find_fh(table, &fh);
+		assert_non_null(node);
+		assert_int_equal(node->ino, 100000 + i);
+		uint64_t id = node->id;
+		node_unpin(table, node);
+		node_forget(table, id, 1);
+	}
+	assert_int_equal(node_table_count(table), 1);
+}
+
+static void test_inode_numbers_across_file_systems(void **state)
+{
+	struct node_table *table = *state;
+	assert_int_equal(node_ino(table, &root_fsid, 42), 42);
+	uint64_t seen[200];
+	for (uint64_t i = 0; i < 200; i++) {
+		struct nfs_fsid fsid = {.major = 7, .minor = i};
+		seen[i] = node_ino(table, &fsid, 42);
+		assert_int_not_equal(seen[i], 42);
+		assert_int_equal(node_ino(table, &fsid, 42), seen[i]);
+		for (uint64_t j = 0; j < i; j++)
+			assert_int_not_equal(seen[i], seen[j]);
+	}
+	/* The same numbers in another mount, whatever was met first there. */
+	struct node_table *other;
+	assert_int_equal(node_table_new(&root_fsid, &other), 0);
+	for (uint64_t i = 200; i-- > 0;) {
+		struct nfs_fsid fsid = {.major = 7, .minor = i};
+		assert_int_equal(node_ino(other, &fsid, 42), seen[i]);
+	}
+	node_table_free(other);
+}
+
+static void test_page_cache_follows_the_change_attribute(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	assert_false(node_note_open(table, node, 5)); /* never filled */
+	assert_true(node_note_open(table, node, 5));
+	assert_false(node_note_attr(table, node, &attr));
+	attr.change = 6;
+	assert_true(node_note_attr(table, node, &attr)); /* changed elsewhere: once */
+	assert_false(node_note_attr(table, node, &attr));
+	assert_true(node_note_open(table, node, 6));
+	assert_false(node_note_open(table, node, 7));
+}
+
+static void test_own_writes_keep_the_page_cache(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	node_note_open(table, node, 5);
+	node_note_write(table, node, 5, 6);
+	assert_true(node_note_open(table, node, 6));
+	/* Somebody else wrote between: 6 to 7 was not ours. */
+	node_note_write(table, node, 7, 8);
+	assert_false(node_note_open(table, node, 8));
+}
+
+static void test_hold_doubles_while_nothing_changes(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	node_note_attr(table, node, &attr);
+	assert_int_equal(node_hold_ms(table, node, 3000, 10000), 3000);
+	node_note_attr(table, node, &attr);
+	assert_int_equal(node_hold_ms(table, node, 3000, 10000), 6000);
+	node_note_attr(table, node, &attr);
+	assert_int_equal(node_hold_ms(table, node, 3000, 10000), 10000);
+	attr.change++;
+	node_note_attr(table, node, &attr);
+	assert_int_equal(node_hold_ms(table, node, 3000, 10000), 3000);
+}
+
+static void test_open_files_are_found_by_name(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	node_set_name(table, node, NODE_ROOT_ID, "a", 1);
+	assert_null(node_find_open(table, NODE_ROOT_ID, "a", 1));
+	node_opened(table, node);
+	struct node *found = node_find_open(table, NODE_ROOT_ID, "a", 1);
+	assert_ptr_equal(found, node);
+	node_unpin(table, found);
+	assert_null(node_find_open(table, NODE_ROOT_ID, "b", 1));
+	assert_null(node_find_open(table, 77, "a", 1));
+	assert_null(node_closed(table, node));
+	assert_null(node_find_open(table, NODE_ROOT_ID, "a", 1));
+}
+
+static void test_silly_name_goes_with_the_last_close(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct node_silly silly = {0};
+	assert_ptr_equal(node_set_silly(table, node, &silly), &silly); /* not open */
+	node_opened(table, node);
+	node_opened(table, node);
+	assert_null(node_set_silly(table, node, &silly));
+	assert_true(node_is_silly(table, node));
+	assert_null(node_closed(table, node));
+	assert_ptr_equal(node_closed(table, node), &silly);
+	assert_false(node_is_silly(table, node));
+}
+
+static void test_first_error_is_told_once(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	node_set_error(table, node, -28);
+	node_set_error(table, node, -5);
+	assert_int_equal(node_take_error(table, node), -28);
+	assert_int_equal(node_take_error(table, node), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_same_handle_same_node, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_forget_drops_at_the_last_reference, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_forget_more_than_known_is_harmless, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_root_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_are_never_used_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_handle_used_for_another_object, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_nodes, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_inode_numbers_across_file_systems, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_page_cache_follows_the_change_attribute, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_own_writes_keep_the_page_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_hold_doubles_while_nothing_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_files_are_found_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_silly_name_goes_with_the_last_close, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_first_error_is_told_once, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
