@@ -24,6 +24,12 @@ bool witness_args(const uint8_t *data, size_t len, char *text, size_t cap);
 bool witness_res(const uint8_t *data, size_t len);
 
 /*
+ * The result of the case `name` as libnfs encodes it from its own types, opcode and status
+ * included. Returns its length; 0 for a case that libnfs does not speak for.
+ */
+size_t witness_result(const char *name, uint8_t *data, size_t cap);
+
+/*
  * fattr4 as libnfs encodes it, attribute by attribute through its own type for each, with the
  * values of case_put_fattr. Returns its length.
  */
