@@ -22,6 +22,7 @@ struct item {
 	size_t wire_len;
 	bool from_server, done;
 	int error;
+	unsigned asked;
 	uint8_t *sink; /* PAYLOAD bytes */
 };
 
@@ -39,6 +40,7 @@ static int on_sink(
 {
 	struct item *item = (struct item *)call;
 
+	item->asked++;
 	return find_payload(data, len, body, item->sink, PAYLOAD, sink);
 }
 
@@ -326,6 +328,17 @@ static void test_payload_is_received_directly(void **state)
 	fixture_free(f);
 }
 
+/* A long record in single bytes does not cost a look at all of it for each. */
+static void test_asked_seldom(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct item *item = add_payload(f, 30000, 50000, 0, 1);
+
+	assert_all(f, 1);
+	assert_true(item->asked < 100);
+	fixture_free(f);
+}
+
 static void test_rejected(void **state)
 {
 	struct fixture *f = fixture_new();
@@ -512,6 +525,7 @@ int main(void)
 		cmocka_unit_test(test_every_piece),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_payload_is_received_directly),
+		cmocka_unit_test(test_asked_seldom),
 		cmocka_unit_test(test_rejected),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_garbage),

@@ -166,6 +166,15 @@ static void test_narrow(void **state)
 	assert_false(record_parser_narrow(&parser, 99));
 	assert_true(record_parser_narrow(&parser, 100));
 
+	/* whoever goes on all the same meets the limit in the next fragment */
+	record_parser_init(&parser, LIMIT);
+	out = (struct sink){0};
+	s.len = 54;
+	assert_true(feed(&parser, &s, 54, &out));
+	assert_false(record_parser_narrow(&parser, 49));
+	assert_int_equal(record_parser_next(&parser, s.data + 54, 4, &(size_t){0}, &(size_t){0}),
+		RECORD_BAD);
+
 	record_parser_init(&parser, LIMIT);
 	out = (struct sink){0};
 	s.len = 50;
