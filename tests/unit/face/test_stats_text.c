@@ -63,8 +63,8 @@ static char *print(enum stats_form form, const struct stats_facts *f, unsigned c
 
 static void assert_contains(const char *text, const char *part)
 {
-	if (!strstr(text, part))
-		fail_msg("\"%s\" is not in:\n%s", part, text);
+	if (!text || !strstr(text, part))
+		fail_msg("\"%s\" is not in:\n%s", part, text ? text : "(nothing)");
 }
 
 /* The line that begins with `word`, its blanks reduced to one. */
