@@ -548,6 +548,7 @@ static void test_mount_flags(void **state)
 		{"user", "nosuid", "suid"},
 		{"user", "noexec", "dev"},
 		{"users", "nodev", "dev"},
+		{"users", "noexec", "dev"},
 		{"user=joe", "nodev", "dev"},
 		{"user,exec,dev,suid", "rw", "noexec"},
 		{"owner", "nosuid", "noexec"},

@@ -117,6 +117,12 @@ static void test_table_empty(void **state)
 	assert_contains(text, "connects 0, reconnects 0, waits for a slot 0, callbacks 0\n");
 	assert_row(text, "total", "total 0 0 0 0 0 0 0 0.000 0.000 0.000");
 	free(text);
+
+	/* the second worker has not connected yet */
+	workers[0].connects = 1;
+	text = print(STATS_TABLE, &f, 2);
+	assert_contains(text, "connects 1, reconnects 0,");
+	free(text);
 }
 
 static void test_json(void **state)
