@@ -53,7 +53,8 @@ struct loop_recv {
 };
 
 /*
- * Waits once until `fd` has one of `events` (POLLIN, POLLOUT, ...). `exclusive` asks for
+ * Waits once until `fd` has one of `events` (POLLIN, POLLOUT, ...), or seems to: io_uring takes a
+ * driver's wake-up at its word, so that trying may still give EAGAIN. `exclusive` asks for
  * the wake-up of a single waiter where several threads wait on one file (EPOLLEXCLUSIVE; the
  * poll(2) back end wakes all). The result is the set of events, also of POLLERR, POLLHUP and
  * (io_uring) POLLRDHUP unasked, or -errno (-ECANCELED after loop_poll_cancel, unless it had fired).

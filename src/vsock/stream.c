@@ -249,17 +249,37 @@ static void stream_run_task(struct loop_task *task)
 		stream_end(stream);
 }
 
-static void stream_writable(struct loop_poll *writable, int result)
+/* How the connect ended, or -EINPROGRESS. */
+static int stream_connect_result(const struct stream *stream, int events)
 {
-	struct stream *stream = STREAM_OF(writable, writable);
+	struct sockaddr_storage peer;
 	socklen_t len = sizeof(int);
 	int err = 0;
 
+	if (events < 0)
+		return events;
+	if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	if (err)
+		return -err;
+	/* Writable is not enough: vsock wakes io_uring with POLLOUT when its request was sent. */
+	len = sizeof(peer);
+	if (getpeername(stream->fd, (struct sockaddr *)&peer, &len) == 0)
+		return 0;
+	return events & (POLLERR | POLLHUP) ? -ECONNRESET : -EINPROGRESS;
+}
+
+static void stream_writable(struct loop_poll *writable, int result)
+{
+	struct stream *stream = STREAM_OF(writable, writable);
+
 	stream->blocked = false;
 	if (stream->state == STREAM_CONNECTING) {
-		if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-			err = errno;
-		stream_connected(stream, result < 0 ? result : -err);
+		int err = stream_connect_result(stream, result);
+		if (err == -EINPROGRESS)
+			stream_await_writable(stream);
+		else
+			stream_connected(stream, err);
 	} else if (stream->state == STREAM_OPEN && result < 0) {
 		stream->send_err = result;
 	} else {
