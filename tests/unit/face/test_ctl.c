@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "control.h"
+#include "mountinfo.h"
+
+/* Runs the program vsockfsctl, whose path is in the environment as VSOCKFSCTL. */
+
+static char directory[PATH_MAX];
+static char output[4096]; /* of the last run, stderr included */
+
+static int setup(void **state)
+{
+	char template[] = "/tmp/vsockfs-ctl-XXXXXX";
+
+	assert_non_null(getenv("VSOCKFSCTL"));
+	assert_non_null(mkdtemp(template));
+	assert_non_null(realpath(template, directory));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	umount2(directory, MNT_DETACH);
+	return rmdir(directory);
+}
+
+/* The exit status. A run that touches a mute mount would hang: it is killed. */
+static int run(const char *args)
+{
+	char command[2 * PATH_MAX];
+
+	snprintf(command, sizeof(command), "timeout -s KILL 10 \"$VSOCKFSCTL\" %s 2>&1", args);
+	FILE *in = popen(command, "r");
+	assert_non_null(in);
+	output[fread(output, 1, sizeof(output) - 1, in)] = '\0';
+	int result = pclose(in);
+	assert_true(WIFEXITED(result));
+	return WEXITSTATUS(result);
+}
+
+static int run_on_directory(const char *args)
+{
+	char with[PATH_MAX + 64];
+
+	snprintf(with, sizeof(with), "%s %s", args, directory);
+	return run(with);
+}
+
+static void expect_message(const char *text)
+{
+	char want[3 * PATH_MAX];
+
+	snprintf(want, sizeof(want), "vsockfsctl: %s: %s\n", directory, text);
+	assert_string_equal(output, want);
+}
+
+static void test_usage(void **state)
+{
+	assert_int_equal(run(""), 1);
+	assert_memory_equal(output, "usage: vsockfsctl stats", strlen("usage: vsockfsctl stats"));
+	assert_int_equal(run("-h"), 0);
+	assert_memory_equal(output, "usage: vsockfsctl stats", strlen("usage: vsockfsctl stats"));
+	assert_int_equal(run("--version"), 0);
+	assert_string_equal(output, "vsockfsctl " VSOCKFS_VERSION "\n");
+	assert_int_equal(run("stats"), 1);
+	assert_string_equal(output, "vsockfsctl: stats needs one mount point\n");
+	assert_int_equal(run("stats / /"), 1);
+	assert_int_equal(run("frob /"), 1);
+	assert_string_equal(
+		output, "vsockfsctl: unknown command frob (vsockfsctl -h lists them)\n");
+	assert_int_equal(run("stats --frob /"), 1);
+}
+
+static void test_no_mount(void **state)
+{
+	assert_int_equal(run_on_directory("stats"), 2);
+	expect_message("not a mount point");
+	assert_int_equal(run("stats /proc"), 2);
+	assert_string_equal(output, "vsockfsctl: /proc: a mount of type proc, not of vsockfs\n");
+	assert_int_equal(run("stats /none/such"), 2);
+	assert_string_equal(output, "vsockfsctl: /none/such: not a mount point\n");
+}
+
+static void print_form(void *arg, enum stats_form form, FILE *out)
+{
+	fprintf(out, "form %d\n", form);
+}
+
+/* A FUSE mount whose daemon is this process and answers nothing; -1 where that cannot be. */
+static int mount_mute(const char *type)
+{
+	char data[128];
+
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+		return -1;
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	snprintf(data, sizeof(data), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+	if (mount("2:/export", directory, type, 0, data) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void test_mount(void **state)
+{
+	static const struct control_ops ops = {.stats = print_form};
+	struct mountinfo info;
+	struct control *control;
+	int fd = mount_mute(MOUNTINFO_VSOCKFS);
+
+	if (fd < 0) {
+		print_message("FUSE cannot be mounted here: %s\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(run_on_directory("stats"), 2);
+	expect_message("the daemon has no control socket");
+
+	assert_int_equal(mountinfo_find_self(directory, &info), 0);
+	assert_int_equal(control_new(info.major, info.minor, &ops, NULL, &control), 0);
+	assert_int_equal(run_on_directory("stats"), 0);
+	assert_string_equal(output, "form 0\n");
+	assert_int_equal(run_on_directory("stats --json"), 0);
+	assert_string_equal(output, "form 1\n");
+	assert_int_equal(run_on_directory("--mountstats stats"), 0);
+	assert_string_equal(output, "form 2\n");
+
+	char link[PATH_MAX + 8];
+	snprintf(link, sizeof(link), "%s.link", directory);
+	assert_int_equal(symlink(directory, link), 0);
+	char args[PATH_MAX + 32];
+	snprintf(args, sizeof(args), "stats %s", link);
+	int status = run(args);
+	unlink(link);
+	assert_int_equal(status, 0);
+	assert_string_equal(output, "form 0\n");
+	control_free(control);
+	close(fd);
+	assert_int_equal(umount2(directory, MNT_DETACH), 0);
+}
+
+/* A socket that nobody listens at any more, and a FUSE mount of another kind. */
+static void test_dead_and_other(void **state)
+{
+	static const struct control_ops ops = {.stats = print_form};
+	struct mountinfo info;
+	int result, fd = mount_mute(MOUNTINFO_VSOCKFS);
+
+	if (fd < 0) {
+		print_message("FUSE cannot be mounted here: %s\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(mountinfo_find_self(directory, &info), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct control *control;
+		_exit(control_new(info.major, info.minor, &ops, NULL, &control) == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &result, 0), pid);
+	assert_int_equal(result, 0);
+	assert_int_equal(run_on_directory("stats"), 2);
+	char text[PATH_MAX + 64];
+	snprintf(text, sizeof(text), "the daemon is dead: unmount with 'umount %s'", directory);
+	expect_message(text);
+	close(fd);
+	assert_int_equal(umount2(directory, MNT_DETACH), 0);
+
+	fd = mount_mute("fuse.other");
+	assert_true(fd >= 0);
+	assert_int_equal(run_on_directory("stats"), 2);
+	expect_message("a mount of type fuse.other, not of vsockfs");
+	close(fd);
+	assert_int_equal(umount2(directory, MNT_DETACH), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_no_mount),
+		cmocka_unit_test(test_mount),
+		cmocka_unit_test(test_dead_and_other),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
