@@ -176,7 +176,7 @@ class Ganesha:
     def log_tail(self, lines=15):
         try:
             with open(self.log, errors="replace") as f:
-                # a client that goes away is no news
-                return "".join([line for line in f if "svc_vc_wait" not in line][-lines:])
+                # events are how it starts and that clients go away
+                return "".join([line for line in f if ":EVENT :" not in line][-lines:])
         except OSError:
             return ""
