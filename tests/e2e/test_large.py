@@ -150,25 +150,6 @@ def too_far(env):
     assert read(env.on_disk("f")) == b"still fine"
 
 
-@suite.test("a full disk is reported by write, fsync or close, and what fitted is kept",
-            timeout=60)
-def disk_full(env):
-    from test_server import small_disk
-    with small_disk(env, 4) as name:
-        path = os.path.join(env.root, name, "f")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-        failed = None
-        try:
-            for _ in range(64):
-                os.write(fd, b"x" * 262144)
-            os.fsync(fd)
-        except OSError as e:
-            failed = e.errno
-        assert failed == errno.ENOSPC, failed
-        os.close(fd)
-        os.unlink(path)
-
-
 @suite.test("a directory 60 levels deep is made, walked and removed")
 def deep(env):
     path = env.mnt

@@ -37,7 +37,7 @@ def keep_out(env, root):
         assert read(secret + "/d/f") == b"mine"
         os.listdir(secret), os.stat(secret + "/d"), os.readlink(secret + "/l")
         for command in (f"cat {secret}/d/f", f"ls {secret}", f"ls {secret}/d",
-                        f"stat {secret}/d/f", f"readlink -v {secret}/l", f"cd {secret}",
+                        f"stat {secret}/d/f", f"readlink -v {secret}/l", f"ls -d {secret}/.",
                         f"echo x > {secret}/new", f"rm -f {secret}/d/f", f"mkdir {secret}/x",
                         f"mv {secret}/d {root}/out", f"touch {secret}/d/f"):
             refused(env, command)
