@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "nfs41/op.h"
+
 /* Longest tag that is given back; a longer one is cut off, which no server minds. */
 #define CALLBACK_TAG_MAX 64
 /* More operations than the channel was created for are refused. */
@@ -156,17 +158,12 @@ static uint32_t callback_notify_lock(struct callback_call *call)
 	const struct callback *cb = call->cb;
 	struct nfs_fh fh;
 	callback_get_fh(&call->in, &fh);
-	wire_get_u64(&call->in); /* clientid: one client owns this channel */
-	uint32_t len;
-	const uint8_t *owner = wire_get_opaque(&call->in, NFS4_OPAQUE_LIMIT, &len);
+	uint64_t clientid; /* one client owns this channel */
+	uint64_t owner = nfs_op_get_owner(&call->in, &clientid);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	/* Our owners are numbers of eight bytes; about any other the caller knows nothing. */
-	if (len == 8 && cb->ops && cb->ops->notify_lock) {
-		struct wire_in number;
-		wire_in_init(&number, owner, len);
-		cb->ops->notify_lock(cb->arg, &fh, wire_get_u64(&number));
-	}
+	if (owner != 0 && cb->ops && cb->ops->notify_lock)
+		cb->ops->notify_lock(cb->arg, &fh, owner);
 	return NFS4_OK;
 }
 

@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "nfs41/callback.h"
 #include "nfs41/compound.h"
+#include "nfs41/stats.h"
 #include "nfs41/types.h"
 #include "rpc/conn.h"
 #include "rpc/cred.h"
@@ -44,25 +46,54 @@ struct nfs_limits {
 };
 
 int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **client);
-/* All connections must be down (nfs_client_stop). NULL is allowed. */
+/*
+ * All connections must be down (nfs_client_stop, or `ready` told a failure) and the loops must have
+ * returned. NULL is allowed.
+ */
 void nfs_client_free(struct nfs_client *client);
 
-/* Adds a worker's connection. The first one attached does the client's own work (lease, recovery).
+/*
+ * What the server's callbacks and the recovery of the session ask of the owner of opens and locks.
+ * Both are set before nfs_client_start; not to set them is allowed.
+ *
+ * Callbacks come on the thread of the connection that brought them, one at a time, and must not
+ * send compounds before they have returned.
+ */
+void nfs_client_set_callbacks(struct nfs_client *client, const struct callback_ops *ops, void *arg);
+
+struct nfs_reclaim_ops {
+	/*
+	 * Called on the first worker's thread when opens and locks are gone. To be made
+	 * anew with privileged compounds on `conn`; `done` is called once at the end. `grace`: the
+	 * server may accept reclaims (NFS4ERR_NO_GRACE: it does not); otherwise they were revoked,
+	 * and only ordinary opens are left.
+	 */
+	void (*reclaim)(void *arg, struct nfs_conn *conn, bool grace, void (*done)(void *done_arg),
+		void *done_arg);
+};
+void nfs_client_set_reclaim(
+	struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg);
+
+/*
+ * Adds a worker's connection, before nfs_client_start. The first one attached does the client's
+ * own work (lease, recovery).
  */
 int nfs_client_attach(struct nfs_client *client, struct loop *loop, struct nfs_conn **conn);
 
 /*
  * Connects, makes client id and session. `ready` comes on the first worker's loop: 0, or -errno for
- * a failure that trying again does not cure (-ECONNREFUSED, -ENODEV, -EPROTONOSUPPORT: no NFSv4.1,
- * -EACCES, -ETIMEDOUT, ...), with `why` a sentence for the user. Further connections come up by
- * themselves. The loops must run.
+ * a failure (-ECONNREFUSED, -ENODEV, -EPROTONOSUPPORT: no NFSv4.1, -EACCES, -ETIMEDOUT, ...), with
+ * `why` a sentence for the user, valid during the call; every connection is down then, and
+ * nfs_client_start may be called again. Further connections come up by themselves. Any thread may
+ * call this. The loops must run.
  */
 typedef void (*nfs_client_ready_fn)(void *arg, int err, const char *why);
 void nfs_client_start(struct nfs_client *client, nfs_client_ready_fn ready, void *arg);
 
 /*
- * Gives session and client id back (waiting at most `timeout_ns` for the server) and closes every
- * connection. Outstanding compounds end with -EIO. `stopped` comes on the first worker's loop.
+ * Gives session and client id back and closes every connection. Waits at most `timeout_ns`, for
+ * outstanding compounds and for the server; what is under way then ends with -EIO. `stopped` comes
+ * on the first worker's loop. Any thread may call this.
  */
 void nfs_client_stop(
 	struct nfs_client *client, uint64_t timeout_ns, void (*stopped)(void *arg), void *arg);
@@ -71,8 +102,12 @@ const struct nfs_limits *nfs_client_limits(const struct nfs_client *client);
 /* After GETATTR of maxread and maxwrite at the root: lowers rsize and wsize to them. */
 void nfs_client_limit_io(struct nfs_client *client, uint64_t maxread, uint64_t maxwrite);
 
+unsigned nfs_client_conns(const struct nfs_client *client);
+struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i);
 struct nfs_client *nfs_conn_client(const struct nfs_conn *conn);
 struct loop *nfs_conn_loop(const struct nfs_conn *conn);
+/* Any thread may read it. */
+const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn);
 
 /* A number for a new open-owner or lock-owner, unique within this client id. Any thread. */
 uint64_t nfs_client_owner(struct nfs_client *client);

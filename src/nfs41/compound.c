@@ -74,15 +74,28 @@ void nfs_compound_unsequenced(struct nfs_compound *c)
 	c->out.len = NFS_COMPOUND_SEQUENCE_AT;
 }
 
-void nfs_compound_free(struct nfs_compound *c)
+/* What operations and payload hold on to. */
+static void compound_drop_ops(struct nfs_compound *c)
 {
-	if (!c)
-		return;
 	for (unsigned i = 0; i < c->nops; i++)
 		buf_unref(c->ops[i].buf);
 	if (c->ops != c->inline_ops)
 		free(c->ops);
 	buf_unref(c->payload_buf);
+	c->ops = c->inline_ops;
+	c->nops = 0;
+	c->payload_buf = NULL;
+}
+
+void nfs_compound_free(struct nfs_compound *c)
+{
+	if (!c)
+		return;
+	if (c->p.place != NFS_COMPOUND_IDLE) {
+		nfs_compound_abandon(c);
+		return;
+	}
+	compound_drop_ops(c);
 	rpc_cred_unref(c->cred);
 	free(c);
 }
@@ -90,6 +103,23 @@ void nfs_compound_free(struct nfs_compound *c)
 int nfs_compound_errno(const struct nfs_compound *c)
 {
 	return c->status > 0 ? nfs_error_errno((uint32_t)c->status) : c->status;
+}
+
+bool nfs_compound_may_repeat(const struct nfs_compound *c)
+{
+	for (unsigned i = 0; i < c->ops_ok; i++)
+		if (op_traits[c->ops[i].op] & MODIFIES)
+			return false;
+	return true;
+}
+
+void nfs_compound_strip(struct nfs_compound *c)
+{
+	compound_drop_ops(c);
+	c->out.len = NFS_COMPOUND_FIRST_AT;
+	c->out.bad = false;
+	c->payload_at = SIZE_MAX;
+	c->payload_len = 0;
 }
 
 /* Room for one more operation: the inline slots, then twice as many, and so on. */
@@ -334,6 +364,26 @@ int nfs_compound_decode(struct nfs_compound *c, const uint8_t *data, size_t len,
 		in.bad = true;
 	}
 	if (in.bad || in.pos != in.len || (sink_len > 0 && status != NFS4_OK))
+		return -EPROTO;
+	c->status = (int)status;
+	return 0;
+}
+
+int nfs_compound_decode_stripped(
+	struct nfs_compound *c, const uint8_t *data, size_t len, struct nfs_sequence_res *seq)
+{
+	uint32_t status, count;
+	struct wire_in in;
+
+	memset(seq, 0, sizeof(*seq));
+	c->ops_ok = 0;
+	wire_in_init(&in, data, len);
+	decode_head(&in, &status, &count);
+	if (count > 0)
+		decode_sequence(&in, c, seq);
+	else
+		seq->status = status;
+	if (in.bad || (count == 0 && status == NFS4_OK) || status > INT_MAX)
 		return -EPROTO;
 	c->status = (int)status;
 	return 0;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "nfs41/slot.h"
 #include "nfs41/types.h"
 #include "rpc/conn.h"
 #include "util/buf.h"
@@ -33,10 +34,11 @@ struct nfs_compound;
  * The tag is always empty; the first operation follows at NFS_COMPOUND_FIRST_AT, or in the place
  * of SEQUENCE when there is none.
  */
-#define NFS_COMPOUND_MINOR_AT	 4
-#define NFS_COMPOUND_COUNT_AT	 8
-#define NFS_COMPOUND_SEQUENCE_AT 12 /* opcode, sessionid, sequence, slot, highest slot, cachethis \
-				     */
+#define NFS_COMPOUND_MINOR_AT 4
+#define NFS_COMPOUND_COUNT_AT 8
+#define NFS_COMPOUND_SEQUENCE_AT                                         \
+	12 /* opcode, sessionid, sequence, slot, highest slot, cachethis \
+	    */
 #define NFS_COMPOUND_FIRST_AT 48
 
 struct nfs_op_slot;
@@ -92,17 +94,39 @@ struct nfs_compound {
 	bool modifies;	   /* has an operation that must not be executed twice */
 	bool has_read; /* has a READ, READDIR or READLINK: too long for a server's reply cache */
 	bool overflow;
-	bool privileged; /* recovery's own: sent while others wait */
-	bool abandoned;	 /* nobody waits for it: freed when its reply has drained */
+	bool privileged;  /* recovery's own: sent while others wait */
+	bool one_session; /* ends with -ESTALE rather than going into another session */
+	/*
+	 * It was under way when its session ended and was sent again in the next one: the server
+	 * may have executed it before, so that EEXIST or ENOENT may be of its own making.
+	 */
+	bool replayed;
+	bool abandoned; /* nobody waits for it: freed when its reply has drained */
 
-	/* private to conn.c and compound.c: slot, retries, times, inline storage */
+	/* private to the sender (call.c, reply.c) */
 	struct nfs_compound_private {
-		uint32_t slot;
-		bool has_slot, queued, sent;
-		unsigned delays;
-		uint64_t queued_at, deadline;
+		enum nfs_compound_place {
+			NFS_COMPOUND_IDLE,   /* not sent yet, or done */
+			NFS_COMPOUND_QUEUED, /* waits for a slot */
+			NFS_COMPOUND_SENT,
+			NFS_COMPOUND_HELD,   /* has a slot, waits for a connection */
+			NFS_COMPOUND_PAUSED, /* will be sent again when the timer fires */
+			NFS_COMPOUND_ENDING, /* `done` follows when the timer fires */
+		} place;
+		struct slot_grant grant;
+		bool has_slot;
+		bool owned;	/* its owner has yet to free it or to abandon it */
+		bool delivered; /* `done` was called while the reply is still to come */
+		bool listed;	/* in the worker's list of all that is under way */
+		bool sent_once;
+		bool uncertain; /* sent into a connection that ended: executed or not */
+		bool stripped;	/* only SEQUENCE is left of it */
+		bool uncached;	/* its reply is too big for the server's cache */
+		unsigned delays, garbage, cuts;
+		uint64_t queued_at; /* ns */
 		struct loop_timer timer;
-		TAILQ_ENTRY(nfs_compound) entry;
+		TAILQ_ENTRY(nfs_compound) entry; /* in the list of its place */
+		TAILQ_ENTRY(nfs_compound) all;
 	} p;
 	struct nfs_op_slot inline_ops[NFS_COMPOUND_OPS];
 	uint8_t headroom[RPC_MSG_HEAD_MAX]; /* directly in front of `head` */
@@ -116,15 +140,19 @@ struct nfs_compound {
  */
 struct nfs_compound *nfs_compound_new(struct nfs_conn *conn, struct rpc_cred *cred, uint32_t label);
 void nfs_compound_unsequenced(struct nfs_compound *c);
-/* Not while it is under way: see nfs_compound_abandon. NULL is allowed. */
+/*
+ * NULL is allowed. One whose `done` was called may be freed even where its reply is still to come
+ * (a soft mount's timeout): it then goes when that has drained. Before `done`, this is
+ * nfs_compound_abandon.
+ */
 void nfs_compound_free(struct nfs_compound *c);
 
 /* Sends it, or queues it for a slot. `done` is called once, later, on the worker's thread. */
 void nfs_compound_send(struct nfs_compound *c, void (*done)(struct nfs_compound *c), void *arg);
 /*
  * The owner no longer waits: `done` will not be called, result places will not be written, the
- * compound frees itself when it may. For a state-changing operation the owner has to undo what may
- * have happened, see `on_late`.
+ * compound frees itself when it may. Whether it was executed remains unknown, so an owner that
+ * would have something to undo waits for the end instead.
  */
 void nfs_compound_abandon(struct nfs_compound *c);
 
@@ -164,6 +192,18 @@ void nfs_compound_patch_sequence(struct nfs_compound *c, uint32_t minor,
 	const uint8_t sessionid[NFS4_SESSIONID_SIZE], uint32_t sequence, uint32_t slot,
 	uint32_t highest, bool cachethis);
 
+/*
+ * For the sender: whether all operations before the one that failed may be executed again, so that
+ * NFS4ERR_DELAY can be answered by sending the whole once more.
+ */
+bool nfs_compound_may_repeat(const struct nfs_compound *c);
+/*
+ * For the sender: drops all operations but SEQUENCE. Sent in place of an
+ * abandoned compound, it finds out whether the slot's sequence id was used up, without making the
+ * server execute what nobody wants any more.
+ */
+void nfs_compound_strip(struct nfs_compound *c);
+
 /* SEQUENCE4resok; what identifies the slot was checked against what was sent. */
 struct nfs_sequence_res {
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
@@ -179,5 +219,9 @@ struct nfs_sequence_res {
  */
 int nfs_compound_decode(struct nfs_compound *c, const uint8_t *data, size_t len, size_t sink_len,
 	struct nfs_sequence_res *seq);
+/* The same for a stripped one: looks at SEQUENCE alone, since the server may answer with the cached
+ * reply to what was there before. */
+int nfs_compound_decode_stripped(
+	struct nfs_compound *c, const uint8_t *data, size_t len, struct nfs_sequence_res *seq);
 
 #endif

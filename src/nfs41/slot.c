@@ -122,6 +122,14 @@ void slot_table_open(struct slot_table *table, bool open)
 	pthread_mutex_unlock(&table->lock);
 }
 
+void slot_table_suspend(struct slot_table *table, uint32_t generation)
+{
+	pthread_mutex_lock(&table->lock);
+	if (generation == table->generation)
+		table->open = false;
+	pthread_mutex_unlock(&table->lock);
+}
+
 uint32_t slot_table_session(
 	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *open)
 {

@@ -67,6 +67,8 @@ uint32_t slot_table_reset(
 	struct slot_table *table, const uint8_t sessionid[NFS4_SESSIONID_SIZE], uint32_t granted);
 /* Lets compounds out, or keeps those back that are not privileged. Wakes nobody. */
 void slot_table_open(struct slot_table *table, bool open);
+/* Closes it, if `generation` is the one in force. */
+void slot_table_suspend(struct slot_table *table, uint32_t generation);
 /* The session in force; its generation is returned. */
 uint32_t slot_table_session(
 	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *open);

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "nfs41/client_priv.h"
+
+/* A compound whose reply was garbage this often gets no other chance. */
+#define CALL_GARBAGE_MAX 3
+/* One that was merely outstanding when connections ended in garbage. */
+#define CALL_CUTS_MAX 10
+
+static struct nfs_op_stats *call_stats(struct nfs_compound *c)
+{
+	uint32_t label = c->label < NFS_OP_LIMIT ? c->label : 0;
+	return &c->conn->stats.op[label];
+}
+
+static struct nfs_compound *call_of_timer(struct loop_timer *timer)
+{
+	return (struct nfs_compound *)((char *)timer - offsetof(struct nfs_compound, p.timer));
+}
+
+static struct compound_list *call_queue_of(struct nfs_compound *c)
+{
+	return c->privileged ? &c->conn->urgent : &c->conn->queue;
+}
+
+static void call_place(
+	struct nfs_compound *c, struct compound_list *list, enum nfs_compound_place place)
+{
+	TAILQ_INSERT_TAIL(list, c, p.entry);
+	c->p.place = place;
+}
+
+/* Out of the list, or off the timer, that it waits in. */
+static void call_unplace(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	switch (c->p.place) {
+	case NFS_COMPOUND_QUEUED: TAILQ_REMOVE(call_queue_of(c), c, p.entry); break;
+	case NFS_COMPOUND_SENT: TAILQ_REMOVE(&conn->sent, c, p.entry); break;
+	case NFS_COMPOUND_HELD: TAILQ_REMOVE(&conn->held, c, p.entry); break;
+	case NFS_COMPOUND_PAUSED:
+	case NFS_COMPOUND_ENDING: loop_timer_cancel(conn->loop, &c->p.timer); break;
+	case NFS_COMPOUND_IDLE: break;
+	}
+	c->p.place = NFS_COMPOUND_IDLE;
+}
+
+static void call_unlist(struct nfs_compound *c)
+{
+	if (c->p.listed)
+		TAILQ_REMOVE(&c->conn->all, c, p.all);
+	c->p.listed = false;
+}
+
+void call_release(struct nfs_compound *c, bool used, uint32_t target)
+{
+	if (c->p.has_slot)
+		slot_release(&c->conn->client->slots, &c->conn->waiter, &c->p.grant, used, target);
+	c->p.has_slot = false;
+}
+
+void call_check_drained(struct nfs_conn *conn)
+{
+	if (conn->drained || !TAILQ_EMPTY(&conn->all) || !atomic_load(&conn->client->draining))
+		return;
+	conn->drained = true;
+	client_conn_drained(conn->client);
+}
+
+static void call_count_end(struct nfs_compound *c)
+{
+	struct nfs_op_stats *stats = call_stats(c);
+	uint64_t now = loop_now(c->conn->loop);
+	if (c->p.sent_once && c->call.replied_at > 0) {
+		conn_count(&stats->queue_ns, c->call.sent_at - c->p.queued_at);
+		conn_count(&stats->rtt_ns, c->call.replied_at - c->call.sent_at);
+	}
+	conn_count(&stats->total_ns, now - c->p.queued_at);
+}
+
+void call_end(struct nfs_compound *c, int status)
+{
+	struct nfs_conn *conn = c->conn;
+	bool delivered = c->p.delivered;
+	call_unplace(c);
+	call_unlist(c);
+	if (!delivered)
+		call_count_end(c);
+	if (!c->p.owned) {
+		nfs_compound_free(c);
+	} else if (!delivered) {
+		c->status = status;
+		c->done(c);
+	}
+	call_check_drained(conn);
+}
+
+static void call_end_from_timer(struct loop_timer *timer)
+{
+	struct nfs_compound *c = call_of_timer(timer);
+	call_end(c, c->status);
+}
+
+/* `done` is never called from nfs_compound_send. */
+static void call_end_later(struct nfs_compound *c, int status)
+{
+	c->status = status;
+	c->p.place = NFS_COMPOUND_ENDING;
+	c->p.timer.fire = call_end_from_timer;
+	loop_timer_set(c->conn->loop, &c->p.timer, loop_now(c->conn->loop));
+}
+
+static void call_transmit(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	struct nfs_op_stats *stats = call_stats(c);
+	if (rpc_conn_pending(conn->rpc) == 0)
+		conn->heard_at = loop_now(conn->loop);
+	call_place(c, &conn->sent, NFS_COMPOUND_SENT);
+	rpc_conn_send(conn->rpc, &c->call);
+	watch_start(conn);
+	if (c->call.bytes_out == 0)
+		return; /* the connection is ending */
+	conn_count(&stats->calls, 1);
+	conn_count(&stats->bytes_out, c->call.bytes_out);
+	if (c->p.sent_once)
+		conn_count(&stats->retransmits, 1);
+	c->p.sent_once = true;
+}
+
+/* A slot, or not now: none is free, or the session has just become another. */
+static bool call_take_slot(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	struct nfs_client *client = conn->client;
+	const struct slot_grant *grant = &c->p.grant;
+	if (!slot_take(&client->slots, &conn->waiter, c->privileged, &c->p.grant)) {
+		conn->waiting = true;
+		return false;
+	}
+	c->p.has_slot = true;
+	if (grant->generation != conn->bound) {
+		call_release(c, false, SLOT_NO_TARGET);
+		return false;
+	}
+	nfs_compound_patch_sequence(c, atomic_load(&client->minor), grant->sessionid,
+		grant->sequence, grant->slot, grant->highest,
+		nfs_compound_cachethis(c) && !c->p.uncached);
+	return true;
+}
+
+static void call_pump_list(struct nfs_conn *conn, struct compound_list *list)
+{
+	struct nfs_compound *c;
+	while ((c = TAILQ_FIRST(list)) != NULL && call_take_slot(c)) {
+		call_unplace(c);
+		call_transmit(c);
+	}
+}
+
+void call_pump(struct nfs_conn *conn)
+{
+	if (conn->state == CONN_BOUND) {
+		call_pump_list(conn, &conn->urgent);
+		call_pump_list(conn, &conn->queue);
+	}
+	bool content = TAILQ_EMPTY(&conn->urgent) && TAILQ_EMPTY(&conn->queue);
+	if (conn->waiting && (content || conn->state != CONN_BOUND)) {
+		conn->waiting = false;
+		slot_renounce(&conn->client->slots, &conn->waiter);
+	}
+}
+
+void call_hold(struct nfs_compound *c)
+{
+	/* nobody wants it executed any more, if that has not happened yet */
+	if (c->abandoned && !c->p.stripped) {
+		c->p.stripped = true;
+		nfs_compound_strip(c);
+		nfs_compound_finish(c);
+	}
+	call_place(c, &c->conn->held, NFS_COMPOUND_HELD);
+}
+
+void call_resend(struct nfs_conn *conn)
+{
+	struct nfs_compound *c;
+	while (conn->state == CONN_BOUND && (c = TAILQ_FIRST(&conn->held)) != NULL) {
+		call_unplace(c);
+		call_transmit(c);
+	}
+}
+
+void call_queue_first(struct nfs_compound *c)
+{
+	if (c->abandoned) {
+		call_end(c, -ECANCELED);
+		return;
+	}
+	TAILQ_INSERT_HEAD(call_queue_of(c), c, p.entry);
+	c->p.place = NFS_COMPOUND_QUEUED;
+}
+
+/* What becomes of a compound whose session is gone. */
+static void call_change_session(struct nfs_compound *c)
+{
+	call_release(c, false, SLOT_NO_TARGET);
+	if (c->one_session) {
+		call_end(c, -ESTALE);
+		return;
+	}
+	if (c->modifies && c->p.uncertain)
+		c->replayed = true;
+	c->p.uncertain = false;
+	call_queue_first(c);
+}
+
+void call_leave_session(struct nfs_conn *conn, uint32_t generation)
+{
+	struct compound_list old = TAILQ_HEAD_INITIALIZER(old);
+	struct nfs_compound *c, *next;
+	for (c = TAILQ_FIRST(&conn->held); c; c = next) {
+		next = TAILQ_NEXT(c, p.entry);
+		if (c->p.grant.generation == generation)
+			continue;
+		TAILQ_REMOVE(&conn->held, c, p.entry);
+		TAILQ_INSERT_TAIL(&old, c, p.entry);
+	}
+	/* last first, so that the head of the queue has them in their order */
+	while ((c = TAILQ_LAST(&old, compound_list)) != NULL) {
+		TAILQ_REMOVE(&old, c, p.entry);
+		c->p.place = NFS_COMPOUND_IDLE;
+		call_change_session(c);
+	}
+}
+
+void call_suspect_held(struct nfs_conn *conn)
+{
+	struct nfs_compound *c, *next;
+	for (c = TAILQ_FIRST(&conn->held); c; c = next) {
+		next = TAILQ_NEXT(c, p.entry);
+		c->p.cuts++;
+		if (c->p.garbage < CALL_GARBAGE_MAX && c->p.cuts < CALL_CUTS_MAX)
+			continue;
+		call_release(c, true, SLOT_NO_TARGET);
+		call_end(c, -EIO);
+	}
+}
+
+static void call_resume(struct loop_timer *timer)
+{
+	struct nfs_compound *c = call_of_timer(timer);
+	struct nfs_conn *conn = c->conn;
+	c->p.place = NFS_COMPOUND_IDLE;
+	if (c->p.has_slot) {
+		call_hold(c);
+		conn_update(conn);
+	} else {
+		call_place(c, call_queue_of(c), NFS_COMPOUND_QUEUED);
+		call_pump(conn);
+	}
+}
+
+void call_pause(struct nfs_compound *c, uint64_t delay)
+{
+	if (c->abandoned && !c->p.has_slot) {
+		call_end(c, -ECANCELED);
+		return;
+	}
+	c->p.place = NFS_COMPOUND_PAUSED;
+	c->p.timer.fire = call_resume;
+	loop_timer_set(c->conn->loop, &c->p.timer, loop_now(c->conn->loop) + delay);
+}
+
+void call_fail_all(struct nfs_conn *conn, int status)
+{
+	struct nfs_compound *c;
+	/* paused ones are in `all` and nowhere else */
+	while ((c = TAILQ_FIRST(&conn->all)) != NULL) {
+		call_release(c, false, SLOT_NO_TARGET);
+		call_end(c, status);
+	}
+	/* given up already, and now drained */
+	while ((c = TAILQ_FIRST(&conn->held)) != NULL) {
+		call_release(c, false, SLOT_NO_TARGET);
+		call_end(c, status);
+	}
+}
+
+void call_give_up(struct nfs_compound *c)
+{
+	conn_count(&call_stats(c)->timeouts, 1);
+	if (!c->p.has_slot) {
+		call_end(c, -EIO);
+		return;
+	}
+	/* The slot stays taken until the reply, or the next connection, tells what became of it. */
+	call_unlist(c);
+	call_count_end(c);
+	c->abandoned = c->p.delivered = true;
+	c->status = -EIO;
+	if (c->p.place == NFS_COMPOUND_HELD) {
+		call_unplace(c);
+		call_hold(c);
+	}
+	struct nfs_conn *conn = c->conn;
+	c->done(c);
+	call_check_drained(conn);
+}
+
+/* The first part of its life: never sent, in no list. */
+static void call_begin(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	memset(&c->p, 0, sizeof(c->p));
+	c->status = 0;
+	c->ops_ok = 0;
+	c->abandoned = c->replayed = false;
+	c->p.owned = true;
+	c->p.queued_at = loop_now(conn->loop);
+	c->call.done = reply_done;
+	if (c->sequenced) {
+		TAILQ_INSERT_TAIL(&conn->all, c, p.all);
+		c->p.listed = true;
+	}
+}
+
+void nfs_compound_send(struct nfs_compound *c, void (*done)(struct nfs_compound *c), void *arg)
+{
+	struct nfs_conn *conn = c->conn;
+	c->done = done;
+	c->arg = arg;
+	call_begin(c);
+	int err = nfs_compound_finish(c);
+	if (err) {
+		call_end_later(c, err);
+	} else if (atomic_load_explicit(&conn->client->closing, memory_order_relaxed)) {
+		call_end_later(c, c->sequenced ? -EIO : -ECONNRESET);
+	} else if (c->sequenced) {
+		call_place(c, call_queue_of(c), NFS_COMPOUND_QUEUED);
+		watch_start(conn);
+		call_pump(conn);
+		if (c->p.place == NFS_COMPOUND_QUEUED && conn->state == CONN_BOUND)
+			conn_count(&conn->stats.slot_waits, 1);
+	} else if (conn->state >= CONN_UP) {
+		nfs_compound_patch_sequence(c, atomic_load(&conn->client->minor), NULL, 0, 0, 0, 0);
+		call_transmit(c);
+	} else {
+		call_end_later(c, -ECONNRESET);
+	}
+}
+
+void nfs_compound_abandon(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	c->abandoned = true;
+	c->p.owned = false;
+	switch (c->p.place) {
+	case NFS_COMPOUND_SENT: break;
+	case NFS_COMPOUND_HELD:
+		call_unplace(c);
+		call_hold(c);
+		break;
+	case NFS_COMPOUND_PAUSED:
+		if (!c->p.has_slot)
+			call_end(c, -ECANCELED);
+		break;
+	case NFS_COMPOUND_QUEUED:
+		call_end(c, -ECANCELED);
+		call_pump(conn);
+		break;
+	case NFS_COMPOUND_ENDING: call_end(c, -ECANCELED); break;
+	case NFS_COMPOUND_IDLE: nfs_compound_free(c); break;
+	}
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "nfs41/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "nfs41/client_priv.h"
+#include "nfs41/error.h"
+#include "util/log.h"
+
+static void client_read_mail(struct loop_task *task);
+static void client_time(struct loop_timer *timer);
+static void client_renew(struct loop_timer *timer);
+
+static struct nfs_client *client_of_timer(struct loop_timer *timer)
+{
+	return (struct nfs_client *)((char *)timer - offsetof(struct nfs_client, timer));
+}
+
+static struct nfs_conn *client_first(const struct nfs_client *client)
+{
+	return client->conns[0];
+}
+
+/*
+ * co_ownerid is unique even among mounts of one machine and cannot be guessed, so that nobody else
+ * takes this client's state over; it stays the same until the end of the mount.
+ */
+static int client_make_owner(struct nfs_client *client)
+{
+	char host[256] = "", *to = client->owner;
+	uint8_t random[16 + NFS4_VERIFIER_SIZE];
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -errno;
+	gethostname(host, sizeof(host) - 1);
+	to += snprintf(to, CLIENT_OWNER_MAX - 33, "vsockfs %s ",
+		client->clientaddr ? client->clientaddr : host);
+	if (to > client->owner + CLIENT_OWNER_MAX - 34)
+		to = client->owner + CLIENT_OWNER_MAX - 34;
+	for (unsigned i = 0; i < 16; i++)
+		to += sprintf(to, "%02x", random[i]);
+	memcpy(client->verifier, random + 16, NFS4_VERIFIER_SIZE);
+	return 0;
+}
+
+int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **out)
+{
+	struct nfs_client *client = calloc(1, sizeof(*client));
+	if (!client)
+		return -ENOMEM;
+	client->config = *config;
+	client->config.cred = rpc_cred_ref(config->cred);
+	client->clientaddr = config->clientaddr ? strdup(config->clientaddr) : NULL;
+	client->config.clientaddr = client->clientaddr;
+	address_describe(&config->address, client->peer, sizeof(client->peer));
+	slot_table_init(&client->slots, config->max_requests);
+	recovery_init(&client->recovery, config->minor);
+	pthread_mutex_init(&client->lock, NULL);
+	pthread_mutex_init(&client->callback_lock, NULL);
+	client->task.run = client_read_mail;
+	client->timer.fire = client_time;
+	client->renew.fire = client_renew;
+	atomic_init(&client->next_owner, 1);
+	int err = client_make_owner(client);
+	if (!err && config->clientaddr && !client->clientaddr)
+		err = -ENOMEM;
+	if (err) {
+		nfs_client_free(client);
+		return err;
+	}
+	*out = client;
+	return 0;
+}
+
+void nfs_client_free(struct nfs_client *client)
+{
+	if (!client)
+		return;
+	for (unsigned i = 0; i < client->nconns; i++)
+		conn_free(client->conns[i]);
+	free(client->conns);
+	slot_table_deinit(&client->slots);
+	pthread_mutex_destroy(&client->lock);
+	pthread_mutex_destroy(&client->callback_lock);
+	rpc_cred_unref(client->config.cred);
+	free(client->clientaddr);
+	free(client);
+}
+
+int nfs_client_attach(struct nfs_client *client, struct loop *loop, struct nfs_conn **out)
+{
+	struct nfs_conn **conns =
+		realloc(client->conns, (client->nconns + 1) * sizeof(struct nfs_conn *));
+	if (!conns)
+		return -ENOMEM;
+	client->conns = conns;
+	struct nfs_conn *conn = conn_new(client, loop, client->nconns);
+	if (!conn)
+		return -ENOMEM;
+	conns[client->nconns++] = conn;
+	*out = conn;
+	return 0;
+}
+
+void nfs_client_set_reclaim(struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg)
+{
+	client->reclaim_ops = ops;
+	client->reclaim_arg = arg;
+}
+
+void nfs_client_set_callbacks(struct nfs_client *client, const struct callback_ops *ops, void *arg)
+{
+	client->callback_ops = ops;
+	client->callback_arg = arg;
+}
+
+/* The mailbox: unlocks, and wakes the first worker. */
+static void client_post(struct nfs_client *client)
+{
+	pthread_mutex_unlock(&client->lock);
+	if (!atomic_exchange(&client->posted, true))
+		loop_post(client_first(client)->loop, &client->task);
+}
+
+void nfs_client_start(struct nfs_client *client, nfs_client_ready_fn ready, void *arg)
+{
+	pthread_mutex_lock(&client->lock);
+	client->ready = ready;
+	client->ready_arg = arg;
+	client->mail.start = true;
+	client_post(client);
+}
+
+void nfs_client_stop(
+	struct nfs_client *client, uint64_t timeout_ns, void (*stopped)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&client->lock);
+	client->stopped = stopped;
+	client->stopped_arg = arg;
+	client->mail.stop = true;
+	client->mail.stop_timeout = timeout_ns;
+	client_post(client);
+}
+
+void client_session_lost(struct nfs_client *client, uint32_t generation, int status)
+{
+	/* at once, so that nobody runs into the same wall meanwhile */
+	slot_table_suspend(&client->slots, generation);
+	pthread_mutex_lock(&client->lock);
+	if (generation >= client->mail.lost_generation) {
+		client->mail.lost_generation = generation;
+		client->mail.lost_status = status;
+	}
+	client_post(client);
+}
+
+void client_conn_drained(struct nfs_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	client->mail.drained++;
+	client_post(client);
+}
+
+void client_conn_closed(struct nfs_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	client->mail.closed++;
+	client_post(client);
+}
+
+void client_seen_flags(struct nfs_client *client, uint32_t status_flags)
+{
+	const uint32_t revoked =
+		SEQ4_STATUS_EXPIRED_ALL_STATE_REVOKED | SEQ4_STATUS_EXPIRED_SOME_STATE_REVOKED |
+		SEQ4_STATUS_ADMIN_STATE_REVOKED | SEQ4_STATUS_RECALLABLE_STATE_REVOKED |
+		SEQ4_STATUS_RESTART_RECLAIM_NEEDED;
+	status_flags &= revoked;
+	if (status_flags == atomic_load_explicit(&client->revoked_flags, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&client->lock);
+	/* the server says so until all of it is given back: once is enough */
+	uint32_t news = status_flags & ~atomic_exchange(&client->revoked_flags, status_flags);
+	if (news == 0) {
+		pthread_mutex_unlock(&client->lock);
+		return;
+	}
+	client->mail.revoked = true;
+	client->mail.grace |= (news & SEQ4_STATUS_RESTART_RECLAIM_NEEDED) != 0;
+	client_post(client);
+}
+
+static void client_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
+{
+	struct nfs_client *client = arg;
+	if (client->callback_ops && client->callback_ops->notify_lock)
+		client->callback_ops->notify_lock(client->callback_arg, fh, owner);
+}
+
+static void client_recall_slot(void *arg, uint32_t target)
+{
+	struct nfs_client *client = arg;
+	slot_table_shrink(&client->slots, slot_table_session(&client->slots, NULL, NULL), target);
+	if (client->callback_ops && client->callback_ops->recall_slot)
+		client->callback_ops->recall_slot(client->callback_arg, target);
+}
+
+static uint32_t client_recall(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid)
+{
+	struct nfs_client *client = arg;
+	if (!client->callback_ops || !client->callback_ops->recall)
+		return NFS4ERR_BAD_STATEID;
+	return client->callback_ops->recall(client->callback_arg, fh, stateid);
+}
+
+static void client_recall_any(void *arg, uint32_t keep)
+{
+	struct nfs_client *client = arg;
+	if (client->callback_ops && client->callback_ops->recall_any)
+		client->callback_ops->recall_any(client->callback_arg, keep);
+}
+
+const struct callback_ops client_callback_ops = {
+	.notify_lock = client_notify_lock,
+	.recall_slot = client_recall_slot,
+	.recall = client_recall,
+	.recall_any = client_recall_any,
+};
+
+void client_kick_conns(struct nfs_client *client)
+{
+	for (unsigned i = 0; i < client->nconns; i++)
+		conn_kick(client->conns[i]);
+}
+
+static void client_reclaimed(void *arg)
+{
+	struct nfs_client *client = arg;
+	pthread_mutex_lock(&client->lock);
+	client->mail.reclaimed = true;
+	client_post(client);
+}
+
+static void client_reclaim(struct nfs_client *client)
+{
+	if (client->reclaim_ops)
+		client->reclaim_ops->reclaim(client->reclaim_arg, client_first(client),
+			client->recovery.grace, client_reclaimed, client);
+	else
+		client_reclaimed(client);
+}
+
+static void client_connect(struct nfs_client *client)
+{
+	client->connected_once = false;
+	atomic_store(&client->closing, false);
+	atomic_store(&client->draining, false);
+	for (unsigned i = 0; i < client->nconns; i++) {
+		atomic_store(&client->conns[i]->closed, false);
+		atomic_store(&client->conns[i]->drained, false);
+	}
+	pthread_mutex_lock(&client->lock);
+	client->mail.closed = client->mail.drained = 0;
+	pthread_mutex_unlock(&client->lock);
+	atomic_store(&client->wanted, 1);
+	conn_kick(client_first(client));
+}
+
+static void client_flow(struct nfs_client *client)
+{
+	slot_table_open(&client->slots, true);
+	atomic_store(&client->wanted, client->nconns);
+	if (!client->recovery.first)
+		log_debug("%s: session %u in force", client->peer, client->recovery.generation);
+	client_kick_conns(client);
+	client_step_renew(client);
+}
+
+static void client_close(struct nfs_client *client)
+{
+	struct loop *loop = client_first(client)->loop;
+	atomic_store(&client->wanted, 0);
+	atomic_store(&client->closing, true);
+	loop_timer_cancel(loop, &client->renew);
+	client_kick_conns(client);
+}
+
+static void client_drain(struct nfs_client *client)
+{
+	atomic_store(&client->draining, true);
+	client_kick_conns(client);
+}
+
+static void client_set_timer(struct nfs_client *client)
+{
+	struct loop *loop = client_first(client)->loop;
+	uint64_t deadline = recovery_deadline(&client->recovery);
+	if (deadline == UINT64_MAX)
+		loop_timer_cancel(loop, &client->timer);
+	else
+		loop_timer_set(loop, &client->timer, deadline);
+}
+
+/* What the owner hears. */
+static void client_tell(struct nfs_client *client, unsigned actions)
+{
+	if (actions & RECOVERY_DO_READY)
+		client->ready(client->ready_arg, 0, "");
+	if (actions & RECOVERY_DO_FAILED) {
+		int err = client_why(client);
+		client->ready(client->ready_arg, err, client->why);
+	}
+	if (actions & RECOVERY_DO_STOPPED)
+		client->stopped(client->stopped_arg);
+}
+
+void client_event(struct nfs_client *client, const struct recovery_event *ev)
+{
+	unsigned actions =
+		recovery_event(&client->recovery, ev, loop_now(client_first(client)->loop));
+	atomic_store(&client->minor, client->recovery.minor);
+	if (actions & RECOVERY_DO_HOLD)
+		slot_table_open(&client->slots, false);
+	if (actions & RECOVERY_DO_CONNECT)
+		client_connect(client);
+	if (actions & RECOVERY_DO_EXCHANGE_ID)
+		client_step_exchange_id(client);
+	if (actions & RECOVERY_DO_DESTROY_SESSION)
+		client_step_destroy_session(client);
+	if (actions & RECOVERY_DO_CREATE_SESSION)
+		client_step_create_session(client);
+	if (actions & RECOVERY_DO_RECLAIM)
+		client_reclaim(client);
+	if (actions & RECOVERY_DO_RECLAIM_COMPLETE)
+		client_step_reclaim_complete(client);
+	if (actions & RECOVERY_DO_FLOW)
+		client_flow(client);
+	if (actions & RECOVERY_DO_DRAIN)
+		client_drain(client);
+	if (actions & RECOVERY_DO_DESTROY_CLIENTID)
+		client_step_destroy_clientid(client);
+	if (actions & RECOVERY_DO_CLOSE)
+		client_close(client);
+	client_set_timer(client);
+	client_tell(client, actions);
+}
+
+static void client_simple_event(struct nfs_client *client, enum recovery_event_type type)
+{
+	client_event(client, &(struct recovery_event){.type = type});
+}
+
+static void client_time(struct loop_timer *timer)
+{
+	client_simple_event(client_of_timer(timer), RECOVERY_EV_TIME);
+}
+
+static void client_renew(struct loop_timer *timer)
+{
+	client_step_renew(
+		(struct nfs_client *)((char *)timer - offsetof(struct nfs_client, renew)));
+}
+
+static void client_lost(struct nfs_client *client, uint32_t generation, int status)
+{
+	if (generation == client->recovery.generation && client->recovery.state == RECOVERY_READY)
+		log_warn("%s: session lost (%s), making another", client->peer,
+			nfs_error_name((uint32_t)status));
+	client_event(client,
+		&(struct recovery_event){
+			.type = RECOVERY_EV_LOST, .generation = generation, .status = status});
+}
+
+static struct client_mail client_take_mail(struct nfs_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	struct client_mail mail = client->mail;
+	/* drained and closed go on counting */
+	client->mail = (struct client_mail){.drained = mail.drained, .closed = mail.closed};
+	pthread_mutex_unlock(&client->lock);
+	return mail;
+}
+
+/* How many connections are drained, and closed, now. */
+static void client_count_conns(struct nfs_client *client, unsigned *drained, unsigned *closed)
+{
+	pthread_mutex_lock(&client->lock);
+	*drained = client->mail.drained;
+	*closed = client->mail.closed;
+	pthread_mutex_unlock(&client->lock);
+}
+
+static void client_read_mail(struct loop_task *task)
+{
+	struct nfs_client *client =
+		(struct nfs_client *)((char *)task - offsetof(struct nfs_client, task));
+	atomic_store(&client->posted, false);
+	struct client_mail mail = client_take_mail(client);
+	unsigned drained, closed;
+	if (mail.start)
+		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_START,
+					     .timeout = client->config.timeo_ns});
+	if (mail.lost_generation != 0)
+		client_lost(client, mail.lost_generation, mail.lost_status);
+	if (mail.revoked)
+		client_event(client,
+			&(struct recovery_event){.type = RECOVERY_EV_REVOKED, .grace = mail.grace});
+	if (mail.reclaimed)
+		client_simple_event(client, RECOVERY_EV_RECLAIMED);
+	if (mail.stop)
+		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_STOP,
+					     .timeout = mail.stop_timeout});
+	client_count_conns(client, &drained, &closed);
+	if (drained == client->nconns)
+		client_simple_event(client, RECOVERY_EV_DRAINED);
+	if (closed == client->nconns)
+		client_simple_event(client, RECOVERY_EV_CLOSED);
+}
+
+const struct nfs_limits *nfs_client_limits(const struct nfs_client *client)
+{
+	return &client->limits;
+}
+
+void nfs_client_limit_io(struct nfs_client *client, uint64_t maxread, uint64_t maxwrite)
+{
+	struct nfs_limits *limits = &client->limits;
+	if (maxread > 0 && maxread < limits->rsize)
+		limits->rsize = (uint32_t)maxread;
+	if (maxwrite > 0 && maxwrite < limits->wsize)
+		limits->wsize = (uint32_t)maxwrite;
+}
+
+unsigned nfs_client_conns(const struct nfs_client *client)
+{
+	return client->nconns;
+}
+
+struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i)
+{
+	return client->conns[i];
+}
+
+uint64_t nfs_client_owner(struct nfs_client *client)
+{
+	return atomic_fetch_add(&client->next_owner, 1);
+}
+
+uint64_t nfs_client_id(const struct nfs_client *client)
+{
+	return atomic_load(&client->clientid);
+}

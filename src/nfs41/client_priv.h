@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NFS41_CLIENT_PRIV_H
+#define VSOCKFS_NFS41_CLIENT_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "nfs41/callback.h"
+#include "nfs41/client.h"
+#include "nfs41/conn.h"
+#include "nfs41/op.h"
+#include "nfs41/recovery.h"
+#include "nfs41/slot.h"
+
+/*
+ * The client as client.c (start, stop, the machine's driver), client_step.c (its RPCs) and
+ * client_why.c (its words) share it. What is not atomic and not under a lock belongs to the first
+ * worker's thread.
+ */
+
+#define CLIENT_OWNER_MAX 384
+#define CLIENT_WHY_MAX	 640
+
+/* What other threads want from the first worker; guarded by `lock`. */
+struct client_mail {
+	bool start, stop, reclaimed, revoked, grace;
+	uint64_t stop_timeout;
+	uint32_t lost_generation; /* 0: none */
+	int lost_status;
+	unsigned drained, closed; /* connections */
+};
+
+struct nfs_client {
+	struct nfs_client_config config;
+	char *clientaddr;
+	char peer[ADDRESS_HOST_MAX + 64];
+	char owner[CLIENT_OWNER_MAX];
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+
+	struct nfs_conn **conns; /* fixed once started */
+	unsigned nconns;
+	struct slot_table slots;
+	struct nfs_limits limits;
+	_Atomic uint64_t next_owner;
+
+	pthread_mutex_t lock;
+	struct client_mail mail;
+	struct loop_task task;
+	atomic_bool posted;
+
+	/* what the workers shall do (conn.c) */
+	atomic_uint wanted;   /* the first so many keep a connection up */
+	atomic_bool draining; /* tell when nothing is under way any more */
+	atomic_bool closing;  /* end everything */
+	atomic_bool silent;   /* "not responding" was said */
+	atomic_uint minor;
+
+	pthread_mutex_t callback_lock;
+	struct callback callback;
+	const struct callback_ops *callback_ops;
+	void *callback_arg;
+	const struct nfs_reclaim_ops *reclaim_ops;
+	void *reclaim_arg;
+
+	struct recovery recovery;
+	struct loop_timer timer; /* the machine's */
+	struct loop_timer renew; /* the lease's */
+	bool renewing;
+	bool connected_once;		/* since the start: tells "nothing listens" from "no NFS" */
+	_Atomic uint32_t revoked_flags; /* SEQ4_STATUS_* seen and dealt with */
+	_Atomic uint64_t clientid;
+	bool has_clientid;
+	uint32_t create_sequence; /* of the next CREATE_SESSION */
+	bool create_sent;	  /* with that sequence, on connection `create_serial` first */
+	uint32_t create_serial;
+	bool create_misordered; /* the server counts differently: learn it from EXCHANGE_ID */
+	struct nfs_exchange_id_res exchange;
+	struct nfs_create_session_res session;
+	struct nfs_fsattr root;
+
+	nfs_client_ready_fn ready;
+	void *ready_arg;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+	char why[CLIENT_WHY_MAX];
+};
+
+/* client.c */
+/* Feeds the machine and does what it says. First worker's thread. */
+void client_event(struct nfs_client *client, const struct recovery_event *ev);
+/* Any thread. */
+void client_session_lost(struct nfs_client *client, uint32_t generation, int status);
+void client_seen_flags(struct nfs_client *client, uint32_t status_flags);
+void client_conn_drained(struct nfs_client *client);
+void client_conn_closed(struct nfs_client *client);
+void client_kick_conns(struct nfs_client *client);
+/* Between the backchannel and the owner's handlers; the argument is the client. */
+extern const struct callback_ops client_callback_ops;
+
+/* client_step.c: each sends one RPC on the first connection; its RESULT follows. */
+void client_step_exchange_id(struct nfs_client *client);
+void client_step_create_session(struct nfs_client *client);
+void client_step_destroy_session(struct nfs_client *client);
+void client_step_destroy_clientid(struct nfs_client *client);
+void client_step_reclaim_complete(struct nfs_client *client);
+/* Renews the lease with an empty SEQUENCE when nothing else did; sets its timer anew. */
+void client_step_renew(struct nfs_client *client);
+
+/* client_why.c: what made the start fail, as a sentence in client->why; returns -errno. */
+int client_why(struct nfs_client *client);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "nfs41/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "nfs41/client_priv.h"
+#include "nfs41/error.h"
+#include "util/log.h"
+
+#define CONN_BACKOFF_MIN UINT64_C(100000000)  /* ns */
+#define CONN_BACKOFF_MAX UINT64_C(5000000000) /* ns */
+#define CONN_BIND_DELAY	 UINT64_C(100000000)  /* ns, after NFS4ERR_DELAY */
+/* A connection that is "not bound" again so soon after it was is ended instead. */
+#define CONN_REBIND_MIN UINT64_C(1000000000) /* ns */
+/* Longest call from the server: what the backchannel was created for, and the RPC header. */
+#define CONN_CALL_MAX 8192
+
+/* accept_stat of RFC 5531 */
+#define RPC_SUCCESS	  0
+#define RPC_PROG_UNAVAIL  1
+#define RPC_PROG_MISMATCH 2
+#define RPC_PROC_UNAVAIL  3
+#define RPC_GARBAGE_ARGS  4
+
+static void conn_retry(struct loop_timer *timer);
+static void conn_run_task(struct loop_task *task);
+
+static void conn_wake(struct slot_waiter *waiter)
+{
+	conn_kick((struct nfs_conn *)((char *)waiter - offsetof(struct nfs_conn, waiter)));
+}
+
+struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned index)
+{
+	struct nfs_conn *conn = calloc(1, sizeof(*conn));
+	if (!conn)
+		return NULL;
+	conn->client = client;
+	conn->loop = loop;
+	conn->index = index;
+	conn->waiter.wake = conn_wake;
+	conn->task.run = conn_run_task;
+	conn->retry.fire = conn_retry;
+	TAILQ_INIT(&conn->urgent);
+	TAILQ_INIT(&conn->queue);
+	TAILQ_INIT(&conn->sent);
+	TAILQ_INIT(&conn->held);
+	TAILQ_INIT(&conn->all);
+	return conn;
+}
+
+void conn_free(struct nfs_conn *conn)
+{
+	free(conn);
+}
+
+void conn_kick(struct nfs_conn *conn)
+{
+	if (!atomic_exchange(&conn->posted, true))
+		loop_post(conn->loop, &conn->task);
+}
+
+static void conn_run_task(struct loop_task *task)
+{
+	struct nfs_conn *conn = (struct nfs_conn *)((char *)task - offsetof(struct nfs_conn, task));
+	atomic_store(&conn->posted, false);
+	conn_update(conn);
+}
+
+/* The end of this worker's part, after which the client may be freed. */
+static void conn_shut(struct nfs_conn *conn)
+{
+	if (atomic_load(&conn->closed))
+		return;
+	loop_timer_cancel(conn->loop, &conn->retry);
+	if (conn->rpc) {
+		conn->state = CONN_CONNECTING;
+		rpc_conn_close(conn->rpc);
+		return;
+	}
+	conn->state = CONN_DOWN;
+	conn->troubled = false;
+	conn->backoff = 0;
+	call_fail_all(conn, -EIO);
+	call_pump(conn);
+	loop_timer_cancel(conn->loop, &conn->watch);
+	conn->watching = false;
+	conn->refused = slot_table_session(&conn->client->slots, NULL, NULL);
+	atomic_store(&conn->closed, true);
+	client_conn_closed(conn->client);
+}
+
+static void conn_down(void *arg, int err)
+{
+	struct nfs_conn *conn = arg;
+	struct nfs_client *client = conn->client;
+	conn->rpc = NULL;
+	conn->bound = 0;
+	bool closing = atomic_load(&client->closing);
+	if (!closing && !conn->troubled && conn->bound_at > 0) {
+		log_warn("%s: connection lost: %s; connecting again", client->peer, strerror(-err));
+		conn->troubled = true;
+	}
+	conn->state = CONN_BACKOFF;
+	loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + conn->backoff);
+	conn->backoff = conn->backoff == 0 ? CONN_BACKOFF_MIN : conn->backoff * 2;
+	if (conn->backoff > CONN_BACKOFF_MAX)
+		conn->backoff = CONN_BACKOFF_MAX;
+	if (err == -EPROTO)
+		call_suspect_held(conn);
+	call_pump(conn);
+	if (conn->index == 0)
+		client_event(
+			client, &(struct recovery_event){.type = RECOVERY_EV_DOWN, .status = err});
+	if (closing)
+		conn_shut(conn);
+}
+
+static void conn_up(void *arg)
+{
+	struct nfs_conn *conn = arg;
+	struct nfs_client *client = conn->client;
+	if (atomic_load(&client->closing)) {
+		conn_shut(conn);
+		return;
+	}
+	conn->state = CONN_UP;
+	conn_count(&conn->stats.connects, 1);
+	if (conn->index == 0) {
+		client->connected_once = true;
+		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_UP});
+	}
+	conn_update(conn);
+}
+
+/* The server's CB_COMPOUND, answered at once. */
+static int conn_called_compound(
+	struct nfs_conn *conn, uint32_t xid, const uint8_t *data, size_t len)
+{
+	struct nfs_client *client = conn->client;
+	uint8_t reply[CALLBACK_REPLY_MAX];
+	struct wire_out out;
+	wire_out_init(&out, reply, sizeof(reply));
+	pthread_mutex_lock(&client->callback_lock);
+	int err = callback_compound(&client->callback, data, len, &out);
+	pthread_mutex_unlock(&client->callback_lock);
+	if (err)
+		rpc_conn_reply(conn->rpc, xid, RPC_GARBAGE_ARGS, NULL, 0);
+	else
+		rpc_conn_reply(conn->rpc, xid, RPC_SUCCESS, reply, out.len);
+	return 0;
+}
+
+static int conn_called(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len)
+{
+	static const uint8_t versions[8] = {0, 0, 0, NFS_CB_VERSION, 0, 0, 0, NFS_CB_VERSION};
+	struct nfs_conn *conn = arg;
+	conn_count(&conn->stats.callbacks, 1);
+	if (msg->prog != NFS4_CALLBACK)
+		rpc_conn_reply(conn->rpc, msg->xid, RPC_PROG_UNAVAIL, NULL, 0);
+	else if (msg->vers != NFS_CB_VERSION)
+		rpc_conn_reply(conn->rpc, msg->xid, RPC_PROG_MISMATCH, versions, sizeof(versions));
+	else if (msg->proc == CB_COMPOUND)
+		return conn_called_compound(conn, msg->xid, data, len);
+	else
+		rpc_conn_reply(conn->rpc, msg->xid,
+			msg->proc == CB_NULL ? RPC_SUCCESS : RPC_PROC_UNAVAIL, NULL, 0);
+	return 0;
+}
+
+static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called};
+
+void conn_connect(struct nfs_conn *conn)
+{
+	const struct nfs_client_config *config = &conn->client->config;
+	conn->state = CONN_CONNECTING;
+	conn->serial++;
+	conn->open_err = rpc_conn_open(conn->loop, &config->address, &config->stream, CONN_CALL_MAX,
+		&conn_ops, conn, &conn->rpc);
+	if (conn->open_err) {
+		/* tell it from the loop, as any other failure */
+		conn->rpc = NULL;
+		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop));
+	}
+}
+
+void conn_reset(struct nfs_conn *conn)
+{
+	if (conn->state < CONN_UP)
+		return;
+	loop_timer_cancel(conn->loop, &conn->retry);
+	conn->state = CONN_CONNECTING;
+	rpc_conn_close(conn->rpc);
+}
+
+void conn_set_bound(struct nfs_conn *conn, uint32_t generation)
+{
+	if (conn->state < CONN_UP)
+		return;
+	loop_timer_cancel(conn->loop, &conn->retry);
+	conn->state = CONN_BOUND;
+	conn->bound = generation;
+	conn->bound_at = loop_now(conn->loop);
+	conn->refused = 0;
+	if (conn->troubled)
+		log_info("%s: connected again", conn->client->peer);
+	conn->troubled = false;
+}
+
+void conn_lost_binding(struct nfs_conn *conn)
+{
+	if (conn->state != CONN_BOUND)
+		return;
+	if (loop_now(conn->loop) - conn->bound_at < CONN_REBIND_MIN) {
+		conn_reset(conn);
+		return;
+	}
+	conn->bound = 0;
+	conn->state = CONN_UP;
+	conn_kick(conn);
+}
+
+static void conn_judge_bind(struct nfs_conn *conn, int status)
+{
+	switch (status) {
+	case -ECONNRESET: return; /* `down` follows */
+	case NFS4ERR_DELAY:
+		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
+		return;
+	case NFS4ERR_BADSESSION:
+	case NFS4ERR_DEADSESSION:
+	case NFS4ERR_STALE_CLIENTID:
+		conn->state = CONN_UP;
+		conn->refused = conn->binding;
+		client_session_lost(conn->client, conn->binding, status);
+		return;
+	case NFS4_OK: break;
+	default:
+		/* SEQUENCE binds by itself where no state protection was asked for. */
+		log_debug("%s: BIND_CONN_TO_SESSION: %s", conn->client->peer,
+			status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
+	}
+	conn_set_bound(conn, conn->binding);
+}
+
+static void conn_bind_done(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->arg;
+	int status = c->status;
+	nfs_compound_free(c);
+	/* CREATE_SESSION may have been quicker */
+	if (conn->state != CONN_BINDING)
+		return;
+	conn_judge_bind(conn, status);
+	conn_update(conn);
+}
+
+static void conn_bind(struct nfs_conn *conn)
+{
+	struct nfs_client *client = conn->client;
+	uint8_t sessionid[NFS4_SESSIONID_SIZE];
+	conn->state = CONN_BINDING;
+	conn->bound = 0;
+	conn->binding = slot_table_session(&client->slots, sessionid, NULL);
+	struct nfs_compound *c =
+		nfs_compound_new(conn, client->config.cred, OP_BIND_CONN_TO_SESSION);
+	if (!c) {
+		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
+		return;
+	}
+	nfs_compound_unsequenced(c);
+	nfs_op_bind_conn_to_session(c, sessionid, CDFC4_FORE_OR_BOTH, NULL);
+	nfs_compound_send(c, conn_bind_done, conn);
+}
+
+static void conn_retry(struct loop_timer *timer)
+{
+	struct nfs_conn *conn =
+		(struct nfs_conn *)((char *)timer - offsetof(struct nfs_conn, retry));
+	if (conn->state == CONN_CONNECTING)
+		conn_down(conn, conn->open_err);
+	else if (conn->state == CONN_BACKOFF)
+		conn_connect(conn);
+	else if (conn->state == CONN_BINDING)
+		conn_bind(conn);
+}
+
+void conn_update(struct nfs_conn *conn)
+{
+	struct nfs_client *client = conn->client;
+	if (atomic_load(&client->closing)) {
+		conn_shut(conn);
+		return;
+	}
+	uint32_t generation = slot_table_session(&client->slots, NULL, NULL);
+	call_leave_session(conn, generation);
+	if (conn->state == CONN_DOWN && conn->index < atomic_load(&client->wanted))
+		conn_connect(conn);
+	bool stray =
+		conn->state == CONN_UP || (conn->state == CONN_BOUND && conn->bound != generation);
+	if (stray && generation != 0 && conn->refused != generation)
+		conn_bind(conn);
+	call_resend(conn);
+	call_pump(conn);
+	call_check_drained(conn);
+}
+
+struct nfs_client *nfs_conn_client(const struct nfs_conn *conn)
+{
+	return conn->client;
+}
+
+struct loop *nfs_conn_loop(const struct nfs_conn *conn)
+{
+	return conn->loop;
+}
+
+const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn)
+{
+	return &conn->stats;
+}

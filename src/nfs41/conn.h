@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NFS41_CONN_H
+#define VSOCKFS_NFS41_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nfs41/compound.h"
+#include "nfs41/slot.h"
+#include "nfs41/stats.h"
+#include "rpc/conn.h"
+#include "util/loop.h"
+
+/*
+ * One worker's connection and the compounds that go over it: conn.c makes and binds connections,
+ * call.c sends compounds, reply.c judges replies, watch.c looks at the clock. Everything
+ * belongs to the worker's thread, except what is atomic.
+ */
+
+enum conn_state {
+	CONN_DOWN,	 /* not wanted */
+	CONN_BACKOFF,	 /* waits before connecting again */
+	CONN_CONNECTING, /* or closing a connection that is not good */
+	CONN_UP,	 /* connected; not bound to the session in force */
+	CONN_BINDING,	 /* BIND_CONN_TO_SESSION is under way, or about to be repeated */
+	CONN_BOUND,	 /* compounds flow */
+};
+
+TAILQ_HEAD(compound_list, nfs_compound);
+
+struct nfs_conn {
+	struct nfs_client *client;
+	struct loop *loop;
+	unsigned index; /* among the client's */
+
+	enum conn_state state;
+	struct rpc_conn *rpc; /* NULL: none, not even a closing one */
+	uint32_t serial;      /* counts connections */
+	uint32_t bound;	      /* generation of the session that it is bound to; 0: none */
+	uint32_t refused;     /* generation that the server does not know any more */
+	uint32_t binding;     /* generation that BIND_CONN_TO_SESSION was sent for */
+	uint64_t bound_at;    /* ns */
+	uint64_t backoff;     /* ns; 0: the last connection was good */
+	int open_err;	      /* CONN_CONNECTING could not begin: -errno */
+	bool troubled;	      /* its loss was logged */
+	struct loop_timer retry;
+
+	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
+	struct compound_list sent, held;    /* in the order of sending */
+	struct compound_list all;	    /* every sequenced one, in the order of their coming */
+	struct slot_waiter waiter;
+	bool waiting; /* the slot table may have promised something */
+
+	struct loop_timer watch;
+	bool watching;	   /* `watch` is set */
+	uint64_t heard_at; /* last reply, or when calls were first outstanding since */
+	bool pinging;
+	struct rpc_call ping;
+	struct {
+		uint8_t headroom[RPC_MSG_HEAD_MAX];
+		uint8_t end[4];
+	} ping_head;
+
+	struct loop_task task;
+	atomic_bool posted;
+	atomic_bool drained, closed; /* told to the client */
+	_Atomic uint64_t renewed_at; /* when the last SEQUENCE that was answered was sent */
+	struct nfs_stats stats;
+};
+
+/* Adds to a counter of which the worker is the only writer. */
+static inline void conn_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+	atomic_store_explicit(counter, value + n, memory_order_relaxed);
+}
+
+/* conn.c */
+struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned index);
+void conn_free(struct nfs_conn *conn);
+/* Makes the worker look at what the client wants, soon. Any thread. */
+void conn_kick(struct nfs_conn *conn);
+/* Does that now. */
+void conn_update(struct nfs_conn *conn);
+/* Connects, when nothing is connected. */
+void conn_connect(struct nfs_conn *conn);
+/* The present connection belongs to session `generation` (CREATE_SESSION does that). */
+void conn_set_bound(struct nfs_conn *conn, uint32_t generation);
+/* The server says that it does not. */
+void conn_lost_binding(struct nfs_conn *conn);
+/* Ends the connection, to make another. */
+void conn_reset(struct nfs_conn *conn);
+
+/* call.c */
+/* Sends what waits, as far as there are slots. */
+void call_pump(struct nfs_conn *conn);
+/* Sends again what is held, on a connection bound to its session. */
+void call_resend(struct nfs_conn *conn);
+/* Takes what was held in a session that is gone to the head of the queue. */
+void call_leave_session(struct nfs_conn *conn, uint32_t generation);
+/* The connection ended in garbage: counts it against what it left unanswered. */
+void call_suspect_held(struct nfs_conn *conn);
+/* Ends all that is not in the hands of an RPC connection. */
+void call_fail_all(struct nfs_conn *conn, int status);
+/* The compound waits for the next connection. It is in no list. */
+void call_hold(struct nfs_compound *c);
+/* It waits for a slot, in front of the others. It is in no list and has no slot. */
+void call_queue_first(struct nfs_compound *c);
+/* It is sent again after `delay` ns; a slot that it has it keeps. It is in no list. */
+void call_pause(struct nfs_compound *c, uint64_t delay);
+/* The end. It is in no list but `all`, and has no slot. */
+void call_end(struct nfs_compound *c, int status);
+/* Gives its slot back, if it has one; as slot_release. */
+void call_release(struct nfs_compound *c, bool used, uint32_t target);
+/* Tells the client when nothing is under way any more, if it wants to know. */
+void call_check_drained(struct nfs_conn *conn);
+/* A soft mount's patience is over. */
+void call_give_up(struct nfs_compound *c);
+
+/* reply.c: rpc_call's `done` */
+int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);
+
+/* watch.c */
+/* Something was sent: time has to be watched. */
+void watch_start(struct nfs_conn *conn);
+/* The server has said something. */
+void watch_heard(struct nfs_conn *conn);
+
+#endif

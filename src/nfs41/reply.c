@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "nfs41/client_priv.h"
+#include "nfs41/error.h"
+#include "util/log.h"
+
+/*
+ * What a reply means for the compound, its slot and the session (RFC 8881, 2.10.6 and 15.1).
+ *
+ * After NFS4ERR_DELAY the kernel's client waits 100 ms and more, for the sake of servers with
+ * thousands of clients. Here the server has few, and the usual cause, a delegation being recalled
+ * from a responsive neighbour, is over within milliseconds.
+ */
+#define REPLY_DELAY_MIN UINT64_C(10000000)   /* ns */
+#define REPLY_DELAY_MAX UINT64_C(1000000000) /* ns */
+#define REPLY_GRACE	UINT64_C(1000000000) /* ns */
+
+static struct nfs_compound *reply_compound(struct rpc_call *call)
+{
+	return (struct nfs_compound *)((char *)call - offsetof(struct nfs_compound, call));
+}
+
+static uint64_t reply_delay(struct nfs_compound *c)
+{
+	uint64_t delay = REPLY_DELAY_MIN << (c->p.delays < 7 ? c->p.delays : 7);
+	c->p.delays++;
+	return delay < REPLY_DELAY_MAX ? delay : REPLY_DELAY_MAX;
+}
+
+static void reply_count(struct nfs_compound *c)
+{
+	struct nfs_op_stats *stats = &c->conn->stats.op[c->label < NFS_OP_LIMIT ? c->label : 0];
+	conn_count(&stats->replies, 1);
+	conn_count(&stats->bytes_in, c->call.bytes_in);
+}
+
+static void reply_count_error(struct nfs_compound *c)
+{
+	conn_count(&c->conn->stats.op[c->label < NFS_OP_LIMIT ? c->label : 0].errors, 1);
+}
+
+/* Executed once it was, or perhaps was: the next time is a repetition. */
+static void reply_replay(struct nfs_compound *c)
+{
+	if (c->modifies)
+		c->replayed = true;
+	c->p.uncertain = false;
+	call_queue_first(c);
+}
+
+/* The session cannot be used any more. This request was not executed in it, an earlier copy of it
+ * may have been. */
+static void reply_session_lost(struct nfs_compound *c, int status)
+{
+	client_session_lost(c->conn->client, c->p.grant.generation, status);
+	call_release(c, false, SLOT_NO_TARGET);
+	if (c->one_session)
+		call_end(c, -ESTALE);
+	else if (c->p.uncertain)
+		reply_replay(c);
+	else
+		call_queue_first(c);
+}
+
+static void reply_bad_slot(struct nfs_compound *c, const struct slot_grant *grant)
+{
+	if (grant->slot == 0) {
+		reply_session_lost(c, NFS4ERR_BADSLOT);
+		return;
+	}
+	slot_table_shrink(&c->conn->client->slots, grant->generation, grant->slot - 1);
+	call_release(c, false, SLOT_NO_TARGET);
+	call_queue_first(c);
+}
+
+/* SEQUENCE went well: what did the operations say? */
+static void reply_executed(struct nfs_compound *c, int status)
+{
+	c->p.uncertain = false;
+	switch (status) {
+	case NFS4ERR_DELAY:
+	case NFS4ERR_GRACE:
+		if (!nfs_compound_may_repeat(c))
+			break;
+		call_pause(c, status == NFS4ERR_GRACE ? REPLY_GRACE : reply_delay(c));
+		return;
+	case NFS4ERR_RETRY_UNCACHED_REP: reply_replay(c); return;
+	case NFS4ERR_REP_TOO_BIG_TO_CACHE:
+		if (c->p.uncached || !nfs_compound_may_repeat(c))
+			break;
+		c->p.uncached = true;
+		call_queue_first(c);
+		return;
+	case NFS4ERR_DEADSESSION:
+	case NFS4ERR_BADSESSION:
+		if (!nfs_compound_may_repeat(c))
+			break;
+		reply_session_lost(c, status);
+		return;
+	}
+	call_end(c, status);
+}
+
+/* SEQUENCE failed: nothing was executed, the sequence id is still to be used. */
+static void reply_refused(struct nfs_compound *c, int status)
+{
+	struct nfs_conn *conn = c->conn;
+	switch (status) {
+	case NFS4ERR_DELAY:
+		/* A copy of it may be at work in this slot: then only the same request may follow
+		 * in it. */
+		if (!c->p.uncertain)
+			call_release(c, false, SLOT_NO_TARGET);
+		call_pause(c, reply_delay(c));
+		return;
+	case NFS4ERR_RETRY_UNCACHED_REP:
+		call_release(c, true, SLOT_NO_TARGET);
+		reply_replay(c);
+		return;
+	case NFS4ERR_BADSLOT:
+	case NFS4ERR_BAD_HIGH_SLOT: reply_bad_slot(c, &c->p.grant); return;
+	case NFS4ERR_CONN_NOT_BOUND_TO_SESSION:
+		call_hold(c);
+		conn_lost_binding(conn);
+		return;
+	case NFS4ERR_SEQ_FALSE_RETRY:
+		if (c->p.stripped) {
+			/* the slot was used up by what this one stands for */
+			call_release(c, true, SLOT_NO_TARGET);
+			call_end(c, -ECANCELED);
+			return;
+		}
+		/* fallthrough */
+	case NFS4ERR_SEQ_MISORDERED:
+	case NFS4ERR_BADSESSION:
+	case NFS4ERR_DEADSESSION:
+	case NFS4ERR_STALE_CLIENTID: reply_session_lost(c, status); return;
+	case NFS4ERR_REP_TOO_BIG_TO_CACHE:
+		if (c->p.uncached)
+			break;
+		c->p.uncached = true;
+		call_release(c, false, SLOT_NO_TARGET);
+		call_queue_first(c);
+		return;
+	}
+	call_release(c, false, SLOT_NO_TARGET);
+	call_end(c, status);
+}
+
+static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_res *seq, int status)
+{
+	struct nfs_conn *conn = c->conn;
+	if (seq->status != NFS4_OK) {
+		reply_refused(c, (int)seq->status);
+	} else {
+		conn->backoff = 0;
+		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);
+		client_seen_flags(conn->client, seq->status_flags);
+		call_release(c, true, seq->target_highest_slot);
+		if (c->abandoned)
+			call_end(c, -ECANCELED);
+		else
+			reply_executed(c, status);
+	}
+	call_pump(conn);
+}
+
+/* The connection ends. The request stays for the next one, like all others. */
+static int reply_garbage(struct nfs_compound *c)
+{
+	log_error("%s: reply to %s is not what was asked for", c->conn->client->peer,
+		nfs_op_name(c->label));
+	if (!c->sequenced) {
+		call_end(c, -EPROTO);
+		return -EPROTO;
+	}
+	c->p.garbage++;
+	c->p.uncertain = true;
+	call_hold(c);
+	return -EPROTO;
+}
+
+/* No reply will come. */
+static void reply_cut(struct nfs_compound *c)
+{
+	if (!c->sequenced) {
+		call_end(c, -ECONNRESET);
+		return;
+	}
+	if (c->call.bytes_out > 0)
+		c->p.uncertain = true;
+	call_hold(c);
+}
+
+static int reply_rejected(struct nfs_compound *c, int err)
+{
+	log_debug("%s: %s was rejected: %s", c->conn->client->peer, nfs_op_name(c->label),
+		c->call.reason ? c->call.reason : "no reason");
+	reply_count_error(c);
+	/* an RPC layer that refuses does not get as far as SEQUENCE */
+	struct nfs_conn *conn = c->conn;
+	call_release(c, false, SLOT_NO_TARGET);
+	call_end(c, err);
+	call_pump(conn);
+	return 0;
+}
+
+int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len)
+{
+	struct nfs_compound *c = reply_compound(call);
+	struct nfs_sequence_res seq;
+	TAILQ_REMOVE(&c->conn->sent, c, p.entry);
+	c->p.place = NFS_COMPOUND_IDLE;
+	if (err == -ECONNRESET) {
+		reply_cut(c);
+		return 0;
+	}
+	reply_count(c);
+	watch_heard(c->conn);
+	if (err)
+		return reply_rejected(c, err);
+	int kept = c->status;
+	err = c->p.stripped ? nfs_compound_decode_stripped(c, data, len, &seq)
+			    : nfs_compound_decode(c, data, len, sink_len, &seq);
+	int status = c->status;
+	if (c->p.delivered)
+		c->status = kept;
+	if (err)
+		return reply_garbage(c);
+	if (status != NFS4_OK)
+		reply_count_error(c);
+	if (c->sequenced)
+		reply_sequenced(c, &seq, status);
+	else
+		call_end(c, status);
+	return 0;
+}
