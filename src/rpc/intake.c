@@ -317,7 +317,7 @@ int rpc_intake_got(struct rpc_intake *in, size_t len)
 	}
 	in->wire_len += len;
 	record_parser_skip(&in->parser, len);
-	return parse(in, NULL, 0);
+	return parse(in, in->buffer, 0);
 }
 
 bool rpc_intake_idle(const struct rpc_intake *in)
