@@ -137,10 +137,11 @@ static void serve_client(struct control *control, int fd)
 	char line[REQUEST_MAX];
 	enum stats_form form;
 
+	/* The request is read in any case: closing with it unread would take the answer away. */
+	if (!read_request(control, fd, line, deadline))
+		return;
 	if (!peer_allowed(fd))
 		send_text(control, fd, denied, sizeof(denied) - 1, deadline);
-	else if (!read_request(control, fd, line, deadline))
-		return;
 	else if (!stats_form_of(line, &form))
 		send_text(control, fd, unknown, sizeof(unknown) - 1, deadline);
 	else

@@ -134,12 +134,14 @@ static int finish_source(struct words *w, const char *source)
 {
 	const char *path, *why;
 	struct options *o = &w->o;
+	struct address server;
 
 	o->source = strdup(source);
 	if (!o->source)
 		return words_fail(w, STATUS_SYSTEM, "out of memory");
-	if (address_parse_source(o->source, &o->server, &path, &why) < 0)
+	if (address_parse_source(o->source, &server, &path, &why) < 0)
 		return words_fail(w, STATUS_USAGE, "%s: %s", source, why);
+	o->server = server;
 	o->export_path = normalise_export(path);
 	if (!o->export_path)
 		return errno == EINVAL ? words_fail(w, STATUS_USAGE,

@@ -72,7 +72,7 @@ static int explain_connect(const char *path, int err)
 
 static int print_stats(const char *path, const char *request)
 {
-	struct mountinfo info;
+	struct mountinfo info = {0};
 	char why[600];
 	int r = find_mount(path, &info);
 

@@ -26,6 +26,7 @@ BELOW = {
     "nfs41": {"rpc", "vsock", "util"},
     "gateway": {"vsock", "util"},
     "": {"nfs41", "rpc", "vsock", "util"},
+    "ctl": {""},
 }
 # foreign headers, and the only files that know them
 FOREIGN = {
