@@ -43,6 +43,11 @@ static const uint8_t op_traits[NFS_OP_LIMIT] = {
 	[OP_RECLAIM_COMPLETE] = MODIFIES,
 };
 
+static uint8_t traits_of(uint32_t op)
+{
+	return op < NFS_OP_LIMIT ? op_traits[op] : 0;
+}
+
 static struct nfs_compound *compound_of(struct rpc_call *call)
 {
 	return (struct nfs_compound *)((char *)call - offsetof(struct nfs_compound, call));
@@ -108,7 +113,7 @@ int nfs_compound_errno(const struct nfs_compound *c)
 bool nfs_compound_may_repeat(const struct nfs_compound *c)
 {
 	for (unsigned i = 0; i < c->ops_ok; i++)
-		if (op_traits[c->ops[i].op] & MODIFIES)
+		if (traits_of(c->ops[i].op) & MODIFIES)
 			return false;
 	return true;
 }
@@ -153,8 +158,8 @@ struct wire_out *nfs_compound_op(
 	if (own->buf)
 		buf_ref(own->buf);
 	c->reply_size += OP_HEAD_SIZE + res_size;
-	c->modifies |= op_traits[slot->op] & MODIFIES;
-	c->has_read |= (op_traits[slot->op] & BULK) != 0;
+	c->modifies |= traits_of(slot->op) & MODIFIES;
+	c->has_read |= (traits_of(slot->op) & BULK) != 0;
 	wire_put_u32(&c->out, slot->op);
 	return &c->out;
 }
@@ -226,7 +231,7 @@ static uint32_t decode_op(struct wire_in *in, const struct nfs_op_slot *slot, bo
 		return status;
 	if (status == NFS4_OK)
 		slot->decode(in, status, slot, discard ? NULL : slot->res);
-	else if ((op_traits[slot->op] & ERROR_BODY) != 0)
+	else if ((traits_of(slot->op) & ERROR_BODY) != 0)
 		slot->decode(in, status, slot, discard ? NULL : slot->error_res);
 	return status;
 }

@@ -31,15 +31,13 @@ struct nfs_compound;
 
 /*
  * Where COMPOUND4args (RFC 8881, 16.2.1) has what is filled in at sending: offsets into `head`.
- * The tag is always empty; the first operation follows at NFS_COMPOUND_FIRST_AT, or in the place
- * of SEQUENCE when there is none.
+ * The tag is always empty. SEQUENCE is its opcode, sessionid, sequence, slot, highest slot and
+ * cachethis; the first operation follows it, or takes its place when there is none.
  */
-#define NFS_COMPOUND_MINOR_AT 4
-#define NFS_COMPOUND_COUNT_AT 8
-#define NFS_COMPOUND_SEQUENCE_AT                                         \
-	12 /* opcode, sessionid, sequence, slot, highest slot, cachethis \
-	    */
-#define NFS_COMPOUND_FIRST_AT 48
+#define NFS_COMPOUND_MINOR_AT	 4
+#define NFS_COMPOUND_COUNT_AT	 8
+#define NFS_COMPOUND_SEQUENCE_AT 12
+#define NFS_COMPOUND_FIRST_AT	 48
 
 struct nfs_op_slot;
 

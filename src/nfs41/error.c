@@ -126,29 +126,81 @@
 	X(NOXATTR, ENODATA)                     \
 	X(XATTR2BIG, E2BIG)
 
-#define OP_TABLE(X)                                                                                     \
-	X(ACCESS)                                                                                       \
-	X(CLOSE) X(COMMIT) X(CREATE) X(DELEGPURGE) X(DELEGRETURN) X(GETATTR) X(GETFH) X(LINK) X(        \
-		LOCK) X(LOCKT) X(LOCKU) X(LOOKUP) X(LOOKUPP) X(NVERIFY) X(OPEN) X(OPENATTR)             \
-		X(OPEN_CONFIRM) X(OPEN_DOWNGRADE) X(PUTFH) X(PUTPUBFH) X(PUTROOTFH) X(READ) X(          \
-			READDIR) X(READLINK) X(REMOVE) X(RENAME) X(RENEW) X(RESTOREFH) X(SAVEFH)        \
-			X(SECINFO) X(SETATTR) X(SETCLIENTID) X(SETCLIENTID_CONFIRM) X(VERIFY) X(        \
-				WRITE) X(RELEASE_LOCKOWNER) X(BACKCHANNEL_CTL) X(BIND_CONN_TO_SESSION)  \
-				X(EXCHANGE_ID) X(CREATE_SESSION) X(DESTROY_SESSION) X(FREE_STATEID) X(  \
-					GET_DIR_DELEGATION) X(GETDEVICEINFO) X(GETDEVICELIST)           \
-					X(LAYOUTCOMMIT) X(LAYOUTGET) X(LAYOUTRETURN) X(                 \
-						SECINFO_NO_NAME) X(SEQUENCE) X(SET_SSV) X(TEST_STATEID) \
-						X(WANT_DELEGATION) X(DESTROY_CLIENTID) X(               \
-							RECLAIM_COMPLETE) X(ALLOCATE) X(COPY)           \
-							X(COPY_NOTIFY) X(DEALLOCATE) X(IO_ADVISE) X(    \
-								LAYOUTERROR) X(LAYOUTSTATS)             \
-								X(OFFLOAD_CANCEL) X(OFFLOAD_STATUS) X(  \
-									READ_PLUS) X(SEEK)              \
-									X(WRITE_SAME) X(CLONE) X(       \
-										GETXATTR) X(SETXATTR)   \
-										X(LISTXATTRS) X(        \
-											REMOVEXATTR)    \
-											X(ILLEGAL)
+#define OP_TABLE(X)             \
+	X(ACCESS)               \
+	X(CLOSE)                \
+	X(COMMIT)               \
+	X(CREATE)               \
+	X(DELEGPURGE)           \
+	X(DELEGRETURN)          \
+	X(GETATTR)              \
+	X(GETFH)                \
+	X(LINK)                 \
+	X(LOCK)                 \
+	X(LOCKT)                \
+	X(LOCKU)                \
+	X(LOOKUP)               \
+	X(LOOKUPP)              \
+	X(NVERIFY)              \
+	X(OPEN)                 \
+	X(OPENATTR)             \
+	X(OPEN_CONFIRM)         \
+	X(OPEN_DOWNGRADE)       \
+	X(PUTFH)                \
+	X(PUTPUBFH)             \
+	X(PUTROOTFH)            \
+	X(READ)                 \
+	X(READDIR)              \
+	X(READLINK)             \
+	X(REMOVE)               \
+	X(RENAME)               \
+	X(RENEW)                \
+	X(RESTOREFH)            \
+	X(SAVEFH)               \
+	X(SECINFO)              \
+	X(SETATTR)              \
+	X(SETCLIENTID)          \
+	X(SETCLIENTID_CONFIRM)  \
+	X(VERIFY)               \
+	X(WRITE)                \
+	X(RELEASE_LOCKOWNER)    \
+	X(BACKCHANNEL_CTL)      \
+	X(BIND_CONN_TO_SESSION) \
+	X(EXCHANGE_ID)          \
+	X(CREATE_SESSION)       \
+	X(DESTROY_SESSION)      \
+	X(FREE_STATEID)         \
+	X(GET_DIR_DELEGATION)   \
+	X(GETDEVICEINFO)        \
+	X(GETDEVICELIST)        \
+	X(LAYOUTCOMMIT)         \
+	X(LAYOUTGET)            \
+	X(LAYOUTRETURN)         \
+	X(SECINFO_NO_NAME)      \
+	X(SEQUENCE)             \
+	X(SET_SSV)              \
+	X(TEST_STATEID)         \
+	X(WANT_DELEGATION)      \
+	X(DESTROY_CLIENTID)     \
+	X(RECLAIM_COMPLETE)     \
+	X(ALLOCATE)             \
+	X(COPY)                 \
+	X(COPY_NOTIFY)          \
+	X(DEALLOCATE)           \
+	X(IO_ADVISE)            \
+	X(LAYOUTERROR)          \
+	X(LAYOUTSTATS)          \
+	X(OFFLOAD_CANCEL)       \
+	X(OFFLOAD_STATUS)       \
+	X(READ_PLUS)            \
+	X(SEEK)                 \
+	X(WRITE_SAME)           \
+	X(CLONE)                \
+	X(GETXATTR)             \
+	X(SETXATTR)             \
+	X(LISTXATTRS)           \
+	X(REMOVEXATTR)          \
+	X(ILLEGAL)
 
 int nfs_error_errno(uint32_t status)
 {

@@ -182,6 +182,12 @@ static void test_results_that_do_not_answer_are_refused(void **state)
 	/* a result after an error */
 	wire_store_u32(x.reply + FIRST_OP + 4, NFS4ERR_STALE);
 	assert_int_equal(decode(&x), -EPROTO);
+	wire_store_u32(x.reply, NFS4ERR_STALE);
+	assert_int_equal(nfs_compound_decode(x.c, x.reply, FIRST_OP + 8, 0, NULL), -EPROTO);
+	wire_store_u32(x.reply + COUNT_AT, 2);
+	assert_int_equal(nfs_compound_decode(x.c, x.reply, FIRST_OP + 8, 0, NULL), 0);
+	wire_store_u32(x.reply + COUNT_AT, 3);
+	wire_store_u32(x.reply, NFS4_OK);
 	wire_store_u32(x.reply + FIRST_OP + 4, NFS4_OK);
 	/* another operation's result */
 	wire_store_u32(x.reply + FIRST_OP, OP_SAVEFH);
