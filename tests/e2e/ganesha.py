@@ -115,6 +115,7 @@ class Ganesha:
         self.log = os.path.join(directory, "ganesha.log")
         self.exports = [(export, pseudo, extra), *more_exports]
         self.nfsv4 = nfsv4
+        self.log_start = 0  # of what it logged after it was ready
         self.port = None
         self.process = None
 
@@ -154,6 +155,7 @@ class Ganesha:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
             if rpc_null(self.port):
+                self.log_start = os.path.getsize(self.log)
                 return True
             time.sleep(0.02)
         self.stop()
@@ -176,7 +178,8 @@ class Ganesha:
     def log_tail(self, lines=15):
         try:
             with open(self.log, errors="replace") as f:
-                # a client that goes away is no news
-                return "".join([line for line in f if "svc_vc_wait" not in line][-lines:])
+                f.seek(self.log_start)
+                # events tell that clients come and go
+                return "".join([line for line in f if ":EVENT :" not in line][-lines:])
         except OSError:
             return ""

@@ -168,6 +168,11 @@ class Env:
         raise AssertionError(f"{call.__name__}{args} succeeded, not {errno_name(number)}")
 
     @staticmethod
+    def slowness():
+        """How many times longer a program may take: sanitizers are slow."""
+        return 5 if os.environ.get("VSOCKFS_SANITIZED") == "1" else 1
+
+    @staticmethod
     def child(function, *args):
         """Runs function(*args) in a forked process; returns it, for join()."""
         return Child(function, args)
@@ -221,9 +226,11 @@ def report(fd, function, args):
 
 
 class Suite:
-    def __init__(self, options="", transport="unix", ganesha=None):
-        """options: for every mount; ganesha: keyword arguments for the server."""
+    def __init__(self, options="", transport="unix", ganesha=None, prepare=None):
+        """options: for every mount; ganesha: keyword arguments for the server;
+        prepare(export): what to do on the disk before the server starts."""
         self.options = options
+        self.prepare = prepare
         self.transport = transport
         self.ganesha = ganesha or {}
         self.tests = []
@@ -279,6 +286,8 @@ class Suite:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.export = os.path.join(self.work, "export")
         os.mkdir(self.export)
+        if self.prepare:
+            self.prepare(self.export)
         self.server = Ganesha(self.work, self.export, EXPORT, **self.ganesha).start()
         self.relay = start_relay(f"unix:{self.work}/sock", self.server.port)
         self.mount = self.new_mount(os.path.join(self.work, "mnt")).start()
@@ -423,9 +432,20 @@ class Suite:
         sys.exit(1 if self.failed else 0)
 
 
+def open_fds():
+    return {int(fd) for fd in os.listdir("/proc/self/fd")}
+
+
 def run_in_env(env, function):
+    before = open_fds()
     with env.stack:
-        function(env)
+        try:
+            function(env)
+        finally:  # what the test left open would keep its own mounts busy
+            os.chdir("/")
+            for fd in open_fds() - before:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
 
 def start_relay(where, port):

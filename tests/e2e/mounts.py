@@ -87,7 +87,7 @@ def abort_connection(point):
     info = mountinfo(point)
     if not info:
         return
-    if not os.listdir(FUSECTL):
+    if not mountinfo(FUSECTL):
         subprocess.run(["mount", "-t", "fusectl", "none", FUSECTL], check=False)
     try:
         with open(f"{FUSECTL}/{info[0].split(':')[1]}/abort", "w") as f:

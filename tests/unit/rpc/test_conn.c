@@ -1,294 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "messages.h"
-#include "rpc/conn.h"
-
-#define MAX_CALL 4096
-#define ROOM	 (1 << 20)
-#define SECOND	 UINT64_C(1000000000)
-
-struct side;
-
-/* Memory of its own, so that the sanitizer sees whoever uses it after `done`. */
-struct test_call {
-	struct rpc_call call;
-	struct side *side;
-	unsigned number;
-	uint8_t head[RPC_MSG_HEAD_MAX + 64];
-	uint8_t *sink;
-	struct bytes tail;
-	void (*then)(struct side *side); /* called by `done` */
-};
-
-/* One end under test; what happened to it. */
-struct side {
-	struct rpc_conn *conn;
-	struct rpc_cred *cred;
-	unsigned ups, downs, called, calls;
-	int down_err;
-	unsigned done, order[512]; /* numbers of the calls done */
-	int errs[512];
-	struct bytes results, sunk; /* of the last call done */
-	struct rpc_msg_call asked;
-	struct bytes arguments;
-	bool answer;
-	int called_result, done_result;
-	uint64_t sent_at, replied_at;
-	size_t bytes_out, bytes_in;
-	const char *reason;
-};
-
-static enum loop_backend backend;
-static struct loop *loop;
-static unsigned sendmsgs;
-static unsigned want_done, want_downs, want_called; /* the loop stops when all are reached */
-static struct side *watched;
-
-ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
-ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
-
-ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-	sendmsgs++;
-	return __real_sendmsg(fd, msg, flags);
-}
-
-static void check_wanted(void)
-{
-	if (watched && watched->done >= want_done && watched->downs >= want_downs &&
-		watched->called >= want_called)
-		loop_stop(loop);
-}
-
-static void on_up(void *arg)
-{
-	((struct side *)arg)->ups++;
-}
-
-static void on_down(void *arg, int err)
-{
-	struct side *side = arg;
-
-	side->downs++;
-	side->down_err = err;
-	side->conn = NULL;
-	check_wanted();
-}
-
-static int on_called(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len)
-{
-	struct side *side = arg;
-
-	side->called++;
-	side->asked = *msg;
-	side->arguments.len = 0;
-	bytes_put(&side->arguments, data, len);
-	if (side->answer)
-		rpc_conn_reply(side->conn, msg->xid, 0, data, len);
-	check_wanted();
-	return side->called_result;
-}
-
-static const struct rpc_conn_ops ops = {on_up, on_down, on_called};
-
-static int on_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len)
-{
-	struct test_call *test = (struct test_call *)call;
-	struct side *side = test->side;
-
-	assert_int_equal(side->downs, 0);
-	assert_false(call->sending);
-	side->order[side->done] = test->number;
-	side->errs[side->done++] = err;
-	side->results.len = side->sunk.len = 0;
-	bytes_put(&side->results, data, len);
-	bytes_put(&side->sunk, test->sink, sink_len);
-	side->sent_at = call->sent_at;
-	side->replied_at = call->replied_at;
-	side->bytes_out = call->bytes_out;
-	side->bytes_in = call->bytes_in;
-	side->reason = call->reason;
-	if (test->then)
-		test->then(side);
-	bytes_free(&test->tail);
-	free(test->sink);
-	free(test);
-	check_wanted();
-	return side->done_result;
-}
-
-static int on_sink(
-	struct rpc_call *call, const uint8_t *data, size_t len, size_t body, struct rpc_sink *sink)
-{
-	return find_payload(data, len, body, ((struct test_call *)call)->sink, ROOM, sink);
-}
-
-static struct test_call *new_call(struct side *side, size_t tail_len, bool sink)
-{
-	struct test_call *test = calloc(1, sizeof(*test));
-
-	assert_non_null(test);
-	test->side = side;
-	test->number = side->calls++;
-	test->call.msg = (struct rpc_msg_call){.prog = 100003, .vers = 4, .proc = 1};
-	test->call.cred = side->cred;
-	test->call.head = test->head + RPC_MSG_HEAD_MAX;
-	test->call.head_len = 8;
-	memcpy(test->call.head, "argument", 8);
-	test->call.max_reply = ROOM + 4096;
-	test->call.done = on_done;
-	if (tail_len > 0) {
-		memset(bytes_add(&test->tail, tail_len), 't', tail_len);
-		test->call.tail[0] = (struct iovec){test->tail.data, tail_len - 1};
-		test->call.tail[1] = (struct iovec){test->tail.data + tail_len - 1, 1};
-		test->call.ntail = 2;
-	}
-	if (sink) {
-		test->call.sink = on_sink;
-		test->sink = malloc(ROOM);
-		assert_non_null(test->sink);
-	}
-	return test;
-}
-
-static uint32_t send_call(struct side *side, bool sink)
-{
-	struct test_call *test = new_call(side, 0, sink);
-
-	rpc_conn_send(side->conn, &test->call);
-	return test->call.msg.xid;
-}
-
-static void side_init(struct side *side, int fd)
-{
-	*side = (struct side){0};
-	assert_int_equal(rpc_cred_new_sys("test", 1, 2, NULL, 0, &side->cred), 0);
-	if (fd >= 0)
-		assert_int_equal(rpc_conn_adopt(loop, fd, MAX_CALL, &ops, side, &side->conn), 0);
-}
-
-static void side_deinit(struct side *side)
-{
-	assert_null(side->conn);
-	bytes_free(&side->results);
-	bytes_free(&side->sunk);
-	bytes_free(&side->arguments);
-	rpc_cred_unref(side->cred);
-}
-
-static void fire_late(struct loop_timer *timer)
-{
-	loop_stop(loop);
-}
-
-/* Runs until `side` has seen so many ends of calls, of the connection, and calls; 10 s at most. */
-static void run_until(struct side *side, unsigned done, unsigned downs, unsigned called)
-{
-	struct loop_timer late = {.fire = fire_late};
-
-	watched = side;
-	want_done = done;
-	want_downs = downs;
-	want_called = called;
-	loop_timer_set(loop, &late, loop_clock() + 10 * SECOND);
-	assert_int_equal(loop_run(loop), 0);
-	loop_timer_cancel(loop, &late);
-	watched = NULL;
-	assert_int_equal(side->done, done);
-	assert_int_equal(side->downs, downs);
-	assert_int_equal(side->called, called);
-}
-
-/* Long enough for what is queued to leave and what is here to be read. */
-static void run_for(uint64_t ns)
-{
-	struct loop_timer late = {.fire = fire_late};
-
-	loop_timer_set(loop, &late, loop_clock() + ns);
-	assert_int_equal(loop_run(loop), 0);
-}
-
-static void close_side(struct side *side)
-{
-	if (side->conn) {
-		rpc_conn_close(side->conn);
-		run_until(side, side->done, 1, side->called);
-		assert_int_equal(side->down_err, -ECANCELED);
-	}
-	side_deinit(side);
-}
-
-/* A side and the other end of its socket, for bytes of any kind. */
-static int open_raw(struct side *side)
-{
-	int fds[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-	side_init(side, fds[0]);
-	return fds[1];
-}
-
-static void write_all(int fd, const void *data, size_t len)
-{
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, (const uint8_t *)data + done, len - done);
-		assert_true(n > 0);
-		done += (size_t)n;
-	}
-}
-
-static void write_reply(int fd, uint32_t xid, size_t len)
-{
-	struct bytes message = {0}, stream = {0};
-
-	put_reply_header(&message, xid);
-	memset(bytes_add(&message, len), 'r', len);
-	put_record(&stream, &message, SIZE_MAX);
-	write_all(fd, stream.data, stream.len);
-	bytes_free(&message);
-	bytes_free(&stream);
-}
-
-/* stderr into a file, for what the log says. */
-static int saved_stderr, captured;
-
-static void capture_log(void)
-{
-	captured = memfd_create("log", MFD_CLOEXEC);
-	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	assert_true(captured >= 0 && saved_stderr >= 0);
-	dup2(captured, STDERR_FILENO);
-}
-
-static void assert_log(const char *peer, const char *what)
-{
-	char text[4096] = "";
-
-	dup2(saved_stderr, STDERR_FILENO);
-	close(saved_stderr);
-	assert_true(pread(captured, text, sizeof(text) - 1, 0) >= 0);
-	close(captured);
-	char *newline = strchr(text, '\n');
-	if (!what) {
-		assert_string_equal(text, "");
-		return;
-	}
-	if (!newline || newline[1] != '\0' || !strstr(text, peer) || !strstr(text, what))
-		fail_msg("log is \"%s\", not one line about %s: %s", text, peer, what);
-}
+#include "side.h"
 
 static void test_both_ways(void **state)
 {
@@ -400,26 +116,6 @@ static void test_long_call(void **state)
 	close(peer);
 }
 
-/* A server that answers before it has the whole call, whose memory is still in use. */
-static void test_early_reply(void **state)
-{
-	struct side side;
-	int peer = open_raw(&side);
-	struct test_call *test = new_call(&side, 3000000, false);
-
-	capture_log();
-	rpc_conn_send(side.conn, &test->call);
-	run_for(SECOND / 1000);
-	assert_true(test->call.sending);
-	write_reply(peer, test->call.msg.xid, 0);
-	run_until(&side, 1, 1, 0);
-	assert_int_equal(side.errs[0], -ECONNRESET);
-	assert_int_equal(side.down_err, -EPROTO);
-	assert_log("socket", "not sent yet");
-	side_deinit(&side);
-	close(peer);
-}
-
 struct writer {
 	pthread_t thread;
 	int fd;
@@ -490,112 +186,6 @@ static void test_payloads(void **state)
 	close(w.fd);
 }
 
-/* The connection ends while the kernel writes into a sink: it is not freed before. */
-static void test_cut_in_payload(void **state)
-{
-	for (unsigned by_us = 0; by_us < 2; by_us++) {
-		struct side side;
-		int peer = open_raw(&side);
-		struct bytes message = {0}, stream = {0};
-		uint32_t xid = send_call(&side, true);
-
-		send_call(&side, false);
-		run_for(SECOND / 1000);
-		put_reply_header(&message, xid);
-		bytes_put_opaque(&message, "head", 4);
-		bytes_put_u32(&message, ROOM);
-		bytes_add(&message, ROOM);
-		put_record(&stream, &message, SIZE_MAX);
-		capture_log();
-		write_all(peer, stream.data, 60000);
-		run_for(SECOND / 1000);
-		assert_int_equal(side.done, 0);
-		if (by_us)
-			rpc_conn_close(side.conn);
-		else
-			close(peer);
-		run_until(&side, 2, 1, 0);
-		assert_int_equal(side.errs[0], -ECONNRESET);
-		assert_int_equal(side.order[1], 1);
-		assert_int_equal(side.down_err, by_us ? -ECANCELED : -EPROTO);
-		assert_log("socket", by_us ? NULL : "ends within a record");
-		if (by_us)
-			close(peer);
-		side_deinit(&side);
-		bytes_free(&message);
-		bytes_free(&stream);
-	}
-}
-
-static void test_garbage(void **state)
-{
-	static const uint32_t huge[] = {0xffffffff}, empty[20], call[] = {0x80000004, 1};
-	static const struct {
-		const void *data;
-		size_t len;
-		const char *what;
-	} garbage[] = {
-		{"HTTP/1.1 400 Bad Request\r\n\r\n", 28, "record of more than"},
-		{huge, sizeof(huge), "record of more than"},
-		{empty, sizeof(empty), "empty fragments"},
-		{call, 2, "ends within a record"},
-		{"\x80\0\0\4abcd", 8, "ends within its RPC header"},
-		{"\x80\0\0\xcgarbage12345", 16, "no RPC message"},
-	};
-
-	for (unsigned i = 0; i < sizeof(garbage) / sizeof(*garbage); i++) {
-		struct side side;
-		int peer = open_raw(&side);
-
-		capture_log();
-		send_call(&side, false);
-		send_call(&side, false);
-		run_for(SECOND / 1000);
-		write_all(peer, garbage[i].data, garbage[i].len);
-		shutdown(peer, SHUT_WR);
-		run_until(&side, 2, 1, 0);
-		assert_log("socket", garbage[i].what);
-		assert_int_equal(side.down_err, -EPROTO);
-		assert_int_equal(side.order[0], 0);
-		assert_int_equal(side.errs[1], -ECONNRESET);
-		side_deinit(&side);
-		close(peer);
-	}
-}
-
-static void test_garbage_for_the_owner(void **state)
-{
-	struct side side;
-	int peer = open_raw(&side);
-	uint32_t xid = send_call(&side, false);
-
-	send_call(&side, false);
-	side.done_result = -EPROTO;
-	capture_log();
-	run_for(SECOND / 1000);
-	write_reply(peer, xid, 8);
-	run_until(&side, 2, 1, 0);
-	assert_log("socket", "results of a reply");
-	assert_int_equal(side.errs[0], 0);
-	assert_int_equal(side.errs[1], -ECONNRESET);
-	assert_int_equal(side.down_err, -EPROTO);
-	side_deinit(&side);
-	close(peer);
-}
-
-static void write_server_calls(int fd, unsigned n)
-{
-	struct bytes stream = {0}, message = {0};
-
-	put_call_header(&message, 42, 1);
-	bytes_put(&message, "arguments...", 12);
-	for (unsigned i = 0; i < n; i++)
-		put_record(&stream, &message, 50);
-	write_all(fd, stream.data, stream.len);
-	bytes_free(&stream);
-	bytes_free(&message);
-}
-
 static void test_server_calls(void **state)
 {
 	static const uint8_t want[] = {0x80, 0, 0, 36, 0, 0, 0, 42, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
@@ -623,21 +213,6 @@ static void test_server_calls(void **state)
 	write_server_calls(peer, 1);
 	run_until(&side, 0, 1, 2 + RPC_CONN_REPLIES_MAX);
 	assert_log("socket", "arguments of a call");
-	side_deinit(&side);
-	close(peer);
-}
-
-static void test_server_that_reads_no_answers(void **state)
-{
-	struct side side;
-	int peer = open_raw(&side);
-
-	side.answer = true;
-	capture_log();
-	write_server_calls(peer, RPC_CONN_REPLIES_MAX + 20);
-	run_until(&side, 0, 1, RPC_CONN_REPLIES_MAX + 1);
-	assert_int_equal(side.down_err, -EPROTO);
-	assert_log("socket", "not read");
 	side_deinit(&side);
 	close(peer);
 }
@@ -751,7 +326,7 @@ static void test_open(void **state)
 
 	side_init(&side, -1);
 	assert_int_equal(
-		rpc_conn_open(loop, &address, &config, MAX_CALL, &ops, &side, &side.conn), 0);
+		rpc_conn_open(loop, &address, &config, MAX_CALL, &side_ops, &side, &side.conn), 0);
 	uint32_t xid = send_call(&side, false);
 	peer = accept(listener, NULL, NULL);
 	assert_true(peer >= 0);
@@ -769,7 +344,7 @@ static void test_open(void **state)
 	/* nobody there: at once or as an end that never was up */
 	close(listener);
 	side_init(&side, -1);
-	err = rpc_conn_open(loop, &address, &config, MAX_CALL, &ops, &side, &side.conn);
+	err = rpc_conn_open(loop, &address, &config, MAX_CALL, &side_ops, &side, &side.conn);
 	if (err == 0) {
 		run_until(&side, 0, 1, 0);
 		err = side.down_err;
@@ -780,21 +355,6 @@ static void test_open(void **state)
 	side_deinit(&side);
 }
 
-static int set_up(void **state)
-{
-	int err = loop_new(backend, &loop);
-
-	if (err)
-		print_message("no such loop here: %s\n", strerror(-err));
-	return err;
-}
-
-static int tear_down(void **state)
-{
-	loop_free(loop);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -802,27 +362,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_long_call),
-		cmocka_unit_test(test_early_reply),
 		cmocka_unit_test(test_payloads),
-		cmocka_unit_test(test_cut_in_payload),
-		cmocka_unit_test(test_garbage),
-		cmocka_unit_test(test_garbage_for_the_owner),
 		cmocka_unit_test(test_server_calls),
-		cmocka_unit_test(test_server_that_reads_no_answers),
 		cmocka_unit_test(test_done_sends_and_closes),
 		cmocka_unit_test(test_send_on_an_ending_connection),
 		cmocka_unit_test(test_rejected),
 		cmocka_unit_test(test_open),
 	};
-	bool poll_loop = argc > 1 && strcmp(argv[1], "poll") == 0;
-
-	backend = poll_loop ? LOOP_POLL : LOOP_URING;
-	if (!poll_loop && loop_new(LOOP_URING, &loop) != 0) {
-		printf("1..0 # SKIP this kernel allows no io_uring\n");
-		return 0;
-	}
-	if (!poll_loop)
-		loop_free(loop);
-	return cmocka_run_group_tests_name(
-		poll_loop ? "conn, poll" : "conn, io_uring", tests, set_up, tear_down);
+	return run_on_backend("conn", argc, argv, tests, sizeof(tests) / sizeof(*tests));
 }

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -433,13 +435,28 @@ static void test_cancel_of_operations_ready_together(void **state)
 struct waiter {
 	struct loop *loop;
 	struct loop_poll poll;
+	struct loop_task first_turn, second_turn;
 	pthread_t thread;
-	int result;
+	sem_t waits;
+	atomic_int result;
 };
 
 static void waiter_done(struct loop_poll *poll, int result)
 {
-	OF(poll, struct waiter, poll)->result = result;
+	atomic_store(&OF(poll, struct waiter, poll)->result, result);
+}
+
+static void waiter_in_first_turn(struct loop_task *task)
+{
+	struct waiter *waiter = OF(task, struct waiter, first_turn);
+
+	loop_post(waiter->loop, &waiter->second_turn);
+}
+
+/* The first turn ended with handing the poll to the kernel. */
+static void waiter_in_second_turn(struct loop_task *task)
+{
+	sem_post(&OF(task, struct waiter, second_turn)->waits);
 }
 
 static void *waiter_run(void *arg)
@@ -449,35 +466,53 @@ static void *waiter_run(void *arg)
 	return loop_run(waiter->loop) ? waiter : NULL;
 }
 
+static void waiter_start(struct waiter *w, enum loop_backend backend, int fd)
+{
+	assert_int_equal(loop_new(backend, &w->loop), 0);
+	w->poll = (struct loop_poll){
+		.fd = fd, .events = POLLIN, .exclusive = true, .done = waiter_done};
+	w->first_turn.run = waiter_in_first_turn;
+	w->second_turn.run = waiter_in_second_turn;
+	sem_init(&w->waits, 0, 0);
+	loop_poll_start(w->loop, &w->poll);
+	loop_post(w->loop, &w->first_turn);
+	assert_int_equal(pthread_create(&w->thread, NULL, waiter_run, w), 0);
+	sem_wait(&w->waits);
+}
+
+static unsigned waiters_woken(struct waiter *waiters)
+{
+	unsigned woken = 0;
+
+	for (unsigned i = 0; i < WAITERS; i++)
+		woken += atomic_load(&waiters[i].result) == POLLIN;
+	return woken;
+}
+
 /* EPOLLEXCLUSIVE has no counterpart in poll(2), so this asks io_uring only. */
 static void test_exclusive_poll_wakes_one(void **state)
 {
 	struct fixture *f = fixture_get(state);
 	struct waiter waiters[WAITERS] = {0};
 	uint64_t one = 1;
-	unsigned woken = 0;
 	void *failed;
 	int fd = eventfd(0, EFD_NONBLOCK);
 
-	for (unsigned i = 0; i < WAITERS; i++) {
-		struct waiter *w = &waiters[i];
-		assert_int_equal(loop_new(loop_backend(f->loop), &w->loop), 0);
-		w->poll = (struct loop_poll){
-			.fd = fd, .events = POLLIN, .exclusive = true, .done = waiter_done};
-		loop_poll_start(w->loop, &w->poll);
-		assert_int_equal(pthread_create(&w->thread, NULL, waiter_run, w), 0);
-	}
-	usleep(50000);
+	for (unsigned i = 0; i < WAITERS; i++)
+		waiter_start(&waiters[i], loop_backend(f->loop), fd);
+	assert_int_equal(waiters_woken(waiters), 0);
 	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
-	usleep(50000);
+	for (int ms = 0; ms < 5000 && waiters_woken(waiters) == 0; ms++)
+		usleep(1000);
+	usleep(20000);
+	assert_int_equal(waiters_woken(waiters), 1);
 	for (unsigned i = 0; i < WAITERS; i++) {
 		loop_stop(waiters[i].loop);
 		pthread_join(waiters[i].thread, &failed);
 		assert_null(failed);
-		woken += waiters[i].result == POLLIN;
 		loop_free(waiters[i].loop);
+		sem_destroy(&waiters[i].waits);
 	}
-	assert_int_equal(woken, 1);
 	close(fd);
 }
 

@@ -1,0 +1,332 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""fcntl, open-file-description and flock locks: held on the server, so that everybody sees them."""
+
+import errno
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+import time
+
+from harness import Suite
+from test_basic import write
+
+suite = Suite()
+FLOCK = "hhqqi4x"
+F_OFD_SETLK = 37
+
+
+def lockf(fd, kind, start=0, length=0, command=fcntl.F_SETLK):
+    fcntl.fcntl(fd, command, struct.pack(FLOCK, kind, os.SEEK_SET, start, length, 0))
+
+
+def getlk(fd, kind, start=0, length=0):
+    """(type, start, length, pid) of a lock in the way; type F_UNLCK when there is none."""
+    out = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(FLOCK, kind, os.SEEK_SET, start, length, 0))
+    kind, _, start, length, pid = struct.unpack(FLOCK, out)
+    return kind, start, length, pid
+
+
+def refused(fd, kind, start=0, length=0):
+    try:
+        lockf(fd, kind, start, length)
+    except OSError as e:
+        assert e.errno in (errno.EAGAIN, errno.EACCES), e
+        return True
+    lockf(fd, fcntl.F_UNLCK, start, length)
+    return False
+
+
+def opened(env, name="f", root=None):
+    return os.open(os.path.join(root or env.root, env.name, name), os.O_RDWR | os.O_CREAT, 0o644)
+
+
+@suite.test("an fcntl write lock keeps another process out, on this mount and on a second one")
+def fcntl_excludes(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK)
+    other = env.mount()
+
+    def elsewhere(root):
+        there = opened(env, root=root)
+        assert refused(there, fcntl.F_WRLCK) and refused(there, fcntl.F_RDLCK)
+
+    for root in (env.root, other.point):
+        env.child(elsewhere, root).join()
+    lockf(fd, fcntl.F_UNLCK)
+    env.child(lambda: lockf(opened(env, root=other.point), fcntl.F_WRLCK)).join()
+    lockf(fd, fcntl.F_WRLCK)  # the other's lock went with its process
+
+
+@suite.test("read locks are shared, and keep writers out")
+def read_locks(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_RDLCK)
+    other = env.mount()
+    there = opened(env, root=other.point)
+    lockf(there, fcntl.F_RDLCK)
+    env.child(lambda: check(refused(opened(env), fcntl.F_WRLCK))).join()
+    lockf(fd, fcntl.F_UNLCK)
+    env.child(lambda: check(refused(opened(env), fcntl.F_WRLCK))).join()
+    lockf(there, fcntl.F_UNLCK)
+    env.child(lambda: check(not refused(opened(env), fcntl.F_WRLCK))).join()
+
+
+def check(condition):
+    assert condition
+
+
+@suite.test("byte ranges are locked, split, upgraded and freed piece by piece")
+def ranges(env):
+    fd = opened(env)
+    other = env.mount()
+    there = opened(env, root=other.point)
+    lockf(fd, fcntl.F_WRLCK, 100, 100)
+    assert not refused(there, fcntl.F_WRLCK, 0, 100)
+    assert refused(there, fcntl.F_WRLCK, 50, 51) and refused(there, fcntl.F_WRLCK, 199, 1)
+    assert not refused(there, fcntl.F_WRLCK, 200, 0)
+    lockf(fd, fcntl.F_UNLCK, 140, 20)
+    assert not refused(there, fcntl.F_WRLCK, 140, 20)
+    assert refused(there, fcntl.F_WRLCK, 139, 1) and refused(there, fcntl.F_WRLCK, 160, 1)
+    lockf(fd, fcntl.F_RDLCK, 100, 100)
+    assert not refused(there, fcntl.F_RDLCK, 0, 0)
+    assert refused(there, fcntl.F_WRLCK, 150, 1)
+    far = (1 << 62) + 5
+    lockf(fd, fcntl.F_WRLCK, far, 10)
+    assert refused(there, fcntl.F_WRLCK, far + 9, 1)
+    assert not refused(there, fcntl.F_WRLCK, far + 10, 1)
+
+
+@suite.test("F_GETLK names the lock in the way")
+def get_lock(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK, 10, 20)
+    other = env.mount()
+
+    def look(root):
+        there = opened(env, root=root)
+        kind, start, length, _ = getlk(there, fcntl.F_RDLCK, 0, 0)
+        assert (kind, start, length) == (fcntl.F_WRLCK, 10, 20), (kind, start, length)
+        assert getlk(there, fcntl.F_RDLCK, 30, 5)[0] == fcntl.F_UNLCK
+
+    for root in (env.root, other.point):
+        env.child(look, root).join()
+    assert getlk(fd, fcntl.F_WRLCK)[0] == fcntl.F_UNLCK, "one's own lock is in nobody's way"
+
+
+@suite.test("a blocking lock waits for its turn, on this mount and on a second one", timeout=60)
+def blocking(env):
+    other = env.mount()
+    for root in (env.root, other.point):
+        fd = opened(env)
+        lockf(fd, fcntl.F_WRLCK)
+        read_end, write_end = os.pipe()
+
+        def wait():
+            there = opened(env, root=root)
+            os.write(write_end, b"w")
+            lockf(there, fcntl.F_WRLCK, command=fcntl.F_SETLKW)
+            os.write(write_end, b"l")
+
+        waiter = env.child(wait)
+        assert os.read(read_end, 1) == b"w"
+        time.sleep(0.3)
+        os.set_blocking(read_end, False)
+        env.fails(errno.EAGAIN, os.read, read_end, 1)
+        os.set_blocking(read_end, True)
+        lockf(fd, fcntl.F_UNLCK)
+        freed = time.monotonic()
+        waiter.join()
+        waited = time.monotonic() - freed
+        assert os.read(read_end, 1) == b"l"
+        assert waited < 12, f"the lock came {waited:.1f} s after it was free"
+        os.close(fd)
+
+
+@suite.test("a signal interrupts a process that waits for a lock, and the lock is not taken later",
+            timeout=60)
+def interrupted(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK)
+    other = env.mount()
+    for root, take in ((env.root, lambda f: lockf(f, fcntl.F_WRLCK, command=fcntl.F_SETLKW)),
+                       (other.point, lambda f: lockf(f, fcntl.F_WRLCK, command=fcntl.F_SETLKW))):
+        def wait():
+            class Rang(Exception):
+                pass
+
+            def ring(*_):
+                raise Rang
+            signal.signal(signal.SIGALRM, ring)
+            there = opened(env, root=root)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            start = time.monotonic()
+            try:
+                take(there)
+                raise AssertionError("the lock was taken")
+            except Rang:
+                waited = time.monotonic() - start
+                assert waited < 2, f"interrupted after {waited:.1f} s"
+
+        env.child(wait).join()
+    lockf(fd, fcntl.F_UNLCK)
+    time.sleep(0.2)
+    there = opened(env, root=other.point)
+    assert not refused(there, fcntl.F_WRLCK), "an interrupted wait got the lock after all"
+
+
+@suite.test("SIGKILL ends a process that waits for a lock")
+def killed(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK)
+    pid = os.fork()
+    if pid == 0:
+        lockf(opened(env), fcntl.F_WRLCK, command=fcntl.F_SETLKW)
+        os._exit(0)
+    time.sleep(0.3)
+    os.kill(pid, signal.SIGKILL)
+    start = time.monotonic()
+    os.waitpid(pid, 0)
+    assert time.monotonic() - start < 2
+    lockf(fd, fcntl.F_UNLCK)
+    assert not refused(opened(env, root=env.mount().point), fcntl.F_WRLCK)
+
+
+@suite.test("flock excludes between descriptors, processes and mounts, and upgrades")
+def flock(env):
+    a, b = opened(env), opened(env)
+    other = env.mount()
+    c = opened(env, root=other.point)
+    fcntl.flock(a, fcntl.LOCK_EX)
+    for fd in (b, c):
+        env.fails(errno.EAGAIN, fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        env.fails(errno.EAGAIN, fcntl.flock, fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    fcntl.flock(a, fcntl.LOCK_SH)
+    for fd in (b, c):
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    env.fails(errno.EAGAIN, fcntl.flock, a, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for fd in (b, c):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    fcntl.flock(a, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(a)
+    fcntl.flock(c, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@suite.test("a blocking flock waits for its turn and is interrupted by a signal")
+def flock_blocks(env):
+    a = opened(env)
+    fcntl.flock(a, fcntl.LOCK_EX)
+    path = env.path("f")
+    done = subprocess.run(["flock", "-w", "0.5", path, "true"])
+    assert done.returncode == 1, "flock(1) did not time out"
+    waiter = subprocess.Popen(["flock", path, "echo", "mine"], stdout=subprocess.PIPE)
+    time.sleep(0.3)
+    assert waiter.poll() is None
+    fcntl.flock(a, fcntl.LOCK_UN)
+    assert waiter.communicate(timeout=15)[0] == b"mine\n"
+
+
+@suite.test("open-file-description locks belong to the descriptor")
+def ofd(env):
+    a, b = opened(env), opened(env)
+    lockf(a, fcntl.F_WRLCK, command=F_OFD_SETLK)
+    env.fails(errno.EAGAIN, lockf, b, fcntl.F_WRLCK, command=F_OFD_SETLK)
+    env.child(lambda: lockf(a, fcntl.F_UNLCK, command=F_OFD_SETLK)).join()
+    lockf(b, fcntl.F_WRLCK, command=F_OFD_SETLK)
+
+
+@suite.test("closing any descriptor of the file drops the process's fcntl locks, as POSIX says")
+def close_drops(env):
+    a, b = opened(env), opened(env)
+    lockf(a, fcntl.F_WRLCK)
+    os.close(b)
+    env.child(lambda: check(not refused(opened(env), fcntl.F_WRLCK))).join()
+    lockf(a, fcntl.F_WRLCK)
+
+
+@suite.test("a process that is killed frees its locks on the server")
+def death_frees(env):
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        lockf(opened(env), fcntl.F_WRLCK)
+        os.write(write_end, b"x")
+        time.sleep(60)
+    os.read(read_end, 1)
+    there = opened(env, root=env.mount().point)
+    assert refused(there, fcntl.F_WRLCK)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    env.eventually(lambda: not refused(there, fcntl.F_WRLCK), what="the lock's end")
+
+
+@suite.test("libnfs and the host's own processes meet the locks of the mount, and it meets theirs")
+def seen_by_others(env):
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK)
+    target = env.nfs + "/f"
+    assert env.witness("lock", target) == b"denied\n"
+    host = os.open(env.on_disk("f"), os.O_RDWR)
+    assert refused(host, fcntl.F_WRLCK), "the host's process got the lock"
+    lockf(fd, fcntl.F_UNLCK)
+    holder = subprocess.Popen(env.witness_command("lock", target), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"locked\n"
+    assert refused(fd, fcntl.F_WRLCK), "the mount got a lock that libnfs holds"
+    holder.stdin.close()
+    holder.wait()
+    env.eventually(lambda: not refused(fd, fcntl.F_WRLCK))
+    lockf(host, fcntl.F_WRLCK)
+    env.child(lambda: check(refused(opened(env), fcntl.F_WRLCK))).join()
+
+
+@suite.test("taking a lock brings what the last holder wrote", timeout=60)
+def lock_refreshes(env):
+    """A counter incremented under a lock by four processes on two mounts loses no increment."""
+    other = env.mount()
+    write(env.path("f"), b"0")
+    rounds = 60
+
+    def count(root):
+        fd = opened(env, root=root)
+        for _ in range(rounds):
+            lockf(fd, fcntl.F_WRLCK, command=fcntl.F_SETLKW)
+            value = int(os.pread(fd, 20, 0) or b"0")
+            os.pwrite(fd, b"%d" % (value + 1), 0)
+            lockf(fd, fcntl.F_UNLCK)
+
+    # two contenders a mount; a blocked lock of another mount is polled for, so keep them few
+    workers = [env.child(count, root) for root in (env.root, env.root)]
+    for worker in workers:
+        worker.join()
+    for root in (other.point, env.root):
+        count(root)
+    with open(env.on_disk("f")) as f:
+        assert int(f.read()) == 4 * rounds
+
+
+@suite.test("with nolock, locks stay within the mount")
+def local_locks(env):
+    a, b = env.mount("nolock"), env.mount("nolock")
+    fd, same, other = (opened(env, root=m.point) for m in (a, a, b))
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    env.fails(errno.EAGAIN, fcntl.flock, same, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for descriptor in (fd, same, other):
+        os.close(descriptor)
+
+
+@suite.test("locking errors are POSIX's")
+def errors(env):
+    write(env.path("f"), b"x")
+    fd = os.open(env.path("f"), os.O_RDONLY)
+    env.fails(errno.EBADF, lockf, fd, fcntl.F_WRLCK)
+    env.fails(errno.EINVAL, lockf, fd, fcntl.F_RDLCK, -1, 1)
+    lockf(fd, fcntl.F_RDLCK)
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    suite.main()

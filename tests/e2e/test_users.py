@@ -1,0 +1,226 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who may do what: the server's word, also about what root has just put into the caches."""
+
+import errno
+import os
+import pwd
+import stat
+
+from harness import Skip, Suite, need
+from test_basic import read, write
+
+suite = Suite()
+GROUP = 4321
+
+
+def nobody_runs(env, command, groups=()):
+    return env.as_user("nobody", ["sh", "-c", command], groups)
+
+
+def refused(env, command, groups=()):
+    done = nobody_runs(env, command, groups)
+    assert done.returncode != 0, f"nobody could: {command}"
+    words = done.stdout.decode()
+    assert "Permission denied" in words or "Operation not permitted" in words, words
+
+
+def allowed(env, command, groups=()):
+    done = nobody_runs(env, command, groups)
+    assert done.returncode == 0, f"nobody could not: {command}\n{done.stdout.decode()}"
+    return done.stdout.decode()
+
+
+def keep_out(env, root):
+    secret = os.path.join(root, "secret")
+    for _ in range(3):  # root fills the caches in between
+        assert read(secret + "/d/f") == b"mine"
+        os.listdir(secret), os.stat(secret + "/d"), os.readlink(secret + "/l")
+        for command in (f"cat {secret}/d/f", f"ls {secret}", f"ls {secret}/d",
+                        f"stat {secret}/d/f", f"readlink -v {secret}/l", f"ls -d {secret}/.",
+                        f"echo x > {secret}/new", f"rm -f {secret}/d/f", f"mkdir {secret}/x",
+                        f"mv {secret}/d {root}/out", f"touch {secret}/d/f"):
+            refused(env, command)
+
+
+def make_secret(env):
+    os.makedirs(env.path("secret/d"))
+    write(env.path("secret/d/f"), b"mine", mode=0o666)
+    os.symlink("d", env.path("secret/l"))
+    os.chmod(env.path("secret/d"), 0o777)
+    os.chmod(env.path("secret"), 0o700)
+    os.chmod(env.mnt, 0o777)
+
+
+@suite.test("another user is kept out of a 0700 directory, whatever root has cached of it")
+def private_directory(env):
+    make_secret(env)
+    keep_out(env, env.mnt)
+    assert read(env.on_disk("secret/d/f")) == b"mine"
+    assert sorted(os.listdir(env.disk)) == ["secret"]
+
+
+@suite.test("the same with access=server, where the server alone decides")
+def private_directory_server(env):
+    make_secret(env)
+    other = env.mount("access=server")
+    keep_out(env, os.path.join(other.point, env.name))
+
+
+@suite.test("a user's files belong to that user on the server")
+def ownership(env):
+    os.chmod(env.mnt, 0o777)
+    allowed(env, f"echo hi > {env.mnt}/f; mkdir {env.mnt}/d; ln -s x {env.mnt}/l; "
+                 f"mkfifo {env.mnt}/p")
+    nobody = pwd.getpwnam("nobody")
+    for name in "fdlp":
+        st = os.lstat(env.on_disk(name))
+        assert (st.st_uid, st.st_gid) == (nobody.pw_uid, nobody.pw_gid), (name, st)
+    env.same()
+
+
+@suite.test("a supplementary group opens what it may, and its absence closes it")
+def supplementary_group(env):
+    write(env.path("f"), b"for the group")
+    os.chown(env.path("f"), 0, GROUP)
+    os.chmod(env.path("f"), 0o640)
+    refused(env, f"cat {env.path('f')}")
+    assert allowed(env, f"cat {env.path('f')}", [GROUP]) == "for the group"
+    refused(env, f"echo x >> {env.path('f')}", [GROUP])
+    refused(env, f"cat {env.path('f')}")
+    os.mkdir(env.path("d"))
+    os.chown(env.path("d"), 0, GROUP)
+    os.chmod(env.path("d"), 0o770)
+    allowed(env, f"touch {env.path('d')}/f", [GROUP])
+    refused(env, f"touch {env.path('d')}/g")
+
+
+@suite.test("a process in 40 groups works, the first 16 counting as AUTH_SYS has it")
+def many_groups(env):
+    write(env.path("f"), b"x")
+    os.chown(env.path("f"), 0, 5003)
+    os.chmod(env.path("f"), 0o640)
+    assert allowed(env, f"cat {env.path('f')}", list(range(5000, 5040))) == "x"
+
+
+@suite.test("search permission alone lets through, not list")
+def search_only(env):
+    os.mkdir(env.path("d"))
+    write(env.path("d/f"), b"x")
+    os.chmod(env.path("d"), 0o711)
+    assert allowed(env, f"cat {env.path('d/f')}") == "x"
+    refused(env, f"ls {env.path('d')}")
+    os.chmod(env.path("d"), 0o744)
+    refused(env, f"cat {env.path('d/f')}")
+
+
+@suite.test("mode changes on the server take effect in the guest")
+def revoked(env):
+    write(env.path("f"), b"x", mode=0o644)
+    allowed(env, f"cat {env.path('f')}")
+    os.chmod(env.on_disk("f"), 0o600)
+    env.eventually(lambda: nobody_runs(env, f"cat {env.path('f')}").returncode != 0,
+                   what="the refusal")
+
+
+@suite.test("the sticky bit keeps others' files from being removed or renamed")
+def sticky(env):
+    os.mkdir(env.path("tmp"))
+    os.chmod(env.path("tmp"), 0o1777)
+    write(env.path("tmp/roots"), b"x")
+    refused(env, f"rm -f {env.path('tmp/roots')}")
+    refused(env, f"mv {env.path('tmp/roots')} {env.path('tmp/x')}")
+    allowed(env, f"touch {env.path('tmp/own')} && rm {env.path('tmp/own')}")
+
+
+@suite.test("a set-group-id directory hands its group down")
+def setgid_directory(env):
+    os.mkdir(env.path("d"))
+    os.chown(env.path("d"), 0, GROUP)
+    os.chmod(env.path("d"), 0o2777)
+    allowed(env, f"touch {env.path('d')}/f; mkdir {env.path('d')}/sub")
+    assert os.stat(env.path("d/f")).st_gid == GROUP
+    assert os.stat(env.path("d/sub")).st_gid == GROUP
+    assert os.stat(env.path("d/sub")).st_mode & stat.S_ISGID
+    env.same()
+
+
+@suite.test("only the owner changes mode and times, only root the owner")
+def owner_rights(env):
+    write(env.path("f"), b"x", mode=0o666)
+    os.chmod(env.path("f"), 0o666)
+    refused(env, f"chmod 600 {env.path('f')}")
+    refused(env, f"chown nobody {env.path('f')}")
+    refused(env, f"touch -d 2001-01-01 {env.path('f')}")
+    allowed(env, f"touch {env.path('f')}")
+    os.chmod(env.mnt, 0o777)
+    allowed(env, f"touch {env.path('g')}; chmod 600 {env.path('g')}; "
+                 f"touch -d 2001-01-01 {env.path('g')}")
+    refused(env, f"chown root {env.path('g')}")
+
+
+@suite.test("a write by another user clears the set-user-id bit")
+def setuid_cleared(env):
+    write(env.path("f"), b"x")
+    os.chmod(env.path("f"), 0o4777)
+    allowed(env, f"echo y >> {env.path('f')}")
+    env.eventually(lambda: not os.stat(env.path("f")).st_mode & stat.S_ISUID)
+    assert not os.stat(env.on_disk("f")).st_mode & stat.S_ISUID
+
+
+@suite.test("a set-user-id program on the mount runs as its owner")
+def setuid_program(env):
+    if "nosuid" in env.suite.options:
+        raise Skip("mounted nosuid")
+    env.run(["cp", "/usr/bin/id", env.path("id")])
+    os.chown(env.path("id"), 7, 7)
+    os.chmod(env.path("id"), 0o4755)
+    assert allowed(env, f"{env.path('id')} -u").strip() == "7"
+
+
+@suite.test("one user's open descriptor does not lend its rights to another")
+def credentials_per_process(env):
+    write(env.path("f"), b"x")
+    os.chmod(env.path("f"), 0o600)
+    fd = os.open(env.path("f"), os.O_RDWR)
+    refused(env, f"cat {env.path('f')}")
+    os.pwrite(fd, b"still root's", 0)
+    os.close(fd)
+    refused(env, f"echo >> {env.path('f')}")
+    assert read(env.on_disk("f")) == b"still root's"
+
+
+@suite.test("sec=none works as the server's anonymous user")
+def anonymous(env):
+    os.chmod(env.disk, 0o777)
+    other = os.path.join(env.mount("sec=none").point, env.name)
+    write(other + "/f", b"anonymous")
+    assert os.stat(env.on_disk("f")).st_uid not in (0, os.getuid())
+    write(env.on_disk("roots"), b"x", mode=0o600)
+    env.fails(errno.EACCES, os.open, other + "/roots", os.O_RDONLY)
+
+
+@suite.test("an unprivileged user mounts by fusermount3, works, and unmounts")
+def unprivileged(env):
+    need("fusermount3")
+    os.chmod(env.disk, 0o777)
+    mount = env.mount(user="nobody")
+    there = os.path.join(mount.point, env.name)
+    allowed(env, f"echo mine > {there}/f && cat {there}/f && ls -l {there}")
+    assert os.stat(env.on_disk("f")).st_uid == pwd.getpwnam("nobody").pw_uid
+    env.fails(errno.EACCES, os.listdir, there)  # others stay out without allow_other, root too
+    refused(env, f"chown root {there}/f")
+
+
+@suite.test("an unprivileged mount in the background ends with fusermount3 -u")
+def unprivileged_background(env):
+    need("fusermount3")
+    mount = env.mount(user="nobody", background=True)
+    pids = mount.pids()
+    assert len(pids) == 1, pids
+    assert os.stat(f"/proc/{pids[0]}").st_uid == pwd.getpwnam("nobody").pw_uid
+    allowed(env, f"ls {mount.point}")
+
+
+if __name__ == "__main__":
+    suite.main()
