@@ -344,8 +344,9 @@ class Suite:
         if died:
             text = f"{died}\n{self.mount.log_tail()}\n{'' if text == 'ok' else text}"
         self.point(title, text)
+        print(f"# {time.monotonic() - started:.1f} s", flush=True)
         if not text.startswith(("ok", "skip ")):
-            say(f"after {time.monotonic() - started:.1f} s; ends of the logs:")
+            say("ends of the logs:")
             say(self.server.log_tail(3) + self.mount.log_tail(10))
         if not self.mount.process or died:
             self.mount.kill()

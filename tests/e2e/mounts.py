@@ -162,9 +162,9 @@ class Mount:
         """umount(8), then the end of the daemon; raises when either does not come off well."""
         pids = self.pids()
         tool = ["umount"] if self.user is None else ["fusermount3", "-u"]
-        done = subprocess.run([*tool, self.point], stdin=subprocess.DEVNULL, timeout=UNMOUNT_SECONDS,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/",
-                              **identity(self.user))
+        done = subprocess.run([*tool, self.point], stdin=subprocess.DEVNULL, cwd="/",
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=UNMOUNT_SECONDS, **identity(self.user))
         if done.returncode != 0:
             raise RuntimeError(f"umount: {done.stdout.decode(errors='replace').strip()}")
         deadline = time.monotonic() + UNMOUNT_SECONDS

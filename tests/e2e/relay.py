@@ -3,7 +3,7 @@
 """Carries byte streams from a Unix-domain or AF_VSOCK listener to a TCP port of 127.0.0.1.
 
     relay.py unix:/path/to/socket PORT
-    relay.py vsock:LISTENPORT PORT
+    relay.py vsock:CID:LISTENPORT PORT       CID is our own to listen on; -1 is any
 
 This is how a server that speaks TCP only is mounted through the streams that vsockfs is made for.
 Prints "ready" once it listens; ends on SIGTERM.
@@ -21,7 +21,8 @@ def listen(where):
     kind, _, rest = where.partition(":")
     if kind == "vsock":
         s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-        s.bind((socket.VMADDR_CID_ANY, int(rest)))
+        cid, _, port = rest.partition(":")
+        s.bind((int(cid) & 0xffffffff, int(port)))
     elif kind == "unix":
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -31,7 +32,7 @@ def listen(where):
         s.bind(rest)
         os.chmod(rest, 0o666)  # unprivileged users mount too
     else:
-        raise SystemExit(f"relay: {where}: not unix:PATH or vsock:PORT")
+        raise SystemExit(f"relay: {where}: not unix:PATH or vsock:CID:PORT")
     s.listen(64)
     return s
 

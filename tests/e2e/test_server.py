@@ -94,7 +94,7 @@ def inner_statfs(env):
     assert outer.f_blocks * outer.f_frsize != 64 * MIB
 
 
-@suite.test("a full disk is told by write or fsync, and works again when space is freed", timeout=60)
+@suite.test("a full disk is told by write or fsync, and goes when space is freed", timeout=60)
 def disk_full(env):
     here, there = inner(env, DISK)
     fd = os.open(f"{here}/big", os.O_WRONLY | os.O_CREAT, 0o644)

@@ -7,8 +7,9 @@ import os
 import compare
 from harness import Suite
 
-# C headers and Perl modules: thousands of small files in hundreds of directories, with links
-SOURCES = ("/usr/include", "/usr/share/perl")
+# C headers, Perl and Python modules: thousands of small files in hundreds of directories, links
+SOURCES = {"include": "/usr/include/*.h /usr/include/linux /usr/include/*-linux-gnu",
+           "perl": "/usr/share/perl/5*", "python": "/usr/lib/python3*"}
 suite = Suite()
 TIMEOUT = 240
 
@@ -18,9 +19,9 @@ def origin(env):
     path = os.path.join(env.work, "origin")
     if not os.path.exists(path):
         os.mkdir(path)
-        for source in SOURCES:
-            if os.path.isdir(source):
-                env.run(["cp", "-a", source, path])
+        for name, source in SOURCES.items():
+            os.mkdir(f"{path}/{name}")
+            env.run(f"cp -a {source} {path}/{name}/")
         # what such trees lack
         os.makedirs(path + "/odd/empty")
         os.symlink("../include/stdio.h", path + "/odd/link")
@@ -54,8 +55,10 @@ def tar(env):
     env.run(f"tar -C {origin(env)} --format=posix -cf {env.scratch('in.tar')} . && "
             f"tar -C {env.path('tree')} -xpf {env.scratch('in.tar')}")
     same_as_origin(env, "tree")
-    env.run(f"tar -C {env.path('tree')} --format=posix --sort=name -cf {env.scratch('out.tar')} . && "
-            f"tar -C {origin(env)} --format=posix --sort=name -cf {env.scratch('in.tar')} . && "
+    # nothing in the archive may depend on when and by whom it was packed
+    pack = "tar --sort=name --format=posix --pax-option=exthdr.name=%d/%f,delete=[ac]time"
+    env.run(f"{pack} -C {env.path('tree')} -cf {env.scratch('out.tar')} . && "
+            f"{pack} -C {origin(env)} -cf {env.scratch('in.tar')} . && "
             f"cmp {env.scratch('in.tar')} {env.scratch('out.tar')}")
 
 
@@ -87,7 +90,7 @@ def rename(env):
 def change(env):
     env.run(["cp", "-a", origin(env) + "/include", env.path("tree")])
     env.run("chmod -R g+w,o-rwx tree && chown -R -h 1000:1000 tree && "
-            "find tree -name '*.h' -print0 | xargs -0 -n 500 touch -d 2020-02-02 && "
+            "find tree -type f -print0 | xargs -0 -n 500 touch -d 2020-02-02 && "
             "find tree/linux -name '*.h' -print0 | xargs -0 sed -i s/struct/STRUCT/", cwd=env.mnt)
     env.same()
     assert "STRUCT" in env.run(["grep", "-rh", "STRUCT", env.on_disk("tree/linux")])

@@ -51,8 +51,9 @@ def need(*names):
 
 def tracked():
     """Files of the project, from git where this is a checkout."""
-    done = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if done.returncode == 0:
         return [n for n in sorted(set(done.stdout.decode().splitlines())) if os.path.isfile(n)]
     found = []
