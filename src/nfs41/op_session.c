@@ -12,6 +12,7 @@
 #define RPCSEC_GSS  6
 #define MACHINE_MAX 255 /* authsys_parms.machinename */
 
+#define IMPL_DOMAIN	       "vsockfs.invalid"
 #define IMPL_ID_WIRE_MAX       (4 + 2 * (4 + NFS4_OPAQUE_LIMIT) + 12)
 #define EXCHANGE_ID_WIRE_MAX   (8 + 4 + 4 + 4 + 8 + 2 * (4 + NFS4_OPAQUE_LIMIT) + IMPL_ID_WIRE_MAX)
 #define CHANNEL_ATTRS_WIRE_MAX 32
@@ -24,7 +25,8 @@ static void put_impl_id(struct wire_out *out, const char *name)
 		return;
 	}
 	wire_put_u32(out, 1);
-	wire_put_opaque(out, "", 0); /* nii_domain */
+	/* nii_domain, in which nobody's name is used; knfsd takes an empty one for bad XDR */
+	wire_put_opaque(out, IMPL_DOMAIN, strlen(IMPL_DOMAIN));
 	wire_put_opaque(out, name, strlen(name));
 	wire_put_u64(out, 0); /* nii_date */
 	wire_put_u32(out, 0);
