@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nfs41/error.h"
+#include "nfs41/op.h"
+#include "share.h"
+
+/* The way from the server's root to the export: one compound, made once. */
+
+struct export_lookup {
+	struct share *share;
+	void (*done)(struct share *share, int err);
+	struct nfs_fh fh;
+	struct nfs_attr attr;
+	struct nfs_fsattr fs;
+};
+
+static const unsigned export_want[] = {FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, FATTR4_FSID,
+	FATTR4_FILEID, FATTR4_MODE, FATTR4_NUMLINKS, FATTR4_OWNER, FATTR4_OWNER_GROUP,
+	FATTR4_RAWDEV, FATTR4_SPACE_USED, FATTR4_TIME_ACCESS, FATTR4_TIME_METADATA,
+	FATTR4_TIME_MODIFY};
+
+static const unsigned export_want_fs[] = {FATTR4_MAXREAD, FATTR4_MAXWRITE};
+
+static void export_explain(struct export_lookup *lookup, const struct nfs_compound *c, int err)
+{
+	struct share *share = lookup->share;
+	const char *path = share->options->export_path;
+	char *why = share->why;
+	size_t size = sizeof(share->why);
+	if (err == -ENOENT)
+		snprintf(why, size, "the server has no export %s: check its list of exports", path);
+	else if (err == -EACCES || c->status == NFS4ERR_WRONGSEC)
+		snprintf(why, size,
+			"the server denies access to %s: check which clients and which sec= it "
+			"allows",
+			path);
+	else if (err == -ENOTDIR)
+		snprintf(why, size, "%s on the server is not a directory", path);
+	else if (c->status > 0)
+		snprintf(why, size, "the server refuses %s: %s", path,
+			nfs_error_name((uint32_t)c->status));
+	else
+		snprintf(why, size, "looking up %s: %s", path, strerror(-err));
+}
+
+static int export_take(struct export_lookup *lookup)
+{
+	struct share *share = lookup->share;
+	const struct nfs_attr *attr = &lookup->attr;
+	if (!nfs_bitmap_has(&attr->have, FATTR4_FSID) ||
+		!nfs_bitmap_has(&attr->have, FATTR4_FILEID)) {
+		snprintf(share->why, sizeof(share->why),
+			"the server gives no fsid or fileid for %s", share->options->export_path);
+		return -EPROTO;
+	}
+	if (attr->type != NF4DIR) {
+		snprintf(share->why, sizeof(share->why), "%s on the server is not a directory",
+			share->options->export_path);
+		return -ENOTDIR;
+	}
+	int err = node_table_new(&attr->fsid, &share->nodes);
+	if (!err && !node_get(share->nodes, &lookup->fh, attr, true))
+		err = -ENOMEM;
+	if (err)
+		snprintf(share->why, sizeof(share->why), "%s", strerror(-err));
+	nfs_client_limit_io(share->client,
+		nfs_bitmap_has(&lookup->fs.have, FATTR4_MAXREAD) ? lookup->fs.maxread : UINT64_MAX,
+		nfs_bitmap_has(&lookup->fs.have, FATTR4_MAXWRITE) ? lookup->fs.maxwrite
+								  : UINT64_MAX);
+	return err;
+}
+
+static void export_done(struct nfs_compound *c)
+{
+	struct export_lookup *lookup = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err)
+		export_explain(lookup, c, err);
+	else
+		err = export_take(lookup);
+	nfs_compound_free(c);
+	lookup->done(lookup->share, err);
+	free(lookup);
+}
+
+static void export_put_path(struct nfs_compound *c, const char *path)
+{
+	while (*path) {
+		size_t len = strcspn(path, "/");
+		if (len > 0)
+			nfs_op_lookup(c, path, len);
+		path += len;
+		if (*path)
+			path++;
+	}
+}
+
+void export_open(
+	struct share *share, struct worker *worker, void (*done)(struct share *share, int err))
+{
+	struct export_lookup *lookup = calloc(1, sizeof(*lookup));
+	struct nfs_compound *c =
+		lookup ? nfs_compound_new(worker->conn, share->mount_cred, OP_LOOKUP) : NULL;
+	if (!c) {
+		free(lookup);
+		snprintf(share->why, sizeof(share->why), "out of memory");
+		done(share, -ENOMEM);
+		return;
+	}
+	struct nfs_bitmap want_fs = {0};
+	for (size_t i = 0; i < sizeof(export_want) / sizeof(export_want[0]); i++)
+		nfs_bitmap_set(&share->want, export_want[i]);
+	for (size_t i = 0; i < sizeof(export_want_fs) / sizeof(export_want_fs[0]); i++)
+		nfs_bitmap_set(&want_fs, export_want_fs[i]);
+	lookup->share = share;
+	lookup->done = done;
+	nfs_op_putrootfh(c);
+	export_put_path(c, share->options->export_path);
+	nfs_op_getfh(c, &lookup->fh);
+	nfs_op_getattr(c, &share->want, &lookup->attr);
+	nfs_op_getfsattr(c, &want_fs, &lookup->fs);
+	nfs_compound_send(c, export_done, lookup);
+}

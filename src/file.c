@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "nfs41/op.h"
+#include "share.h"
+
+struct file *file_new(struct share *share, struct node *node, const struct nfs_fh *fh,
+	uint32_t access, uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid,
+	int flags)
+{
+	struct file *file = calloc(1, sizeof(*file));
+	if (!file)
+		return NULL;
+	file->open = nfs_open_new(share->state, fh, access, owner, cred, stateid);
+	if (!file->open) {
+		free(file);
+		return NULL;
+	}
+	file->share = share;
+	file->node = node_pin(share->nodes, node);
+	file->flags = flags;
+	atomic_init(&file->refs, 1);
+	node_opened(share->nodes, node);
+	return file;
+}
+
+struct file *file_ref(struct file *file)
+{
+	atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+	return file;
+}
+
+/* Nobody waits for these: what could be done about a failure the server does itself, with the
+ * lease. */
+static void file_sent(struct nfs_compound *c)
+{
+	nfs_compound_free(c);
+}
+
+void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
+	const struct nfs_stateid *stateid)
+{
+	(void)share;
+	struct nfs_compound *c = nfs_compound_new(worker_self()->conn, cred, OP_CLOSE);
+	if (!c)
+		return;
+	nfs_op_putfh(c, fh);
+	nfs_op_close(c, stateid);
+	nfs_compound_send(c, file_sent, NULL);
+}
+
+static void silly_free(struct share *share, struct node_silly *silly)
+{
+	node_unpin(share->nodes, silly->dir);
+	rpc_cred_unref(silly->cred);
+	free(silly);
+}
+
+static void file_remove_silly(struct share *share, struct node_silly *silly)
+{
+	struct nfs_compound *c = nfs_compound_new(worker_self()->conn, silly->cred, OP_REMOVE);
+	if (c) {
+		struct nfs_fh fh;
+		node_fh(silly->dir, &fh);
+		nfs_op_putfh(c, &fh);
+		nfs_op_remove(c, silly->name, strlen(silly->name), NULL);
+		nfs_compound_send(c, file_sent, NULL);
+	}
+	silly_free(share, silly);
+}
+
+void file_unref(struct file *file)
+{
+	if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	struct share *share = file->share;
+	struct nfs_stateid stateid = nfs_open_stateid(share->state, file->open);
+	file_send_close(share, &file->open->fh, file->open->cred, &stateid);
+	nfs_open_free(share->state, file->open);
+	struct node_silly *silly = node_closed(share->nodes, file->node);
+	if (silly)
+		file_remove_silly(share, silly);
+	node_unpin(share->nodes, file->node);
+	free(file);
+}
+
+int file_set_silly(struct share *share, struct node *node, struct node *dir, const char *name,
+	struct rpc_cred *cred)
+{
+	struct node_silly *silly = calloc(1, sizeof(*silly) + strlen(name) + 1);
+	if (!silly)
+		return -ENOMEM;
+	silly->dir = node_pin(share->nodes, dir);
+	silly->cred = rpc_cred_ref(cred);
+	memcpy(silly->name, name, strlen(name) + 1);
+	silly = node_set_silly(share->nodes, node, silly);
+	/* Closed meanwhile, or there was another name before: that one goes now. */
+	if (silly)
+		file_remove_silly(share, silly);
+	return 0;
+}
+
+void file_unset_silly(struct share *share, struct node *node)
+{
+	struct node_silly *silly = node_set_silly(share->nodes, node, NULL);
+	if (silly)
+		silly_free(share, silly);
+}

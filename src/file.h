@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_FILE_H
+#define VSOCKFS_FILE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "nfs41/state.h"
+#include "node.h"
+
+/*
+ * An open file (what fuse_file_info.fh points to), reference-counted: by the kernel until RELEASE,
+ * by requests under way, and by written data that is not committed. With the last reference
+ * the server gets CLOSE, and the file's silly name is removed. Any worker's thread.
+ */
+
+struct share;
+
+struct file {
+	struct share *share;
+	struct node *node; /* pinned */
+	struct nfs_open *open;
+	int flags; /* of open(2) */
+	atomic_uint refs;
+};
+
+/*
+ * For an OPEN the server has granted, with one reference. NULL without memory; the caller then
+ * sends CLOSE itself with file_send_close.
+ */
+struct file *file_new(struct share *share, struct node *node, const struct nfs_fh *fh,
+	uint32_t access, uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid,
+	int flags);
+struct file *file_ref(struct file *file);
+void file_unref(struct file *file); /* NULL is allowed */
+
+/* Sends CLOSE and does not wait for it. */
+void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
+	const struct nfs_stateid *stateid);
+
+/*
+ * `node`, which is open, now goes by `name` in `dir` only to keep its data: the name is
+ * removed with the last close. Takes pins of its own. 0 or -ENOMEM.
+ */
+int file_set_silly(struct share *share, struct node *node, struct node *dir, const char *name,
+	struct rpc_cred *cred);
+/* It has its own name again. */
+void file_unset_silly(struct share *share, struct node *node);
+
+#endif

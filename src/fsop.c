@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fsop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "util/log.h"
+
+/* Read-ahead that the kernel is offered, bytes; it takes less than it has configured itself. */
+#define FSOP_READAHEAD	(1u << 20)
+#define FSOP_BACKGROUND 256
+#define FSOP_CONGESTION 192
+
+static void fsop_init(void *arg, struct fuse_conn_info *conn)
+{
+	struct share *share = arg;
+	const unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+			      FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+			      FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA |
+			      FUSE_CAP_HANDLE_KILLPRIV;
+	/* AUTO_INVAL_DATA would drop the page cache after our own writes; the change attribute
+	 * tells better. Splicing loses to writev(2) for what we have in memory anyway. */
+	const unsigned refuse = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
+				FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+				FUSE_CAP_WRITEBACK_CACHE;
+	unsigned locks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+	if (share->options->nolock)
+		conn->want &= ~locks;
+	else
+		conn->want |= conn->capable & locks;
+	conn->want |= conn->capable & want;
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+	/* cache=none need not mean that a file cannot be mapped. */
+	conn->want |= conn->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+#endif
+	conn->want &= ~refuse;
+	conn->max_write = share->wsize;
+	conn->max_read = share->rsize;
+	conn->max_readahead = FSOP_READAHEAD;
+	conn->max_background = FSOP_BACKGROUND;
+	conn->congestion_threshold = FSOP_CONGESTION;
+	conn->time_gran = 1;
+	share->init_done = 1;
+	eventfd_write(share->event_fd, 1);
+}
+
+const struct fuse_lowlevel_ops fsop_table = {
+	.init = fsop_init,
+	.lookup = fsop_lookup,
+	.forget = fsop_forget,
+	.forget_multi = fsop_forget_multi,
+	.getattr = fsop_getattr,
+	.setattr = fsop_setattr,
+	.readlink = fsop_readlink,
+	.access = fsop_access,
+	.statfs = fsop_statfs,
+	.mknod = fsop_mknod,
+	.mkdir = fsop_mkdir,
+	.symlink = fsop_symlink,
+	.link = fsop_link,
+	.unlink = fsop_unlink,
+	.rmdir = fsop_rmdir,
+	.rename = fsop_rename,
+	.open = fsop_open,
+	.create = fsop_create,
+	.release = fsop_release,
+	.flush = fsop_flush,
+	.fsync = fsop_fsync,
+	.read = fsop_read,
+	.write = fsop_write,
+	.opendir = fsop_opendir,
+	.readdir = fsop_readdir,
+	.readdirplus = fsop_readdirplus,
+	.releasedir = fsop_releasedir,
+	.fsyncdir = fsop_fsyncdir,
+	.getlk = fsop_getlk,
+	.setlk = fsop_setlk,
+	.flock = fsop_flock,
+};
+
+static ssize_t fsop_io_writev(int fd, struct iovec *iov, int count, void *arg)
+{
+	(void)arg;
+	/* The kernel looks a request up on the channel that it was read from. Notifications come
+	 * from threads that have none; they go out on the session's. */
+	struct worker *worker = worker_self();
+	return writev(worker && worker->fuse_fd >= 0 ? worker->fuse_fd : fd, iov, count);
+}
+
+/* Workers read their channels themselves. libfuse requires the function all the same. */
+static ssize_t fsop_io_read(int fd, void *data, size_t len, void *arg)
+{
+	(void)arg;
+	return read(fd, data, len);
+}
+
+const struct fuse_custom_io fsop_custom_io = {.writev = fsop_io_writev, .read = fsop_io_read};
+
+void fsop_process(struct worker *worker, void *data, size_t len)
+{
+	struct fuse_buf buf = {.mem = data, .size = len};
+	fuse_session_process_buf(worker->share->session, &buf);
+}
+
+static struct fsop_request *request_new(fuse_req_t fuse)
+{
+	struct fsop_request *req = malloc(sizeof(*req));
+	if (!req) {
+		fuse_reply_err(fuse, ENOMEM);
+		return NULL;
+	}
+	/* The union is its user's to initialise; clearing a READLINK's place each time would cost.
+	 */
+	memset(req, 0, offsetof(struct fsop_request, attr));
+	req->attr.have = (struct nfs_bitmap){0};
+	req->before.have = (struct nfs_bitmap){0};
+	req->fh.len = 0;
+	req->fuse = fuse;
+	req->worker = worker_self();
+	req->share = req->worker->share;
+	return req;
+}
+
+struct fsop_request *fsop_begin(fuse_req_t fuse, fuse_ino_t ino)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(fuse);
+	struct fsop_request *req = request_new(fuse);
+	if (!req)
+		return NULL;
+	req->node = node_find(req->share->nodes, ino);
+	if (!req->node) {
+		fsop_reply_err(req, -ESTALE);
+		return NULL;
+	}
+	req->cred = proccred_get(req->share->creds, ctx->pid, ctx->uid, ctx->gid);
+	if (!req->cred) {
+		fsop_reply_err(req, -ENOMEM);
+		return NULL;
+	}
+	return req;
+}
+
+struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_info *fi)
+{
+	struct fsop_request *req = request_new(fuse);
+	if (!req)
+		return NULL;
+	req->file = file_ref((struct file *)(uintptr_t)fi->fh);
+	req->node = node_pin(req->share->nodes, req->file->node);
+	req->cred = rpc_cred_ref(req->file->open->cred);
+	return req;
+}
+
+void fsop_end(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	nfs_compound_free(req->compound);
+	file_unref(req->file);
+	node_unpin(share->nodes, req->node);
+	node_unpin(share->nodes, req->target);
+	node_unpin(share->nodes, req->victim);
+	rpc_cred_unref(req->cred);
+	free(req);
+}
+
+const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name)
+{
+	/* The kernel passes at most 1024 bytes, the server takes 255: fsop_lookup refuses the rest
+	 * before anything else is done with such a name. */
+	size_t len = strnlen(name, FSOP_NAME_MAX - 1);
+	memcpy(to, name, len);
+	to[len] = '\0';
+	return to;
+}
+
+struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label)
+{
+	nfs_compound_free(req->compound);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, label);
+	if (!req->compound)
+		fsop_reply_err(req, -ENOMEM);
+	return req->compound;
+}
+
+struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node)
+{
+	struct nfs_compound *c = fsop_compound_bare(req, label);
+	if (c) {
+		struct nfs_fh fh;
+		node_fh(node, &fh);
+		nfs_op_putfh(c, &fh);
+	}
+	return c;
+}
+
+void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c))
+{
+	nfs_compound_send(req->compound, done, req);
+}
+
+void fsop_reply_err(struct fsop_request *req, int err)
+{
+	fuse_reply_err(req->fuse, -err);
+	fsop_end(req);
+}
+
+void fsop_reply_attr(struct fsop_request *req, const struct nfs_attr *attr)
+{
+	struct stat st;
+	fsop_note_attr(req->share, req->node, attr);
+	fsop_fill_stat(req->share, req->node, attr, &st);
+	fuse_reply_attr(req->fuse, &st, fsop_attr_timeout(req->share, req->node));
+	fsop_end(req);
+}
+
+void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, const char *name)
+{
+	struct fuse_entry_param entry;
+	int err = fsop_fill_entry(req->share, &req->fh, attr, req->node->id, name, &entry);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	/* An answer that does not arrive (the request was interrupted) gave no reference. */
+	if (fuse_reply_entry(req->fuse, &entry) != 0)
+		node_forget(req->share->nodes, entry.ino, 1);
+	fsop_end(req);
+}
+
+void fsop_reply_negative(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	struct fuse_entry_param entry = {0};
+	entry.entry_timeout = share->cache.dir_min_ms / 1000.0;
+	if (share->cache.negative && entry.entry_timeout > 0)
+		fuse_reply_entry(req->fuse, &entry);
+	else
+		fuse_reply_err(req->fuse, ENOENT);
+	fsop_end(req);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_FSOP_H
+#define VSOCKFS_FSOP_H
+
+#define FUSE_USE_VERSION 314
+
+#include <fuse_lowlevel.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "file.h"
+#include "nfs41/op.h"
+#include "node.h"
+#include "share.h"
+
+/*
+ * FUSE requests: one fsop_* function for each, in fsop_*.c by subject. A request runs on the worker
+ * that read it, from fsop_begin to exactly one fsop_reply_*, which also frees it. Between them it
+ * owns pins of nodes, a file reference, a credential and at most one compound; all go with it.
+ */
+
+/* Names are kept for requests that need a second compound. */
+#define FSOP_NAME_MAX  256
+#define FSOP_SILLY_MAX 32
+
+struct fsop_request {
+	fuse_req_t fuse;
+	struct worker *worker;
+	struct share *share;
+	struct rpc_cred *cred;
+	struct nfs_compound *compound;
+	struct node *node;   /* the object or the directory; pinned */
+	struct node *target; /* a second object; pinned */
+	struct node *victim; /* an open file that is about to lose its name; pinned */
+	struct file *file;   /* referenced */
+	void (*then)(struct fsop_request *req); /* what follows a shared step */
+
+	/* results of the compound */
+	struct nfs_attr attr;
+	struct nfs_attr before; /* change and size in front of a modification */
+	struct nfs_fh fh;
+	struct nfs_change_info cinfo;
+	struct nfs_open_res made;
+
+	union {
+		struct {
+			char name[FSOP_NAME_MAX], to[FSOP_NAME_MAX], silly[FSOP_SILLY_MAX];
+			int err;
+			bool hidden; /* the victim has its silly name */
+		} names;
+		struct {
+			char name[FSOP_NAME_MAX];
+			uint64_t owner;
+			struct fuse_file_info fi;
+			uint32_t access;
+			bool truncated;
+		} open;
+		struct {
+			struct nfs_read_res res;
+			struct buf *buf;
+			uint8_t *data;
+			uint64_t offset;
+			uint32_t len, got; /* bytes */
+		} read;
+		struct {
+			struct nfs_write_res res;
+			struct unstable_write *write;
+			uint32_t stable;    /* stable_how4 asked for */
+			uint32_t committed; /* the weakest that any part was given */
+			bool moved;	    /* appended elsewhere than the kernel thought */
+		} write;
+		struct {
+			struct nfs_setattr set;
+		} setattr;
+		struct {
+			struct nfs_readlink_res res;
+			char target[NFS4_PATH_MAX];
+		} readlink;
+		struct {
+			struct nfs_access_res res;
+			int mask;
+		} access;
+		struct {
+			struct nfs_fsattr fs;
+		} statfs;
+		struct {
+			struct fsop_dir *dir;
+			uint64_t offset, cookie;
+			size_t size;
+			bool plus;
+		} readdir;
+		struct {
+			struct nfs_lock_args args;
+			struct nfs_lock_denied denied;
+			struct nfs_stateid stateid;
+			struct nfs_lock *lock;
+			struct fsop_lock_wait *wait;
+			struct loop_task task; /* the page cache was dropped */
+		} lock;
+	} u;
+};
+
+extern const struct fuse_lowlevel_ops fsop_table;
+
+/* Decodes one request as the kernel wrote it and starts it. On the worker's thread. */
+void fsop_process(struct worker *worker, void *data, size_t len);
+/* Replies leave on the channel of the worker that sends them. */
+extern const struct fuse_custom_io fsop_custom_io;
+
+/*
+ * A request with its credential and the pinned node of `ino`. NULL: it was answered already
+ * (ESTALE, ENOMEM).
+ */
+struct fsop_request *fsop_begin(fuse_req_t fuse, fuse_ino_t ino);
+
+/* The same for what is done through an open file: by right of its opener, whoever does it. */
+struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_info *fi);
+
+/* A new compound in req->compound with PUTFH of `node`. NULL: answered with ENOMEM. */
+struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node);
+/* The same without the PUTFH. */
+struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label);
+/* Sends req->compound; `done` gets the request as nfs_compound.arg. */
+void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
+
+void fsop_reply_err(struct fsop_request *req, int err); /* 0 or -errno */
+void fsop_reply_attr(struct fsop_request *req, const struct nfs_attr *attr);
+/* The node of req->fh and `attr` under `name` in req->node. */
+void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, const char *name);
+/* A name that does not exist, cached as policy has it. */
+void fsop_reply_negative(struct fsop_request *req);
+/* Frees a request that was answered by other means. */
+void fsop_end(struct fsop_request *req);
+
+/* Copies a name that the request buffer holds. Returns `to`. */
+const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name);
+
+/* fsop_attr.c: what replies with attributes are made of */
+mode_t fsop_type_mode(uint32_t type);
+void fsop_fill_stat(
+	struct share *share, struct node *node, const struct nfs_attr *attr, struct stat *st);
+/* Fills *entry with a kernel reference to the node. 0 or -errno. */
+int fsop_fill_entry(struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr,
+	uint64_t parent_id, const char *name, struct fuse_entry_param *entry);
+/* Seconds that attributes of the node may be cached. */
+double fsop_attr_timeout(struct share *share, struct node *node);
+/* Attributes came from the server: cache policy, and the page cache dropped if the data changed
+ * elsewhere. */
+void fsop_note_attr(struct share *share, struct node *node, const struct nfs_attr *attr);
+/* Have all attributes that a stat needs been given? */
+bool fsop_attr_complete(const struct nfs_attr *attr);
+
+/* fsop_lock.c: a process closed a descriptor: its POSIX locks on the file go; then req->then. */
+void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);
+
+/* A lock that was denied to lock-owner `owner` may be had now (CB_NOTIFY_LOCK). Any thread. */
+void fsop_lock_available(struct share *share, uint64_t owner);
+
+void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name);
+void fsop_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups);
+void fsop_forget_multi(fuse_req_t fuse, size_t count, struct fuse_forget_data *forgets);
+void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_setattr(
+	fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void fsop_readlink(fuse_req_t fuse, fuse_ino_t ino);
+void fsop_access(fuse_req_t fuse, fuse_ino_t ino, int mask);
+void fsop_statfs(fuse_req_t fuse, fuse_ino_t ino);
+void fsop_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void fsop_mkdir(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode);
+void fsop_symlink(fuse_req_t fuse, const char *link, fuse_ino_t parent, const char *name);
+void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *name);
+void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name);
+void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name);
+void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+	const char *to, unsigned flags);
+void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *fi);
+void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_flush(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_fsync(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void fsop_read(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+	struct fuse_file_info *fi);
+void fsop_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_readdir(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fsop_readdirplus(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi);
+void fsop_releasedir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+void fsop_fsyncdir(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void fsop_getlk(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
+void fsop_setlk(
+	fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep);
+void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op);
+
+#endif

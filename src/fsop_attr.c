@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+
+#include "fsop.h"
+
+/* What stdio and cp(1) take as a good unit: few round trips, without a megabyte per open FILE. */
+#define FSOP_BLKSIZE (128 * 1024)
+
+mode_t fsop_type_mode(uint32_t type)
+{
+	switch (type) {
+	case NF4DIR: return S_IFDIR;
+	case NF4BLK: return S_IFBLK;
+	case NF4CHR: return S_IFCHR;
+	case NF4LNK: return S_IFLNK;
+	case NF4SOCK: return S_IFSOCK;
+	case NF4FIFO: return S_IFIFO;
+	default: return S_IFREG;
+	}
+}
+
+bool fsop_attr_complete(const struct nfs_attr *attr)
+{
+	return nfs_bitmap_has(&attr->have, FATTR4_TYPE) &&
+	       nfs_bitmap_has(&attr->have, FATTR4_CHANGE) &&
+	       nfs_bitmap_has(&attr->have, FATTR4_SIZE) &&
+	       nfs_bitmap_has(&attr->have, FATTR4_FSID) &&
+	       nfs_bitmap_has(&attr->have, FATTR4_FILEID) &&
+	       nfs_bitmap_has(&attr->have, FATTR4_MODE);
+}
+
+void fsop_fill_stat(
+	struct share *share, struct node *node, const struct nfs_attr *attr, struct stat *st)
+{
+	memset(st, 0, sizeof(*st));
+	st->st_ino = node->ino;
+	st->st_mode = fsop_type_mode(attr->type) | attr->mode;
+	st->st_nlink = nfs_bitmap_has(&attr->have, FATTR4_NUMLINKS) ? attr->nlink : 1;
+	if (st->st_nlink > 0 && node_is_silly(share->nodes, node))
+		st->st_nlink--;
+	st->st_uid = attr->uid;
+	st->st_gid = attr->gid;
+	if (attr->type == NF4BLK || attr->type == NF4CHR)
+		st->st_rdev = makedev(attr->rdev_major, attr->rdev_minor);
+	st->st_size = attr->size > INT64_MAX ? INT64_MAX : (off_t)attr->size;
+	st->st_blksize = FSOP_BLKSIZE;
+	uint64_t used =
+		nfs_bitmap_has(&attr->have, FATTR4_SPACE_USED) ? attr->space_used : attr->size;
+	st->st_blocks = (blkcnt_t)(used / 512 + (used % 512 != 0));
+	st->st_atim = attr->atime;
+	st->st_mtim = attr->mtime;
+	st->st_ctim = attr->ctime;
+}
+
+double fsop_attr_timeout(struct share *share, struct node *node)
+{
+	const struct cache_policy *cache = &share->cache;
+	bool dir = node->type == NF4DIR;
+	uint32_t min = dir ? cache->dir_min_ms : cache->reg_min_ms;
+	uint32_t max = dir ? cache->dir_max_ms : cache->reg_max_ms;
+	return node_hold_ms(share->nodes, node, min, max) / 1000.0;
+}
+
+void fsop_note_attr(struct share *share, struct node *node, const struct nfs_attr *attr)
+{
+	if (node_note_attr(share->nodes, node, attr) && !share->cache.always)
+		notify_inval_inode(share->notify, node->id, NULL, NULL);
+}
+
+int fsop_fill_entry(struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr,
+	uint64_t parent_id, const char *name, struct fuse_entry_param *entry)
+{
+	if (!fsop_attr_complete(attr) || fh->len == 0)
+		return -EIO;
+	struct node *node = node_get(share->nodes, fh, attr, true);
+	if (!node)
+		return -ENOMEM;
+	node_set_name(share->nodes, node, parent_id, name, strlen(name));
+	fsop_note_attr(share, node, attr);
+	memset(entry, 0, sizeof(*entry));
+	entry->ino = node->id;
+	fsop_fill_stat(share, node, attr, &entry->attr);
+	entry->attr_timeout = fsop_attr_timeout(share, node);
+	/* A name is as good as its directory's attributes are fresh. */
+	entry->entry_timeout = share->cache.positive ? share->cache.dir_min_ms / 1000.0 : 0;
+	return 0;
+}
+
+static void getattr_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err || !fsop_attr_complete(&req->attr))
+		fsop_reply_err(req, err ? err : -EIO);
+	else
+		fsop_reply_attr(req, &req->attr);
+}
+
+void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)fi;
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req || !fsop_compound(req, OP_GETATTR, req->node))
+		return;
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, getattr_done);
+}
+
+static void setattr_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	struct node_table *nodes = req->share->nodes;
+	int err = nfs_compound_errno(c);
+	if (err || !fsop_attr_complete(&req->attr)) {
+		node_note_unknown(nodes, req->node);
+		fsop_reply_err(req, err ? err : -EIO);
+		return;
+	}
+	node_note_write(nodes, req->node, req->before.change, req->attr.change);
+	fsop_reply_attr(req, &req->attr);
+}
+
+static void setattr_set(struct nfs_setattr *set, const struct stat *attr, int to_set)
+{
+	*set = (struct nfs_setattr){0};
+	if (to_set & FUSE_SET_ATTR_MODE) {
+		set->set |= NFS_SET_MODE;
+		set->mode = attr->st_mode & 07777;
+	}
+	if (to_set & FUSE_SET_ATTR_UID) {
+		set->set |= NFS_SET_UID;
+		set->uid = attr->st_uid;
+	}
+	if (to_set & FUSE_SET_ATTR_GID) {
+		set->set |= NFS_SET_GID;
+		set->gid = attr->st_gid;
+	}
+	if (to_set & FUSE_SET_ATTR_SIZE) {
+		set->set |= NFS_SET_SIZE;
+		set->size = (uint64_t)attr->st_size;
+	}
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW) {
+		set->set |= NFS_SET_ATIME_NOW;
+	} else if (to_set & FUSE_SET_ATTR_ATIME) {
+		set->set |= NFS_SET_ATIME;
+		set->atime = attr->st_atim;
+	}
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW) {
+		set->set |= NFS_SET_MTIME_NOW;
+	} else if (to_set & FUSE_SET_ATTR_MTIME) {
+		set->set |= NFS_SET_MTIME;
+		set->mtime = attr->st_mtim;
+	}
+}
+
+static void setattr_send(struct fsop_request *req)
+{
+	struct nfs_stateid stateid = nfs_stateid_anonymous;
+	struct nfs_bitmap change = {0};
+	const struct nfs_setattr *set = &req->u.setattr.set;
+	if (!fsop_compound(req, OP_SETATTR, req->node))
+		return;
+	/* ftruncate(2) is allowed by the open file, whatever its mode has become. */
+	if (req->file && (set->set & NFS_SET_SIZE) &&
+		(req->file->open->access & OPEN4_SHARE_ACCESS_WRITE))
+		stateid = nfs_open_stateid(req->share->state, req->file->open);
+	nfs_bitmap_set(&change, FATTR4_CHANGE);
+	nfs_op_getattr(req->compound, &change, &req->before);
+	if (set->set)
+		nfs_op_setattr(req->compound, &stateid, set, NULL);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, setattr_done);
+}
+
+static void setattr_committed(void *arg, int err)
+{
+	struct fsop_request *req = arg;
+	if (err)
+		fsop_reply_err(req, err);
+	else
+		setattr_send(req);
+}
+
+void fsop_setattr(
+	fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req)
+		return;
+	if (fi)
+		req->file = file_ref((struct file *)(uintptr_t)fi->fh);
+	setattr_set(&req->u.setattr.set, attr, to_set);
+	/* Data written before a truncation must not come back after it, should it be rewritten. */
+	if (to_set & FUSE_SET_ATTR_SIZE)
+		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
+			setattr_committed, req);
+	else
+		setattr_send(req);
+}
+
+static void access_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	uint32_t granted = req->u.access.res.granted;
+	int mask = req->u.access.mask;
+	bool dir = req->node->type == NF4DIR;
+	uint32_t write = dir ? ACCESS4_MODIFY | ACCESS4_EXTEND | ACCESS4_DELETE
+			     : ACCESS4_MODIFY | ACCESS4_EXTEND;
+	uint32_t execute = dir ? ACCESS4_LOOKUP : ACCESS4_EXECUTE;
+	if (!err && (((mask & R_OK) && !(granted & ACCESS4_READ)) ||
+			    ((mask & W_OK) && !(granted & write)) ||
+			    ((mask & X_OK) && !(granted & execute))))
+		err = -EACCES;
+	fsop_reply_err(req, err);
+}
+
+void fsop_access(fuse_req_t fuse, fuse_ino_t ino, int mask)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req || !fsop_compound(req, OP_ACCESS, req->node))
+		return;
+	req->u.access.mask = mask;
+	nfs_op_access(req->compound,
+		ACCESS4_READ | ACCESS4_LOOKUP | ACCESS4_MODIFY | ACCESS4_EXTEND | ACCESS4_DELETE |
+			ACCESS4_EXECUTE,
+		&req->u.access.res);
+	fsop_send(req, access_done);
+}
+
+static void readlink_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	fuse_reply_readlink(req->fuse, req->u.readlink.target);
+	fsop_end(req);
+}
+
+void fsop_readlink(fuse_req_t fuse, fuse_ino_t ino)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req || !fsop_compound(req, OP_READLINK, req->node))
+		return;
+	req->u.readlink.res.target = req->u.readlink.target;
+	req->u.readlink.res.cap = sizeof(req->u.readlink.target);
+	nfs_op_readlink(req->compound, &req->u.readlink.res);
+	fsop_send(req, readlink_done);
+}
+
+static void statfs_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	const struct nfs_fsattr *fs = &req->u.statfs.fs;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	/* Servers may claim more than fsop_lookup lets through. */
+	uint32_t maxname = NFS4_NAME_MAX;
+	if (nfs_bitmap_has(&fs->have, FATTR4_MAXNAME) && fs->maxname < maxname)
+		maxname = fs->maxname;
+	struct statvfs st = {
+		.f_bsize = FSOP_BLKSIZE,
+		.f_frsize = 4096,
+		.f_namemax = maxname,
+		.f_files = fs->files_total,
+		.f_ffree = fs->files_free,
+		.f_favail = fs->files_avail,
+	};
+	st.f_blocks = fs->space_total / st.f_frsize;
+	st.f_bfree = fs->space_free / st.f_frsize;
+	st.f_bavail = fs->space_avail / st.f_frsize;
+	fuse_reply_statfs(req->fuse, &st);
+	fsop_end(req);
+}
+
+void fsop_statfs(fuse_req_t fuse, fuse_ino_t ino)
+{
+	static const unsigned wanted[] = {FATTR4_SPACE_AVAIL, FATTR4_SPACE_FREE, FATTR4_SPACE_TOTAL,
+		FATTR4_FILES_AVAIL, FATTR4_FILES_FREE, FATTR4_FILES_TOTAL, FATTR4_MAXNAME};
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req || !fsop_compound(req, OP_GETATTR, req->node))
+		return;
+	struct nfs_bitmap want = {0};
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		nfs_bitmap_set(&want, wanted[i]);
+	memset(&req->u.statfs.fs, 0, sizeof(req->u.statfs.fs));
+	nfs_op_getfsattr(req->compound, &want, &req->u.statfs.fs);
+	fsop_send(req, statfs_done);
+}

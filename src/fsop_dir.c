@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fsop.h"
+#include "util/log.h"
+
+/*
+ * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
+ * leave to clients (RFC 8881, 18.23.3), stand after "." and "..".
+ */
+
+#define DIR_AFTER_DOT	 1
+#define DIR_AFTER_DOTDOT 2
+/* First block asked for, bytes; each further one is twice as large, up to rsize. */
+#define DIR_BLOCK_FIRST (64u << 10)
+/* A READDIR reply's own words besides the entries, bytes. */
+#define DIR_REPLY_HEAD 256
+
+/* An open directory with the block of entries being handed out. One request at a time: the
+ * kernel holds the file position's lock. */
+struct fsop_dir {
+	struct nfs_readdir_res res;
+	size_t pos;	/* in res.data */
+	uint64_t next;	/* the offset that `pos` continues, when `valid` */
+	uint32_t block; /* bytes to ask for next */
+	bool valid;
+};
+
+static struct fsop_dir *dir_of(const struct fuse_file_info *fi)
+{
+	return (struct fsop_dir *)(uintptr_t)fi->fh;
+}
+
+static void opendir_reply(struct fsop_request *req)
+{
+	struct fsop_dir *dir = calloc(1, sizeof(*dir));
+	if (!dir) {
+		fsop_reply_err(req, -ENOMEM);
+		return;
+	}
+	dir->block = DIR_BLOCK_FIRST;
+	struct fuse_file_info *fi = &req->u.open.fi;
+	fi->fh = (uintptr_t)dir;
+	if (fuse_reply_open(req->fuse, fi) != 0)
+		free(dir);
+	fsop_end(req);
+}
+
+static void opendir_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (!err && !(req->u.access.res.granted & ACCESS4_READ))
+		err = -EACCES;
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	struct fuse_file_info fi = {.flags = req->u.access.mask};
+	req->u.open.fi = fi;
+	opendir_reply(req);
+}
+
+void fsop_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req)
+		return;
+	/* Where the kernel checks permissions this one is done. */
+	if (req->share->kernel_checks) {
+		req->u.open.fi = *fi;
+		opendir_reply(req);
+		return;
+	}
+	if (!fsop_compound(req, OP_ACCESS, req->node))
+		return;
+	req->u.access.mask = fi->flags;
+	nfs_op_access(req->compound, ACCESS4_READ, &req->u.access.res);
+	fsop_send(req, opendir_done);
+}
+
+void fsop_releasedir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	struct fsop_dir *dir = dir_of(fi);
+	free(dir->res.data);
+	free(dir);
+	fuse_reply_err(fuse, 0);
+}
+
+/* Changes of names are on the server before they are reported: there is nothing to wait for. */
+void fsop_fsyncdir(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)datasync;
+	(void)fi;
+	fuse_reply_err(fuse, 0);
+}
+
+/* The buffer of a readdir reply while it is filled. */
+struct dir_fill {
+	struct fsop_request *req;
+	struct buf *buf;
+	size_t len, size; /* bytes */
+};
+
+/* Gives back the references of a readdirplus reply that did not arrive. */
+static void fill_forget(const struct dir_fill *fill)
+{
+	size_t at = 0;
+	while (at + FUSE_NAME_OFFSET_DIRENTPLUS <= fill->len) {
+		struct fuse_direntplus entry;
+		memcpy(&entry, fill->buf->data + at, FUSE_NAME_OFFSET_DIRENTPLUS);
+		if (entry.entry_out.nodeid != 0)
+			node_forget(fill->req->share->nodes, entry.entry_out.nodeid, 1);
+		at += FUSE_DIRENTPLUS_SIZE(&entry);
+	}
+}
+
+/* Adds one entry; false when there is no room for it. */
+static bool fill_add(
+	struct dir_fill *fill, const char *name, struct fuse_entry_param *entry, uint64_t offset)
+{
+	fuse_req_t fuse = fill->req->fuse;
+	char *at = (char *)fill->buf->data + fill->len;
+	size_t left = fill->size - fill->len;
+	size_t need =
+		fill->req->u.readdir.plus
+			? fuse_add_direntry_plus(fuse, at, left, name, entry, (off_t)offset)
+			: fuse_add_direntry(fuse, at, left, name, &entry->attr, (off_t)offset);
+	if (need > left)
+		return false;
+	fill->len += need;
+	return true;
+}
+
+static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
+{
+	struct share *share = fill->req->share;
+	struct node *node = fill->req->node;
+	struct fuse_entry_param entry = {.attr.st_mode = S_IFDIR, .attr.st_ino = node->ino};
+	if (*offset == 0) {
+		if (!fill_add(fill, ".", &entry, DIR_AFTER_DOT))
+			return false;
+		*offset = DIR_AFTER_DOT;
+	}
+	if (*offset == DIR_AFTER_DOT) {
+		struct node *parent = node_find(share->nodes, node->parent_id);
+		if (parent)
+			entry.attr.st_ino = parent->ino;
+		node_unpin(share->nodes, parent);
+		if (!fill_add(fill, "..", &entry, DIR_AFTER_DOTDOT))
+			return false;
+		*offset = DIR_AFTER_DOTDOT;
+	}
+	return true;
+}
+
+static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
+{
+	struct share *share = fill->req->share;
+	const struct nfs_attr *attr = &dirent->attr;
+	struct node *dir = fill->req->node;
+	struct fuse_entry_param entry = {0};
+	char name[FSOP_NAME_MAX];
+	memcpy(name, dirent->name, dirent->name_len);
+	name[dirent->name_len] = '\0';
+	/* Without a handle (an object that could not be read, say) it is a name only. */
+	if (fill->req->u.readdir.plus)
+		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
+	/* A directory names what a mount on the server covers by the number underneath it. */
+	bool covered = nfs_bitmap_has(&attr->have, FATTR4_MOUNTED_ON_FILEID);
+	entry.attr.st_ino = node_ino(
+		share->nodes, &dir->fsid, covered ? attr->mounted_on_fileid : attr->fileid);
+	if (entry.ino == 0)
+		entry.attr.st_mode = fsop_type_mode(attr->type);
+	if (fill_add(fill, name, &entry, dirent->cookie))
+		return true;
+	if (entry.ino != 0)
+		node_forget(share->nodes, entry.ino, 1);
+	return false;
+}
+
+static void readdir_fetch(struct fsop_request *req, uint64_t cookie);
+
+static uint64_t readdir_start(const struct fsop_request *req)
+{
+	uint64_t offset = req->u.readdir.offset;
+	return offset < DIR_AFTER_DOTDOT ? DIR_AFTER_DOTDOT : offset;
+}
+
+static bool readdir_fill(struct dir_fill *fill)
+{
+	struct fsop_dir *dir = fill->req->u.readdir.dir;
+	uint64_t offset = fill->req->u.readdir.offset;
+	struct nfs_dirent dirent;
+	size_t pos = dir->pos;
+	if (!fill_dots(fill, &offset))
+		return false;
+	while (nfs_dir_next(&dir->res, &pos, &dirent)) {
+		if (!fill_entry(fill, &dirent))
+			return false;
+		dir->pos = pos;
+		dir->next = dirent.cookie;
+	}
+	return true;
+}
+
+/* Answers from the block at hand, or fetches the next one when it has nothing left. */
+static void readdir_serve(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	if (!dir->valid || dir->next != readdir_start(req)) {
+		readdir_fetch(req, readdir_start(req));
+		return;
+	}
+	struct dir_fill fill = {
+		.req = req, .buf = buf_get(req->share->bufs), .size = req->u.readdir.size};
+	if (!fill.buf) {
+		fsop_reply_err(req, -ENOMEM);
+		return;
+	}
+	if (fill.size > fill.buf->size)
+		fill.size = fill.buf->size;
+	bool room = readdir_fill(&fill);
+	if (fill.len == 0 && room && !dir->res.eof) {
+		buf_unref(fill.buf);
+		readdir_fetch(req, dir->res.last_cookie);
+		return;
+	}
+	if (fuse_reply_buf(req->fuse, (const char *)fill.buf->data, fill.len) != 0 &&
+		req->u.readdir.plus)
+		fill_forget(&fill);
+	buf_unref(fill.buf);
+	fsop_end(req);
+}
+
+static void readdir_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	struct fsop_dir *dir = req->u.readdir.dir;
+	static const uint8_t none[NFS4_VERIFIER_SIZE];
+	if (c->status == NFS4ERR_NOT_SAME && memcmp(dir->res.verifier, none, sizeof(none)) != 0) {
+		/* The directory was rebuilt; its cookies may still be good without the verifier. */
+		memcpy(dir->res.verifier, none, sizeof(none));
+		readdir_fetch(req, req->u.readdir.cookie);
+		return;
+	}
+	int err = nfs_compound_errno(c);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	dir->valid = true;
+	dir->pos = 0;
+	dir->next = readdir_start(req);
+	if (dir->res.len == 0 && !dir->res.eof) {
+		log_warn("the server sent an empty part of a directory and no end");
+		fsop_reply_err(req, -EIO);
+		return;
+	}
+	readdir_serve(req);
+}
+
+static void readdir_want(const struct fsop_request *req, struct nfs_bitmap *want)
+{
+	*want = (struct nfs_bitmap){0};
+	if (req->u.readdir.plus) {
+		*want = req->share->want;
+		nfs_bitmap_set(want, FATTR4_FILEHANDLE);
+	}
+	nfs_bitmap_set(want, FATTR4_TYPE);
+	nfs_bitmap_set(want, FATTR4_RDATTR_ERROR);
+	nfs_bitmap_set(want, FATTR4_FILEID);
+	nfs_bitmap_set(want, FATTR4_MOUNTED_ON_FILEID);
+}
+
+/* Asks for the block behind `cookie`. */
+static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	uint32_t most = req->share->rsize;
+	uint32_t block = dir->block < most ? dir->block : most;
+	struct nfs_bitmap want;
+	dir->valid = false;
+	if (dir->res.cap < block) {
+		uint8_t *data = realloc(dir->res.data, block);
+		if (!data) {
+			fsop_reply_err(req, -ENOMEM);
+			return;
+		}
+		dir->res.data = data;
+		dir->res.cap = block;
+	}
+	if (dir->block < most)
+		dir->block *= 2;
+	if (!fsop_compound(req, OP_READDIR, req->node))
+		return;
+	readdir_want(req, &want);
+	req->u.readdir.cookie = cookie;
+	if (cookie == DIR_AFTER_DOTDOT)
+		cookie = 0;
+	uint8_t verifier[NFS4_VERIFIER_SIZE] = {0};
+	if (cookie != 0)
+		memcpy(verifier, dir->res.verifier, sizeof(verifier));
+	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	fsop_send(req, readdir_done);
+}
+
+static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset,
+	struct fuse_file_info *fi, bool plus)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req)
+		return;
+	req->u.readdir.dir = dir_of(fi);
+	req->u.readdir.offset = (uint64_t)offset;
+	req->u.readdir.size = size;
+	req->u.readdir.plus = plus;
+	/* rewinddir(3) wants to see what has changed. */
+	if (offset == 0)
+		req->u.readdir.dir->valid = false;
+	readdir_serve(req);
+}
+
+void fsop_readdir(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	readdir_begin(fuse, ino, size, offset, fi, false);
+}
+
+void fsop_readdirplus(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	readdir_begin(fuse, ino, size, offset, fi, true);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fsop.h"
+#include "util/log.h"
+
+/* READ and WRITE. Data is never copied here but for small writes, see unstable.h. */
+
+static void read_send(struct fsop_request *req);
+
+static void read_reply(struct fsop_request *req)
+{
+	fuse_reply_buf(req->fuse, (const char *)req->u.read.data, req->u.read.got);
+	buf_unref(req->u.read.buf);
+	fsop_end(req);
+}
+
+static void read_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		buf_unref(req->u.read.buf);
+		fsop_reply_err(req, err);
+		return;
+	}
+	req->u.read.got += req->u.read.res.len;
+	/* A server may return less than it was asked for; only its word means the end of the file.
+	 */
+	if (!req->u.read.res.eof && req->u.read.res.len > 0 && req->u.read.got < req->u.read.len)
+		read_send(req);
+	else
+		read_reply(req);
+}
+
+static void read_send(struct fsop_request *req)
+{
+	struct nfs_open *open = req->file->open;
+	struct nfs_stateid stateid = nfs_open_stateid(req->share->state, open);
+	struct nfs_compound *c = fsop_compound_bare(req, OP_READ);
+	if (!c)
+		return;
+	nfs_op_putfh(c, &open->fh);
+	nfs_op_read(c, &stateid, req->u.read.offset + req->u.read.got,
+		req->u.read.len - req->u.read.got, req->u.read.buf,
+		req->u.read.data + req->u.read.got, &req->u.read.res);
+	fsop_send(req, read_done);
+}
+
+void fsop_read(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	(void)ino;
+	struct fsop_request *req = fsop_begin_file(fuse, fi);
+	if (!req)
+		return;
+	req->u.read.buf = buf_get(req->share->bufs);
+	if (!req->u.read.buf) {
+		fsop_reply_err(req, -ENOMEM);
+		return;
+	}
+	req->u.read.data = req->u.read.buf->data;
+	req->u.read.offset = (uint64_t)offset;
+	req->u.read.len = size < req->share->rsize ? (uint32_t)size : req->share->rsize;
+	req->u.read.got = 0;
+	read_send(req);
+}
+
+static void write_send(struct fsop_request *req);
+
+/* Nobody waits for a commit that is only to make room. */
+static void write_relieved(void *arg, int err)
+{
+	struct file *file = arg;
+	if (err)
+		node_set_error(file->share->nodes, file->node, err);
+	file_unref(file);
+}
+
+static void write_finish(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	struct unstable_write *write = req->u.write.write;
+	struct file *file = file_ref(req->file);
+	uint32_t len = write->len;
+	if (req->u.write.committed == UNSTABLE4)
+		unstable_add(share->unstable, write);
+	else
+		unstable_write_free(write);
+	/* An append that went elsewhere than the kernel thought: its pages are wrong there. */
+	if (req->u.write.moved)
+		notify_inval_inode(share->notify, req->node->id, NULL, NULL);
+	struct rpc_cred *cred = rpc_cred_ref(req->cred);
+	struct worker *worker = req->worker;
+	fuse_reply_write(req->fuse, len);
+	fsop_end(req);
+	if (unstable_pressing(share->unstable))
+		unstable_commit(
+			share->unstable, worker, file->node, cred, write_relieved, file_ref(file));
+	rpc_cred_unref(cred);
+	file_unref(file);
+}
+
+static void write_fail(struct fsop_request *req, int err)
+{
+	/* What the server did take before it failed cannot be told apart by the page cache. */
+	node_note_unknown(req->share->nodes, req->node);
+	unstable_write_free(req->u.write.write);
+	fsop_reply_err(req, err);
+}
+
+/* The file has grown since the kernel chose the place of an append: it goes to the present end. */
+static void write_append_at(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		write_fail(req, err);
+		return;
+	}
+	req->u.write.write->offset = req->attr.size;
+	req->u.write.moved = true;
+	write_send(req);
+}
+
+static void write_find_end(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_GETATTR, req->node))
+		return;
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, write_append_at);
+}
+
+static void write_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	struct unstable_write *write = req->u.write.write;
+	struct nfs_write_res *res = &req->u.write.res;
+	if (c->status == NFS4ERR_NOT_SAME) {
+		write_find_end(req);
+		return;
+	}
+	int err = nfs_compound_errno(c);
+	if (!err && res->count == 0)
+		err = -EIO;
+	if (err) {
+		write_fail(req, err);
+		return;
+	}
+	node_note_write(req->share->nodes, req->node, req->before.change, req->attr.change);
+	/* Parts under different verifiers: the commit will find the first one lost and rewrite all.
+	 */
+	if (write->done == 0)
+		memcpy(write->verifier, res->verifier, NFS4_VERIFIER_SIZE);
+	if (res->committed < req->u.write.committed)
+		req->u.write.committed = res->committed;
+	write->done += res->count;
+	if (write->done < write->len)
+		write_send(req);
+	else
+		write_finish(req);
+}
+
+static void write_send(struct fsop_request *req)
+{
+	struct unstable_write *write = req->u.write.write;
+	struct nfs_open *open = req->file->open;
+	struct nfs_stateid stateid = nfs_open_stateid(req->share->state, open);
+	struct nfs_bitmap change = {0};
+	nfs_bitmap_set(&change, FATTR4_CHANGE);
+	struct nfs_compound *c = fsop_compound_bare(req, OP_WRITE);
+	if (!c)
+		return;
+	nfs_op_putfh(c, &open->fh);
+	/* There is no append in the protocol. VERIFY keeps what another client has appended
+	 * meanwhile from being overwritten, but for the moment between two operations on the
+	 * server. */
+	if ((req->file->flags & O_APPEND) && write->done == 0)
+		nfs_op_verify_size(c, write->offset);
+	nfs_op_getattr(c, &change, &req->before);
+	nfs_op_write(c, &stateid, write->offset + write->done, req->u.write.stable, write->buf,
+		write->data + write->done, write->len - write->done, &req->u.write.res);
+	nfs_op_getattr(c, &change, &req->attr);
+	fsop_send(req, write_done);
+}
+
+void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+	struct fuse_file_info *fi)
+{
+	(void)ino;
+	struct fsop_request *req = fsop_begin_file(fuse, fi);
+	if (!req)
+		return;
+	req->u.write.stable = fi->flags & O_SYNC    ? FILE_SYNC4
+			      : fi->flags & O_DSYNC ? DATA_SYNC4
+						    : UNSTABLE4;
+	req->u.write.committed = FILE_SYNC4;
+	req->u.write.moved = false;
+	struct worker *worker = req->worker;
+	struct unstable_write *write = unstable_write_new(req->share->unstable, req->file,
+		worker->in, (const uint8_t *)data, (uint32_t)size, (uint64_t)offset);
+	if (!write) {
+		fsop_reply_err(req, -ENOMEM);
+		return;
+	}
+	/* The data stays where it was read to: the next request is read elsewhere. */
+	if (write->buf) {
+		buf_unref(worker->in);
+		worker->in = NULL;
+	}
+	req->u.write.write = write;
+	write_send(req);
+}

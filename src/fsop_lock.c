@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#include "fsop.h"
+
+/*
+ * fcntl(2) and flock(2) locks, held on the server. A lock that is in another's way is asked for
+ * again after a pause (or when the server calls back), until it is granted or the program is
+ * interrupted; NFSv4 servers have no queue to wait in (RFC 8881, 9.6). With the grant the data is
+ * revalidated, since locks are what programs order their accesses by.
+ */
+
+#define LOCK_PAUSE_MIN_NS UINT64_C(10000000)
+#define LOCK_PAUSE_MAX_NS UINT64_C(1000000000)
+
+/* A request that waits for its lock: what interrupts and callbacks, from other threads, may see. */
+struct fsop_lock_wait {
+	struct fsop_request *req;
+	struct loop_task task;
+	struct loop_timer timer;
+	uint64_t pause_ns;
+	/* under the share's lock_mutex */
+	bool interrupted, posted;
+	LIST_ENTRY(fsop_lock_wait) entry;
+	/* the worker's */
+	bool pausing; /* the timer runs; otherwise a LOCK is under way */
+};
+
+static void lock_send(struct fsop_request *req);
+
+static void wait_end(struct fsop_request *req)
+{
+	struct fsop_lock_wait *wait = req->u.lock.wait;
+	struct share *share = req->share;
+	if (!wait)
+		return;
+	loop_timer_cancel(req->worker->loop, &wait->timer);
+	pthread_mutex_lock(&share->lock_mutex);
+	LIST_REMOVE(wait, entry);
+	bool posted = wait->posted;
+	wait->req = NULL;
+	pthread_mutex_unlock(&share->lock_mutex);
+	/* A task on its way frees it when it arrives. */
+	if (!posted)
+		free(wait);
+	req->u.lock.wait = NULL;
+}
+
+static void lock_reply(struct fsop_request *req, int err)
+{
+	wait_end(req);
+	nfs_lock_unref(req->share->state, req->u.lock.lock);
+	fsop_reply_err(req, err);
+}
+
+static void wait_retry(struct fsop_lock_wait *wait)
+{
+	if (!wait->pausing)
+		return;
+	wait->pausing = false;
+	loop_timer_cancel(wait->req->worker->loop, &wait->timer);
+	lock_send(wait->req);
+}
+
+static void wait_timer(struct loop_timer *timer)
+{
+	wait_retry(
+		(struct fsop_lock_wait *)((char *)timer - offsetof(struct fsop_lock_wait, timer)));
+}
+
+/* On the request's own worker, after an interrupt or a callback. */
+static void wait_task(struct loop_task *task)
+{
+	struct fsop_lock_wait *wait =
+		(struct fsop_lock_wait *)((char *)task - offsetof(struct fsop_lock_wait, task));
+	struct fsop_request *req = wait->req;
+	if (!req) {
+		free(wait);
+		return;
+	}
+	pthread_mutex_lock(&req->share->lock_mutex);
+	wait->posted = false;
+	bool interrupted = wait->interrupted;
+	pthread_mutex_unlock(&req->share->lock_mutex);
+	/* A LOCK under way is not given up: its answer decides, see lock_done. */
+	if (interrupted && wait->pausing)
+		lock_reply(req, -EINTR);
+	else if (!interrupted)
+		wait_retry(wait);
+}
+
+/* Under lock_mutex, any thread. */
+static void wait_post(struct fsop_lock_wait *wait)
+{
+	if (wait->posted)
+		return;
+	wait->posted = true;
+	loop_post(wait->req->worker->loop, &wait->task);
+}
+
+static void lock_interrupted(fuse_req_t fuse, void *arg)
+{
+	struct share *share = arg;
+	struct fsop_lock_wait *wait;
+	pthread_mutex_lock(&share->lock_mutex);
+	LIST_FOREACH (wait, &share->lock_waits, entry)
+		if (wait->req->fuse == fuse) {
+			wait->interrupted = true;
+			wait_post(wait);
+			break;
+		}
+	pthread_mutex_unlock(&share->lock_mutex);
+}
+
+void fsop_lock_available(struct share *share, uint64_t owner)
+{
+	struct fsop_lock_wait *wait;
+	pthread_mutex_lock(&share->lock_mutex);
+	LIST_FOREACH (wait, &share->lock_waits, entry)
+		if (wait->req->u.lock.args.owner == owner)
+			wait_post(wait);
+	pthread_mutex_unlock(&share->lock_mutex);
+}
+
+static int wait_begin(struct fsop_request *req)
+{
+	struct fsop_lock_wait *wait = calloc(1, sizeof(*wait));
+	if (!wait)
+		return -ENOMEM;
+	wait->req = req;
+	wait->task.run = wait_task;
+	wait->timer.fire = wait_timer;
+	wait->pause_ns = LOCK_PAUSE_MIN_NS;
+	req->u.lock.wait = wait;
+	pthread_mutex_lock(&req->share->lock_mutex);
+	LIST_INSERT_HEAD(&req->share->lock_waits, wait, entry);
+	pthread_mutex_unlock(&req->share->lock_mutex);
+	/* Calls back at once when the interrupt is already there. */
+	fuse_req_interrupt_func(req->fuse, lock_interrupted, req->share);
+	return 0;
+}
+
+static void wait_pause(struct fsop_request *req)
+{
+	struct fsop_lock_wait *wait = req->u.lock.wait;
+	pthread_mutex_lock(&req->share->lock_mutex);
+	bool interrupted = wait->interrupted;
+	pthread_mutex_unlock(&req->share->lock_mutex);
+	if (interrupted) {
+		lock_reply(req, -EINTR);
+		return;
+	}
+	wait->pausing = true;
+	loop_timer_set(
+		req->worker->loop, &wait->timer, loop_now(req->worker->loop) + wait->pause_ns);
+	if (wait->pause_ns < LOCK_PAUSE_MAX_NS)
+		wait->pause_ns *= 2;
+}
+
+static void lock_refreshed(struct loop_task *task)
+{
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.lock.task));
+	lock_reply(req, 0);
+}
+
+static void lock_granted(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	nfs_lock_granted(share->state, req->u.lock.lock, &req->u.lock.stateid);
+	if (node_note_attr(share->nodes, req->node, &req->attr)) {
+		/* What others wrote under their lock must be seen under ours: the old pages go
+		 * first. */
+		req->u.lock.task.run = lock_refreshed;
+		notify_inval_inode(
+			share->notify, req->node->id, req->worker->loop, &req->u.lock.task);
+		return;
+	}
+	lock_reply(req, 0);
+}
+
+static void lock_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	/* PUTFH, LOCK, GETATTR: the lock is held even if the attributes did not come. */
+	if (c->ops_ok >= 2)
+		lock_granted(req);
+	else if (c->status == NFS4ERR_DENIED && req->u.lock.wait)
+		wait_pause(req);
+	else
+		lock_reply(req, c->status == NFS4ERR_DENIED ? -EAGAIN : nfs_compound_errno(c));
+}
+
+static void lock_send(struct fsop_request *req)
+{
+	struct nfs_state *state = req->share->state;
+	struct nfs_lock_args *args = &req->u.lock.args;
+	args->new_owner = !nfs_lock_stateid(state, req->u.lock.lock, &args->lock_stateid);
+	args->open_stateid = nfs_open_stateid(state, req->file->open);
+	args->owner = req->u.lock.lock->owner;
+	struct nfs_bitmap change = {0};
+	nfs_bitmap_set(&change, FATTR4_CHANGE);
+	nfs_compound_free(req->compound);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCK);
+	if (!req->compound) {
+		lock_reply(req, -ENOMEM);
+		return;
+	}
+	nfs_op_putfh(req->compound, &req->file->open->fh);
+	nfs_op_lock(req->compound, args, &req->u.lock.stateid, &req->u.lock.denied);
+	nfs_op_getattr(req->compound, &change, &req->attr);
+	fsop_send(req, lock_done);
+}
+
+static void unlock_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (!err)
+		nfs_lock_granted(req->share->state, req->u.lock.lock, &req->u.lock.stateid);
+	nfs_lock_unref(req->share->state, req->u.lock.lock);
+	if (req->then)
+		req->then(req);
+	else
+		fsop_reply_err(req, err);
+}
+
+static void unlock_send(struct fsop_request *req)
+{
+	struct nfs_stateid stateid;
+	nfs_lock_stateid(req->share->state, req->u.lock.lock, &stateid);
+	nfs_compound_free(req->compound);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCKU);
+	if (!req->compound) {
+		nfs_lock_unref(req->share->state, req->u.lock.lock);
+		fsop_reply_err(req, -ENOMEM);
+		return;
+	}
+	nfs_op_putfh(req->compound, &req->file->open->fh);
+	nfs_op_locku(req->compound, &req->u.lock.args.range, &stateid, &req->u.lock.stateid);
+	fsop_send(req, unlock_done);
+}
+
+/* Releases `range` of the owner; nothing is asked of the server if it never locked. */
+static void unlock(struct fsop_request *req, uint64_t fuse_owner)
+{
+	req->u.lock.lock = nfs_lock_find(req->share->state, &req->file->open->fh, fuse_owner);
+	if (req->u.lock.lock)
+		unlock_send(req);
+	else if (req->then)
+		req->then(req);
+	else
+		fsop_reply_err(req, 0);
+}
+
+void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner)
+{
+	req->u.lock.args.range =
+		(struct nfs_lock_range){.type = WRITE_LT, .offset = 0, .length = UINT64_MAX};
+	unlock(req, fuse_owner);
+}
+
+/* Length as the protocol has it; l_len 0 is "to the end" for fcntl(2). */
+static uint64_t range_length(const struct flock *lock)
+{
+	return lock->l_len == 0 || lock->l_len == INT64_MAX ? UINT64_MAX : (uint64_t)lock->l_len;
+}
+
+static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int type,
+	struct nfs_lock_range range, bool sleep)
+{
+	struct fsop_request *req = fsop_begin_file(fuse, fi);
+	if (!req)
+		return;
+	memset(&req->u.lock, 0, sizeof(req->u.lock));
+	req->u.lock.args.range = range;
+	if (type == F_UNLCK) {
+		req->u.lock.args.range.type = WRITE_LT;
+		unlock(req, fi->lock_owner);
+		return;
+	}
+	bool write = type == F_WRLCK;
+	req->u.lock.args.range.type =
+		sleep ? (write ? WRITEW_LT : READW_LT) : (write ? WRITE_LT : READ_LT);
+	req->u.lock.lock = nfs_lock_get(req->share->state, req->file->open, fi->lock_owner,
+		nfs_client_owner(req->share->client));
+	if (!req->u.lock.lock || (sleep && wait_begin(req) != 0)) {
+		lock_reply(req, -ENOLCK);
+		return;
+	}
+	lock_send(req);
+}
+
+void fsop_setlk(
+	fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+	(void)ino;
+	struct nfs_lock_range range = {
+		.offset = (uint64_t)lock->l_start, .length = range_length(lock)};
+	lock_begin(fuse, fi, lock->l_type, range, sleep != 0);
+}
+
+void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+	(void)ino;
+	struct nfs_lock_range range = {.offset = 0, .length = UINT64_MAX};
+	int type = (op & LOCK_UN) ? F_UNLCK : (op & LOCK_EX) ? F_WRLCK : F_RDLCK;
+	lock_begin(fuse, fi, type, range, !(op & LOCK_NB));
+}
+
+static void getlk_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	const struct nfs_lock_range *range = &req->u.lock.denied.range;
+	struct flock lock = {.l_whence = SEEK_SET, .l_type = F_UNLCK};
+	int err = nfs_compound_errno(c);
+	if (err && c->status != NFS4ERR_DENIED) {
+		lock_reply(req, err);
+		return;
+	}
+	if (c->status == NFS4ERR_DENIED) {
+		bool write = range->type == WRITE_LT || range->type == WRITEW_LT;
+		lock.l_type = write ? F_WRLCK : F_RDLCK;
+		lock.l_start = (off_t)range->offset;
+		lock.l_len = range->length == UINT64_MAX ? 0 : (off_t)range->length;
+		/* The holder is some process of some client: fcntl(2) has -1 for what has no pid
+		 * here. */
+		lock.l_pid = -1;
+	}
+	nfs_lock_unref(req->share->state, req->u.lock.lock);
+	fuse_reply_lock(req->fuse, &lock);
+	fsop_end(req);
+}
+
+void fsop_getlk(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	(void)ino;
+	struct fsop_request *req = fsop_begin_file(fuse, fi);
+	if (!req)
+		return;
+	memset(&req->u.lock, 0, sizeof(req->u.lock));
+	struct nfs_lock_range range = {.type = lock->l_type == F_WRLCK ? WRITE_LT : READ_LT,
+		.offset = (uint64_t)lock->l_start,
+		.length = range_length(lock)};
+	/* An owner that has never locked gets a number that nobody has. */
+	req->u.lock.lock = nfs_lock_find(req->share->state, &req->file->open->fh, fi->lock_owner);
+	uint64_t owner =
+		req->u.lock.lock ? req->u.lock.lock->owner : nfs_client_owner(req->share->client);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCKT);
+	if (!req->compound) {
+		lock_reply(req, -ENOMEM);
+		return;
+	}
+	nfs_op_putfh(req->compound, &req->file->open->fh);
+	nfs_op_lockt(req->compound, &range, owner, &req->u.lock.denied);
+	fsop_send(req, getlk_done);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "fsop.h"
+#include "util/log.h"
+
+/*
+ * unlink, rmdir and rename. A file that is open in this guest keeps its data when its last
+ * name goes: servers do not keep it for us (none sets OPEN4_RESULT_PRESERVE_UNLINKED), so it is
+ * renamed to a hidden name first, as the kernel's client does, and that name is removed with the
+ * last close.
+ *
+ * States of such a request:
+ *   check   LOOKUP tells whether the name in question is the open file's
+ *   hide    RENAME to the silly name
+ *   then    what was asked for: nothing more (unlink), or the RENAME over it
+ */
+
+static void silly_name(const struct node *node, char name[FSOP_SILLY_MAX])
+{
+	static _Atomic uint32_t counter;
+	uint32_t salt = 0;
+	if (getrandom(&salt, sizeof(salt), GRND_NONBLOCK) != sizeof(salt))
+		salt = (uint32_t)(uintptr_t)&counter;
+	snprintf(name, FSOP_SILLY_MAX, ".nfs%012llx%08x",
+		(unsigned long long)(node->ino & 0xffffffffffff),
+		salt + atomic_fetch_add(&counter, 1));
+}
+
+static struct node *silly_dir(struct fsop_request *req)
+{
+	return req->target ? req->target : req->node;
+}
+
+static void silly_hide_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	req->u.names.hidden = true;
+	if (file_set_silly(
+		    req->share, req->victim, silly_dir(req), req->u.names.silly, req->cred) != 0)
+		log_warn("no memory to remember %s: it stays on the server", req->u.names.silly);
+	req->then(req);
+}
+
+static void silly_hide(struct fsop_request *req)
+{
+	struct node *dir = silly_dir(req);
+	const char *name = req->target ? req->u.names.to : req->u.names.name;
+	if (!fsop_compound(req, OP_RENAME, dir))
+		return;
+	silly_name(req->victim, req->u.names.silly);
+	nfs_op_savefh(req->compound);
+	nfs_op_rename(req->compound, name, strlen(name), req->u.names.silly,
+		strlen(req->u.names.silly), NULL);
+	fsop_send(req, silly_hide_done);
+}
+
+static void remove_plain(struct fsop_request *req);
+static void rename_plain(struct fsop_request *req);
+
+static void silly_check_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	struct nfs_fh fh;
+	node_fh(req->victim, &fh);
+	if (err == 0 && nfs_fh_equal(&req->fh, &fh) && req->attr.nlink <= 1) {
+		silly_hide(req);
+		return;
+	}
+	/* Another object has that name by now, none has, or the file has other names to live under.
+	 */
+	if (req->target)
+		rename_plain(req);
+	else
+		remove_plain(req);
+}
+
+static void silly_check(struct fsop_request *req, const char *name)
+{
+	if (!fsop_compound(req, OP_LOOKUP, silly_dir(req)))
+		return;
+	nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_getfh(req->compound, &req->fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, silly_check_done);
+}
+
+static void remove_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	fsop_reply_err(req, nfs_compound_errno(c));
+}
+
+static void remove_plain(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_REMOVE, req->node))
+		return;
+	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), &req->cinfo);
+	fsop_send(req, remove_done);
+}
+
+static void remove_hidden(struct fsop_request *req)
+{
+	fsop_reply_err(req, 0);
+}
+
+void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+	struct fsop_request *req = fsop_begin(fuse, parent);
+	if (!req)
+		return;
+	fsop_keep_name(req->u.names.name, name);
+	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
+	req->then = remove_hidden;
+	if (req->victim)
+		silly_check(req, name);
+	else
+		remove_plain(req);
+}
+
+void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+	struct fsop_request *req = fsop_begin(fuse, parent);
+	if (!req)
+		return;
+	fsop_keep_name(req->u.names.name, name);
+	remove_plain(req);
+}
+
+static void rename_undone(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	if (nfs_compound_errno(c) == 0)
+		file_unset_silly(req->share, req->victim);
+	fsop_reply_err(req, req->u.names.err);
+}
+
+/* The rename over a hidden file failed: the file gets its name back. */
+static void rename_undo(struct fsop_request *req, int err)
+{
+	req->u.names.err = err;
+	if (!fsop_compound(req, OP_RENAME, req->target))
+		return;
+	nfs_op_savefh(req->compound);
+	nfs_op_rename(req->compound, req->u.names.silly, strlen(req->u.names.silly),
+		req->u.names.to, strlen(req->u.names.to), NULL);
+	fsop_send(req, rename_undone);
+}
+
+static void rename_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, SAVEFH, PUTFH, RENAME; what comes after it only tells which object that was */
+	if (c->ops_ok >= 4) {
+		struct node *node = err ? NULL : node_find_fh(req->share->nodes, &req->fh);
+		if (node)
+			node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
+				strlen(req->u.names.to));
+		node_unpin(req->share->nodes, node);
+		err = 0;
+	}
+	if (err && req->u.names.hidden)
+		rename_undo(req, err);
+	else
+		fsop_reply_err(req, err);
+}
+
+static void rename_plain(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_RENAME, req->node))
+		return;
+	struct nfs_fh to;
+	node_fh(req->target, &to);
+	nfs_op_savefh(req->compound);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_rename(req->compound, req->u.names.name, strlen(req->u.names.name), req->u.names.to,
+		strlen(req->u.names.to), NULL);
+	/* The kernel moves its directory entry without a new lookup; an open file must be found
+	 * under its new name when that is removed. */
+	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
+	nfs_op_getfh(req->compound, &req->fh);
+	fsop_send(req, rename_done);
+}
+
+/*
+ * RENAME_NOREPLACE. The protocol has no such rename; LINK refuses an existing name exactly, so what
+ * is not a directory is linked to its new name, then loses the old one.
+ */
+static void noreplace_link_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, LOOKUP, SAVEFH, PUTFH, LINK, PUTFH, REMOVE */
+	if (err && c->ops_ok == 4 && (err == -EOPNOTSUPP || err == -EPERM || err == -EMLINK)) {
+		/* No links here: the look that was taken before has to do. */
+		rename_plain(req);
+		return;
+	}
+	fsop_reply_err(req, err);
+}
+
+static void noreplace_link(struct fsop_request *req)
+{
+	struct nfs_fh from, to;
+	node_fh(req->node, &from);
+	node_fh(req->target, &to);
+	if (!fsop_compound(req, OP_LINK, req->node))
+		return;
+	const char *name = req->u.names.name;
+	nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_savefh(req->compound);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_link(req->compound, req->u.names.to, strlen(req->u.names.to), NULL);
+	nfs_op_putfh(req->compound, &from);
+	nfs_op_remove(req->compound, name, strlen(name), NULL);
+	fsop_send(req, noreplace_link_done);
+}
+
+static void noreplace_check_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, LOOKUP, GETATTR of the source; then PUTFH and the LOOKUP that should fail */
+	if (err == 0)
+		fsop_reply_err(req, -EEXIST);
+	else if (err != -ENOENT || c->ops_ok < 4)
+		fsop_reply_err(req, err);
+	else if (req->attr.type == NF4DIR)
+		rename_plain(req);
+	else
+		noreplace_link(req);
+}
+
+static void noreplace_check(struct fsop_request *req)
+{
+	struct nfs_fh to;
+	node_fh(req->target, &to);
+	if (!fsop_compound(req, OP_LOOKUP, req->node))
+		return;
+	nfs_op_lookup(req->compound, req->u.names.name, strlen(req->u.names.name));
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
+	fsop_send(req, noreplace_check_done);
+}
+
+void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+	const char *to, unsigned flags)
+{
+	struct fsop_request *req = fsop_begin(fuse, parent);
+	if (!req)
+		return;
+	req->target = node_find(req->share->nodes, to_parent);
+	if (!req->target) {
+		fsop_reply_err(req, -ESTALE);
+		return;
+	}
+	/* RENAME_EXCHANGE and RENAME_WHITEOUT have nothing in the protocol to be made of. */
+	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+		fsop_reply_err(req, -EINVAL);
+		return;
+	}
+	fsop_keep_name(req->u.names.name, name);
+	fsop_keep_name(req->u.names.to, to);
+	req->u.names.hidden = false;
+	req->then = rename_plain;
+	if (flags & RENAME_NOREPLACE) {
+		noreplace_check(req);
+		return;
+	}
+	req->victim = node_find_open(req->share->nodes, to_parent, to, strlen(to));
+	if (req->victim)
+		silly_check(req, to);
+	else
+		rename_plain(req);
+}

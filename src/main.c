@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "daemonize.h"
+#include "mountinfo.h"
+#include "nfs41/idmap.h"
+#include "options.h"
+#include "share.h"
+#include "util/log.h"
+
+/* Exit statuses of mount(8). */
+#define MAIN_OK	    0
+#define MAIN_SYSTEM 2
+#define MAIN_MOUNT  32
+
+/* How long the server may take to accept our good-bye, and between attempts to mount. */
+#define MAIN_STOP_NS UINT64_C(5000000000)
+#define MAIN_RETRY_S 1
+
+#ifdef VSOCKFS_STATIC
+static const bool main_numeric_ids =
+	true; /* a static program cannot load the user database's modules */
+#else
+static const bool main_numeric_ids = false;
+#endif
+
+static void main_stats(void *arg, enum stats_form form, FILE *out)
+{
+	share_print_stats(arg, form, out);
+}
+
+/* What needs the mount's device number. */
+static struct control *main_mounted(struct share *share)
+{
+	static const struct control_ops ops = {.stats = main_stats};
+	struct mountinfo info;
+	struct control *control = NULL;
+	int err = mountinfo_find_self(share->options->mountpoint, &info);
+	if (!err) {
+		share_raise_readahead(share, info.major, info.minor);
+		err = control_new(info.major, info.minor, &ops, share, &control);
+	}
+	if (err)
+		log_debug("no control socket: %s", strerror(-err));
+	return control;
+}
+
+/* Returns when the mount has ended, or a signal asks for its end. */
+static void main_wait(struct share *share, int signals)
+{
+	struct pollfd pfds[] = {
+		{.fd = signals, .events = POLLIN}, {.fd = share->event_fd, .events = POLLIN}};
+	while (!share->ended) {
+		if (poll(pfds, 2, -1) < 0 && errno != EINTR)
+			return;
+		eventfd_t value;
+		struct signalfd_siginfo info;
+		if (pfds[1].revents)
+			eventfd_read(share->event_fd, &value);
+		if (pfds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
+			log_info("ended by %s", strsignal((int)info.ssi_signo));
+			return;
+		}
+	}
+}
+
+/* Failures that may pass while the server starts or the device appears; retry= says for how long.
+ */
+static bool main_worth_retrying(int err)
+{
+	return err == -ECONNREFUSED || err == -ECONNRESET || err == -ETIMEDOUT || err == -ENODEV ||
+	       err == -ENOENT || err == -EHOSTUNREACH || err == -ENETUNREACH || err == -EAGAIN;
+}
+
+/* A share that is connected, or an exit status with one line said. */
+static int main_connect(const struct options *options, struct share **share)
+{
+	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
+	for (;;) {
+		struct share *s;
+		int err = share_new(options, &s);
+		if (err) {
+			log_error("%s: %s", options->source, strerror(-err));
+			return MAIN_SYSTEM;
+		}
+		err = share_connect(s);
+		if (!err) {
+			*share = s;
+			return MAIN_OK;
+		}
+		bool again = main_worth_retrying(err) && loop_clock() < give_up;
+		if (!again)
+			log_error("%s: %s", options->source, s->why);
+		share_disconnect(s, 0);
+		share_free(s);
+		if (!again)
+			return MAIN_MOUNT;
+		sleep(MAIN_RETRY_S);
+	}
+}
+
+static int main_signals(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Mounts and serves until the end. Returns the exit status. */
+static int main_run(const struct options *options)
+{
+	struct share *share;
+	signal(SIGPIPE, SIG_IGN);
+	idmap_init(main_numeric_ids);
+	int status = main_connect(options, &share);
+	if (status != MAIN_OK) {
+		daemonize_fail(status);
+		return status;
+	}
+	int signals = main_signals();
+	int err = share_mount(share);
+	if (err) {
+		log_error("%s: %s", options->source, share->why);
+		status = MAIN_MOUNT;
+		daemonize_fail(status);
+	} else {
+		struct control *control = main_mounted(share);
+		daemonize_ready(options->debug);
+		main_wait(share, signals);
+		control_free(control);
+		share_unmount(share);
+	}
+	share_disconnect(share, MAIN_STOP_NS);
+	share_free(share);
+	close(signals);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	int status = options_parse(argc, argv, &options);
+	if (status == MAIN_OK && options.action == OPTIONS_HELP)
+		options_print_usage(stdout);
+	else if (status == MAIN_OK && options.action == OPTIONS_VERSION)
+		options_print_version(stdout);
+	else if (status == MAIN_OK && options.action == OPTIONS_MOUNT) {
+		log_init(LOG_TARGET_STDERR, options.debug);
+		if (daemonize_start(options.foreground, &status) == 0)
+			status = main_run(&options);
+	}
+	options_free(&options);
+	return status;
+}

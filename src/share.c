@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "fsop.h"
+#include "util/log.h"
+
+#define SHARE_NS_PER_S	UINT64_C(1000000000)
+#define SHARE_REQUESTS	128
+#define SHARE_BUFS_KEPT 4
+/* The kernel sends FUSE_INIT as soon as the mount is made. */
+#define SHARE_INIT_MS		 10000
+#define SHARE_CONNECT_TIMEOUT_NS (5 * SHARE_NS_PER_S)
+
+static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
+{
+	fsop_lock_available(arg, owner);
+}
+
+static const struct callback_ops share_callbacks = {.notify_lock = share_notify_lock};
+
+static int share_new_client(struct share *share)
+{
+	const struct options *o = share->options;
+	const struct nfs_client_config config = {
+		.address = o->server,
+		.stream = {.reserved_port = o->reserved_port,
+			.buffer_size = o->socket_buffer,
+			.connect_timeout_ns = SHARE_CONNECT_TIMEOUT_NS},
+		.cred = share->mount_cred,
+		.minor = o->minor,
+		.soft = o->soft,
+		.timeo_ns = o->timeo_ds * (SHARE_NS_PER_S / 10),
+		.retrans = o->retrans,
+		.rsize = o->rsize,
+		.wsize = o->wsize,
+		.max_requests = SHARE_REQUESTS,
+		.clientaddr = o->clientaddr,
+	};
+	int err = nfs_client_new(&config, &share->client);
+	if (!err)
+		nfs_client_set_callbacks(share->client, &share_callbacks, share);
+	return err;
+}
+
+static unsigned share_worker_count(const struct options *options)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	if (options->nconnect > 0)
+		return options->nconnect < WORKER_MAX ? options->nconnect : WORKER_MAX;
+	return cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus;
+}
+
+static int share_new_workers(struct share *share)
+{
+	unsigned count = share_worker_count(share->options);
+	for (unsigned i = 0; i < count; i++) {
+		int err = worker_new(share, i, &share->workers[i]);
+		if (err)
+			return err;
+		share->nworkers++;
+		err = nfs_client_attach(
+			share->client, share->workers[i]->loop, &share->workers[i]->conn);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int share_new(const struct options *options, struct share **share)
+{
+	struct share *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->options = options;
+	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
+	pthread_mutex_init(&s->lock_mutex, NULL);
+	LIST_INIT(&s->lock_waits);
+	cache_policy_init(&s->cache, options);
+	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int err = s->event_fd < 0 ? -errno : 0;
+	if (!err)
+		err = proccred_new(options->sec_none, &s->creds);
+	if (!err && !(s->mount_cred = proccred_get(s->creds, getpid(), geteuid(), getegid())))
+		err = -ENOMEM;
+	if (!err)
+		err = nfs_state_new(&s->state);
+	if (!err)
+		err = unstable_pool_new(s, &s->unstable);
+	if (!err)
+		err = notify_new(&s->notify);
+	if (!err)
+		err = share_new_client(s);
+	if (!err)
+		err = share_new_workers(s);
+	if (err) {
+		share_free(s);
+		return err;
+	}
+	*share = s;
+	return 0;
+}
+
+void share_free(struct share *share)
+{
+	if (!share)
+		return;
+	notify_free(share->notify);
+	nfs_client_free(share->client);
+	for (unsigned i = 0; i < share->nworkers; i++)
+		worker_free(share->workers[i]);
+	if (share->session)
+		fuse_session_destroy(share->session);
+	unstable_pool_free(share->unstable);
+	nfs_state_free(share->state);
+	node_table_free(share->nodes);
+	buf_pool_free(share->bufs);
+	rpc_cred_unref(share->mount_cred);
+	proccred_free(share->creds);
+	if (share->event_fd >= 0)
+		close(share->event_fd);
+	pthread_mutex_destroy(&share->lock_mutex);
+	free(share);
+}
+
+/* What the main thread waits for while the workers connect. */
+struct share_wait {
+	struct share *share;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool done;
+	int err;
+};
+
+static struct share_wait share_connecting = {
+	.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+static void share_wait_end(int err)
+{
+	pthread_mutex_lock(&share_connecting.mutex);
+	share_connecting.err = err;
+	share_connecting.done = true;
+	pthread_cond_signal(&share_connecting.cond);
+	pthread_mutex_unlock(&share_connecting.mutex);
+}
+
+static int share_wait(void)
+{
+	pthread_mutex_lock(&share_connecting.mutex);
+	while (!share_connecting.done)
+		pthread_cond_wait(&share_connecting.cond, &share_connecting.mutex);
+	share_connecting.done = false;
+	int err = share_connecting.err;
+	pthread_mutex_unlock(&share_connecting.mutex);
+	return err;
+}
+
+static void share_opened(struct share *share, int err)
+{
+	(void)share;
+	share_wait_end(err);
+}
+
+static void share_ready(void *arg, int err, const char *why)
+{
+	struct share *share = arg;
+	if (err) {
+		snprintf(share->why, sizeof(share->why), "%s", why ? why : strerror(-err));
+		share_wait_end(err);
+		return;
+	}
+	export_open(share, share->workers[0], share_opened);
+}
+
+static void share_start_client(void *arg)
+{
+	struct share *share = arg;
+	nfs_client_start(share->client, share_ready, share);
+}
+
+int share_connect(struct share *share)
+{
+	int err;
+	for (unsigned i = 0; i < share->nworkers; i++) {
+		err = worker_start(share->workers[i]);
+		if (err) {
+			snprintf(share->why, sizeof(share->why), "starting a thread: %s",
+				strerror(-err));
+			return err;
+		}
+	}
+	worker_call(share->workers[0], share_start_client, share);
+	err = share_wait();
+	if (err)
+		return err;
+	const struct nfs_limits *limits = nfs_client_limits(share->client);
+	share->rsize = limits->rsize;
+	share->wsize = limits->wsize;
+	uint32_t payload = share->rsize > share->wsize ? share->rsize : share->wsize;
+	/* A WRITE arrives with its header in front, for which the kernel wants a page. */
+	err = buf_pool_new(payload + 4096, SHARE_BUFS, SHARE_BUFS_KEPT, &share->bufs);
+	if (err)
+		snprintf(share->why, sizeof(share->why), "%s", strerror(-err));
+	return err;
+}
+
+static struct fuse_session *share_new_session(struct share *share)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	char max_read[32];
+	snprintf(max_read, sizeof(max_read), "max_read=%u", share->rsize);
+	struct fuse_session *session = NULL;
+	if (fuse_opt_add_arg(&args, "vsockfs") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
+		fuse_opt_add_arg(&args, share->options->fuse_options) == 0 &&
+		fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, max_read) == 0)
+		session = fuse_session_new(&args, &fsop_table, sizeof(fsop_table), share);
+	fuse_opt_free_args(&args);
+	return session;
+}
+
+/* A channel of the worker's own; the first worker serves the session's. */
+struct share_serve {
+	struct worker *worker;
+	int fd;
+	bool owned;
+};
+
+static void share_serve(void *arg)
+{
+	struct share_serve *serve = arg;
+	worker_serve(serve->worker, serve->fd, serve->owned);
+}
+
+static int share_clone(int fd)
+{
+	int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (clone < 0)
+		return -errno;
+	uint32_t session = (uint32_t)fd;
+	if (ioctl(clone, FUSE_DEV_IOC_CLONE, &session) != 0) {
+		int err = -errno;
+		close(clone);
+		return err;
+	}
+	return clone;
+}
+
+static int share_wait_init(struct share *share)
+{
+	struct pollfd pfd = {.fd = share->event_fd, .events = POLLIN};
+	eventfd_t value;
+	while (!share->init_done && !share->ended) {
+		int n = poll(&pfd, 1, SHARE_INIT_MS);
+		if (n == 0)
+			return -ETIMEDOUT;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		eventfd_read(share->event_fd, &value);
+	}
+	return share->ended ? -ENODEV : 0;
+}
+
+static int share_serve_all(struct share *share)
+{
+	int fd = fuse_session_fd(share->session);
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+		return -errno;
+	int err = -fuse_session_custom_io(share->session, &fsop_custom_io, fd);
+	if (!err)
+		err = notify_start(share->notify, share->session);
+	if (err)
+		return err;
+	struct share_serve serve = {.worker = share->workers[0], .fd = fd};
+	worker_call(serve.worker, share_serve, &serve);
+	err = share_wait_init(share);
+	for (unsigned i = 1; !err && i < share->nworkers; i++) {
+		serve = (struct share_serve){
+			.worker = share->workers[i], .fd = share_clone(fd), .owned = true};
+		if (serve.fd < 0) {
+			/* The first worker serves all. */
+			log_warn("no channel of its own for worker %u: %s", i, strerror(-serve.fd));
+			break;
+		}
+		worker_call(serve.worker, share_serve, &serve);
+	}
+	return err;
+}
+
+int share_mount(struct share *share)
+{
+	const char *mountpoint = share->options->mountpoint;
+	share->session = share_new_session(share);
+	if (!share->session) {
+		snprintf(share->why, sizeof(share->why),
+			"the FUSE library refuses the options \"%s\"",
+			share->options->fuse_options);
+		return -EINVAL;
+	}
+	if (fuse_session_mount(share->session, mountpoint) != 0) {
+		snprintf(share->why, sizeof(share->why), "mounting on %s failed", mountpoint);
+		fuse_session_destroy(share->session);
+		share->session = NULL;
+		return -EIO;
+	}
+	int err = share_serve_all(share);
+	if (err) {
+		snprintf(share->why, sizeof(share->why),
+			"the kernel does not answer on /dev/fuse: %s", strerror(-err));
+		fuse_session_unmount(share->session);
+		return err;
+	}
+	share->mounted_at = loop_clock();
+	return 0;
+}
+
+void share_raise_readahead(struct share *share, uint32_t major, uint32_t minor)
+{
+	char path[64], text[16];
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
+	int len = snprintf(text, sizeof(text), "%u", share->rsize / 1024);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	/* Only root may, and only the speed of reading depends on it. */
+	if (fd < 0 || write(fd, text, (size_t)len) != len)
+		log_debug("%s stays as it is: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+void share_unmount(struct share *share)
+{
+	if (share->session)
+		fuse_session_unmount(share->session);
+}
+
+struct share_stop {
+	struct share *share;
+	uint64_t timeout_ns;
+};
+
+static void share_stopped(void *arg)
+{
+	(void)arg;
+	share_wait_end(0);
+}
+
+static void share_stop_client(void *arg)
+{
+	struct share_stop *stop = arg;
+	nfs_client_stop(stop->share->client, stop->timeout_ns, share_stopped, stop->share);
+}
+
+void share_disconnect(struct share *share, uint64_t timeout_ns)
+{
+	if (share->nworkers == 0 || !share->workers[0]->running)
+		return;
+	struct share_stop stop = {.share = share, .timeout_ns = timeout_ns};
+	worker_call(share->workers[0], share_stop_client, &stop);
+	share_wait();
+	for (unsigned i = 0; i < share->nworkers; i++)
+		worker_stop(share->workers[i]);
+}
+
+void share_print_stats(struct share *share, enum stats_form form, FILE *out)
+{
+	const struct options *o = share->options;
+	const struct nfs_stats *stats[WORKER_MAX];
+	char uaddr[ADDRESS_UADDR_MAX];
+	for (unsigned i = 0; i < share->nworkers; i++)
+		stats[i] = nfs_conn_stats(share->workers[i]->conn);
+	const struct stats_facts facts = {
+		.source = o->source,
+		.mountpoint = o->mountpoint,
+		.netid = address_netid(&o->server),
+		.uaddr = address_uaddr(&o->server, uaddr, sizeof(uaddr)),
+		.fuse_transport = "/dev/fuse",
+		.loop = loop_backend(share->workers[0]->loop) == LOOP_URING ? "io_uring" : "poll",
+		.read_only = o->read_only,
+		.soft = o->soft,
+		.sec_none = o->sec_none,
+		.minor = nfs_client_limits(share->client)->minor,
+		.rsize = share->rsize,
+		.wsize = share->wsize,
+		.age_ns = loop_clock() - share->mounted_at,
+	};
+	stats_text_print(out, form, &facts, stats, share->nworkers);
+}

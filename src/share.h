@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_SHARE_H
+#define VSOCKFS_SHARE_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/queue.h>
+
+#include "cache.h"
+#include "nfs41/client.h"
+#include "nfs41/state.h"
+#include "node.h"
+#include "notify.h"
+#include "options.h"
+#include "proccred.h"
+#include "stats_text.h"
+#include "unstable.h"
+#include "util/buf.h"
+#include "worker.h"
+
+/*
+ * One mounted export: what all workers share. Made and ended by the main thread; between
+ * share_connect and share_disconnect the workers' threads run.
+ */
+
+/* Buffers of the largest payload that may exist at once. */
+#define SHARE_BUFS 64
+
+struct fuse_session;
+struct fsop_lock_wait;
+
+struct share {
+	const struct options *options;
+	struct nfs_client *client;
+	struct nfs_state *state;
+	struct node_table *nodes;
+	struct proccred *creds;
+	struct rpc_cred
+		*mount_cred; /* of the process that mounts: session, root lookup, clean-up */
+	struct buf_pool *bufs;
+	struct notify *notify;
+	struct unstable_pool *unstable;
+	struct fuse_session *session; /* NULL until it is mounted */
+	struct cache_policy cache;
+	bool kernel_checks;	/* default_permissions is in force */
+	struct nfs_bitmap want; /* attributes asked for everywhere */
+	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
+	struct worker *workers[WORKER_MAX];
+	unsigned nworkers;
+	uint64_t mounted_at;   /* ns, as loop_clock() */
+	int event_fd;	       /* eventfd: something happened that the main thread waits for */
+	char why[256];	       /* what went wrong, while connecting */
+	_Atomic int init_done; /* the kernel and the daemon have agreed on FUSE_INIT */
+	_Atomic int ended;     /* the file system was unmounted or its device failed */
+	/* blocking locks that wait, so that interrupts find them */
+	pthread_mutex_t lock_mutex;
+	LIST_HEAD(, fsop_lock_wait) lock_waits;
+};
+
+/* Makes workers, loops and the client. 0 or -errno. */
+int share_new(const struct options *options, struct share **share);
+/* Everything must have ended (share_disconnect). NULL is allowed. */
+void share_free(struct share *share);
+
+/*
+ * Starts the workers, connects to the server, looks the export up. Blocks the calling thread. 0 or
+ * -errno with a sentence for the user in share->why.
+ */
+int share_connect(struct share *share);
+/* Mounts and hands the FUSE device to the workers. 0 or -errno with share->why. */
+int share_mount(struct share *share);
+/*
+ * Lets the kernel read ahead by a whole READ; FUSE_INIT can only lower the 128 KiB that it starts
+ * with. The numbers are those of the mount's device.
+ */
+void share_raise_readahead(struct share *share, uint32_t major, uint32_t minor);
+/* Takes the mount away (lazily) if it is still there. */
+void share_unmount(struct share *share);
+/* Gives state back to the server and stops the workers. Blocks at most about `timeout_ns`. */
+void share_disconnect(struct share *share, uint64_t timeout_ns);
+
+/* For vsockfsctl stats. Any thread. */
+void share_print_stats(struct share *share, enum stats_form form, FILE *out);
+
+/*
+ * export.c: looks the export up from the server's root, on a worker's thread, makes the node table
+ * with the export's root in it, and learns what the server can take. `done` gets 0, or -errno
+ * with share->why set.
+ */
+void export_open(
+	struct share *share, struct worker *worker, void (*done)(struct share *share, int err));
+
+#endif

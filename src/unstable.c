@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unstable.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nfs41/op.h"
+#include "share.h"
+#include "util/log.h"
+
+/* Up to this size data is copied; beyond it, the megabyte buffer that it came in is kept instead.
+ */
+#define UNSTABLE_COPY_MAX (64u << 10)
+/* Bytes that may wait for a commit before one is started unasked. */
+#define UNSTABLE_PRESSING (32u << 20)
+
+TAILQ_HEAD(unstable_list, unstable_write);
+
+/* What one node has waiting. Goes away when both lists are empty. */
+struct unstable {
+	struct unstable_list writes;
+	struct commit *active;
+	STAILQ_HEAD(, commit) waiting;
+};
+
+struct unstable_pool {
+	struct share *share;
+	pthread_mutex_t mutex; /* all nodes' lists */
+	size_t bytes;	       /* memory held, whole buffers counted */
+	/* Moves when data is about to be written again and when that is done. A write made before
+	 * the last move may have been overwritten by older data, and is written again itself. */
+	_Atomic uint32_t epoch;
+};
+
+/*
+ * One commit under way: COMMIT, then, for what the server has lost, WRITE after WRITE, stable.
+ * Commits of one node follow each other, so that none reports success while an earlier one still
+ * rewrites.
+ */
+struct commit {
+	struct loop_task task; /* starts it on its own worker */
+	struct unstable_pool *pool;
+	struct worker *worker;
+	struct node *node; /* pinned */
+	struct rpc_cred *cred;
+	void (*done)(void *arg, int err);
+	void *arg;
+	struct unstable_list writes;
+	struct nfs_compound *compound;
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	struct nfs_write_res res;
+	int err;
+	STAILQ_ENTRY(commit) entry;
+};
+
+int unstable_pool_new(struct share *share, struct unstable_pool **pool)
+{
+	struct unstable_pool *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->share = share;
+	pthread_mutex_init(&p->mutex, NULL);
+	*pool = p;
+	return 0;
+}
+
+void unstable_pool_free(struct unstable_pool *pool)
+{
+	if (!pool)
+		return;
+	pthread_mutex_destroy(&pool->mutex);
+	free(pool);
+}
+
+struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
+	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset)
+{
+	bool copy = len <= UNSTABLE_COPY_MAX;
+	struct unstable_write *write = malloc(sizeof(*write) + (copy ? len : 0));
+	if (!write)
+		return NULL;
+	*write = (struct unstable_write){
+		.file = file_ref(file), .offset = offset, .len = len, .epoch = pool->epoch};
+	if (copy) {
+		memcpy(write->copy, data, len);
+		write->data = write->copy;
+	} else {
+		write->buf = buf_ref(buf);
+		write->data = data;
+	}
+	return write;
+}
+
+void unstable_write_free(struct unstable_write *write)
+{
+	if (!write)
+		return;
+	buf_unref(write->buf);
+	file_unref(write->file);
+	free(write);
+}
+
+static size_t write_memory(const struct unstable_write *write)
+{
+	return sizeof(*write) + (write->buf ? write->buf->size : write->len);
+}
+
+/* Under the mutex: the node's lists, made if need be. */
+static struct unstable *node_unstable(struct node *node)
+{
+	if (!node->unstable && (node->unstable = calloc(1, sizeof(*node->unstable)))) {
+		TAILQ_INIT(&node->unstable->writes);
+		STAILQ_INIT(&node->unstable->waiting);
+	}
+	return node->unstable;
+}
+
+void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
+{
+	struct node *node = write_take->file->node;
+	pthread_mutex_lock(&pool->mutex);
+	struct unstable *unstable = node_unstable(node);
+	if (unstable) {
+		TAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
+		pool->bytes += write_memory(write_take);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	if (!unstable) {
+		/* Without the copy its loss could not be mended, so it counts as lost. */
+		node_set_error(pool->share->nodes, node, -ENOMEM);
+		unstable_write_free(write_take);
+	}
+}
+
+bool unstable_pressing(struct unstable_pool *pool)
+{
+	pthread_mutex_lock(&pool->mutex);
+	bool pressing = pool->bytes > UNSTABLE_PRESSING;
+	pthread_mutex_unlock(&pool->mutex);
+	return pressing;
+}
+
+static void commit_start(struct commit *commit);
+
+static void commit_task(struct loop_task *task)
+{
+	commit_start((struct commit *)task);
+}
+
+/* Under the mutex: hands the node's writes to the commit. */
+static void commit_activate(struct unstable *unstable, struct commit *commit)
+{
+	unstable->active = commit;
+	TAILQ_CONCAT(&commit->writes, &unstable->writes, entry);
+}
+
+static void commit_finish(struct commit *commit)
+{
+	struct unstable_pool *pool = commit->pool;
+	struct node *node = commit->node;
+	pthread_mutex_lock(&pool->mutex);
+	struct unstable *unstable = node->unstable;
+	struct commit *next = STAILQ_FIRST(&unstable->waiting);
+	unstable->active = NULL;
+	if (next) {
+		STAILQ_REMOVE_HEAD(&unstable->waiting, entry);
+		commit_activate(unstable, next);
+	} else if (TAILQ_EMPTY(&unstable->writes)) {
+		free(unstable);
+		node->unstable = NULL;
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	if (next)
+		loop_post(next->worker->loop, &next->task);
+	nfs_compound_free(commit->compound);
+	commit->done(commit->arg, commit->err);
+	node_unpin(pool->share->nodes, node);
+	rpc_cred_unref(commit->cred);
+	free(commit);
+}
+
+/* Lets go of a write, at the head of the commit's list or anywhere in it. */
+static void commit_drop(struct commit *commit, struct unstable_write *write)
+{
+	TAILQ_REMOVE(&commit->writes, write, entry);
+	pthread_mutex_lock(&commit->pool->mutex);
+	commit->pool->bytes -= write_memory(write);
+	pthread_mutex_unlock(&commit->pool->mutex);
+	unstable_write_free(write);
+}
+
+static void commit_fail(struct commit *commit, int err)
+{
+	if (commit->err == 0)
+		commit->err = err;
+	struct unstable_write *write;
+	while ((write = TAILQ_FIRST(&commit->writes)))
+		commit_drop(commit, write);
+	commit_finish(commit);
+}
+
+static void commit_rewrite(struct commit *commit);
+
+static void commit_rewritten(struct nfs_compound *c)
+{
+	struct commit *commit = c->arg;
+	struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	int err = nfs_compound_errno(c);
+	if (!err && commit->res.count == 0)
+		err = -EIO;
+	if (err) {
+		log_error("%u bytes that the server lost in its restart could not be written "
+			  "again: %s",
+			write->len, strerror(-err));
+		commit_fail(commit, err);
+		return;
+	}
+	write->done += commit->res.count;
+	if (write->done >= write->len)
+		commit_drop(commit, write);
+	commit_rewrite(commit);
+}
+
+static void commit_rewrite(struct commit *commit)
+{
+	struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	if (!write) {
+		commit->pool->epoch++;
+		commit_finish(commit);
+		return;
+	}
+	struct nfs_state *state = commit->pool->share->state;
+	struct nfs_open *open = write->file->open;
+	nfs_compound_free(commit->compound);
+	struct nfs_compound *c = nfs_compound_new(commit->worker->conn, open->cred, OP_WRITE);
+	commit->compound = c;
+	if (!c) {
+		commit_fail(commit, -ENOMEM);
+		return;
+	}
+	struct nfs_stateid stateid = nfs_open_stateid(state, open);
+	nfs_op_putfh(c, &open->fh);
+	nfs_op_write(c, &stateid, write->offset + write->done, FILE_SYNC4, write->buf,
+		write->data + write->done, write->len - write->done, &commit->res);
+	nfs_compound_send(c, commit_rewritten, commit);
+}
+
+static void commit_committed(struct nfs_compound *c)
+{
+	struct commit *commit = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		commit_fail(commit, err);
+		return;
+	}
+	/* From the first lost write on, all are: rewriting it may undo what came after it. */
+	size_t lost = 0;
+	uint32_t epoch = commit->pool->epoch;
+	struct unstable_write *write = TAILQ_FIRST(&commit->writes), *next;
+	for (; write; write = next) {
+		next = TAILQ_NEXT(write, entry);
+		if (lost == 0 && write->epoch == epoch &&
+			memcmp(write->verifier, commit->verifier, NFS4_VERIFIER_SIZE) == 0) {
+			commit_drop(commit, write);
+		} else {
+			write->done = 0;
+			lost += write->len;
+		}
+	}
+	if (lost == 0) {
+		commit_finish(commit);
+		return;
+	}
+	log_warn("the server restarted before %zu bytes were committed: writing them again", lost);
+	commit->pool->epoch++;
+	commit_rewrite(commit);
+}
+
+static void commit_start(struct commit *commit)
+{
+	struct nfs_compound *c = nfs_compound_new(commit->worker->conn, commit->cred, OP_COMMIT);
+	commit->compound = c;
+	if (!c) {
+		commit_fail(commit, -ENOMEM);
+		return;
+	}
+	struct nfs_fh fh;
+	node_fh(commit->node, &fh);
+	nfs_op_putfh(c, &fh);
+	nfs_op_commit(c, 0, 0, commit->verifier);
+	nfs_compound_send(c, commit_committed, commit);
+}
+
+void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct node *node,
+	struct rpc_cred *cred, void (*done)(void *arg, int err), void *arg)
+{
+	struct commit *commit = calloc(1, sizeof(*commit));
+	pthread_mutex_lock(&pool->mutex);
+	struct unstable *unstable = node->unstable;
+	if (!unstable || !commit) {
+		pthread_mutex_unlock(&pool->mutex);
+		free(commit);
+		done(arg, unstable ? -ENOMEM : 0);
+		return;
+	}
+	*commit = (struct commit){.task.run = commit_task,
+		.pool = pool,
+		.worker = worker,
+		.node = node_pin(pool->share->nodes, node),
+		.cred = rpc_cred_ref(cred),
+		.done = done,
+		.arg = arg};
+	TAILQ_INIT(&commit->writes);
+	bool wait = unstable->active != NULL;
+	if (wait)
+		STAILQ_INSERT_TAIL(&unstable->waiting, commit, entry);
+	else
+		commit_activate(unstable, commit);
+	pthread_mutex_unlock(&pool->mutex);
+	if (!wait)
+		commit_start(commit);
+}

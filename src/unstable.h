@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_UNSTABLE_H
+#define VSOCKFS_UNSTABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "file.h"
+#include "nfs41/types.h"
+#include "util/buf.h"
+
+/*
+ * Data that the server has acknowledged as UNSTABLE4 and may still lose (RFC 8881, 18.32.3): a copy
+ * is kept until a COMMIT with the same write verifier has returned. If the verifier changed, the
+ * server has restarted in between and the data is written again, stable. Any worker's thread.
+ */
+
+struct share;
+struct worker;
+struct unstable_pool;
+
+/* One written range. Small data is copied into it, large data stays in the buffer it came in. */
+struct unstable_write {
+	TAILQ_ENTRY(unstable_write) entry;
+	struct file *file; /* referenced */
+	struct buf *buf;   /* referenced, or NULL when `copy` holds the data */
+	const uint8_t *data;
+	uint64_t offset;
+	uint32_t len, done; /* bytes; `done` is for whoever is writing it */
+	uint32_t epoch;	    /* when it was made, counted in rewrites */
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	uint8_t copy[];
+};
+
+int unstable_pool_new(struct share *share, struct unstable_pool **pool);
+void unstable_pool_free(struct unstable_pool *pool);
+
+/* A range to be written; `buf` holds `data`. NULL without memory. */
+struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
+	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset);
+void unstable_write_free(struct unstable_write *write);
+
+/* It was acknowledged with write->verifier and is to be kept until committed. Takes `write`. */
+void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take);
+
+/*
+ * Commits all that was added to the node before. `done` gets 0 or -errno (the first failure); it
+ * may be called before this returns, and on `worker`'s thread in any case, which is the caller's.
+ */
+void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct node *node,
+	struct rpc_cred *cred, void (*done)(void *arg, int err), void *arg);
+
+/* So much is waiting that a commit should be started now, whatever else happens. */
+bool unstable_pressing(struct unstable_pool *pool);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fsop.h"
+#include "share.h"
+#include "util/log.h"
+
+/* Requests served in one turn of the loop before replies from the server are looked at again. */
+#define WORKER_BATCH	16
+#define WORKER_RETRY_NS UINT64_C(1000000)
+
+static _Thread_local struct worker *self;
+
+struct worker *worker_self(void)
+{
+	return self;
+}
+
+int worker_new(struct share *share, unsigned index, struct worker **worker)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->share = share;
+	w->index = index;
+	w->fuse_fd = -1;
+	int err = loop_new(share->options->io, &w->loop);
+	if (err) {
+		free(w);
+		return err;
+	}
+	*worker = w;
+	return 0;
+}
+
+void worker_free(struct worker *worker)
+{
+	if (!worker)
+		return;
+	loop_free(worker->loop);
+	buf_unref(worker->in);
+	if (worker->owns_fd)
+		close(worker->fuse_fd);
+	free(worker);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+	self = worker;
+	int err = loop_run(worker->loop);
+	if (err)
+		log_error("worker %u: its event loop failed: %s", worker->index, strerror(-err));
+	return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+	/* Signals are the main thread's. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int err = pthread_create(&worker->thread, NULL, worker_main, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	worker->running = err == 0;
+	return -err;
+}
+
+static void worker_unserve(struct worker *worker)
+{
+	loop_hook_remove(worker->loop, &worker->hook);
+	loop_timer_cancel(worker->loop, &worker->retry);
+	worker->serving = false;
+}
+
+/* The poll must have ended before the loop may. */
+static void worker_end(struct worker *worker)
+{
+	if (worker->polling)
+		loop_poll_cancel(worker->loop, &worker->poll);
+	else
+		loop_stop(worker->loop);
+}
+
+static void worker_end_task(void *arg)
+{
+	struct worker *worker = arg;
+	worker->ending = true;
+	if (worker->serving)
+		worker_unserve(worker);
+	worker_end(worker);
+}
+
+void worker_stop(struct worker *worker)
+{
+	if (!worker->running)
+		return;
+	worker_call(worker, worker_end_task, worker);
+	pthread_join(worker->thread, NULL);
+	worker->running = false;
+}
+
+/* The device is gone: unmounted, or aborted. */
+static void worker_device_ended(struct worker *worker)
+{
+	worker_unserve(worker);
+	worker->share->ended = 1;
+	eventfd_write(worker->share->event_fd, 1);
+}
+
+/* One request from the device. 1: served; 0: none there; -ENOBUFS; -ENODEV. */
+static int worker_read_request(struct worker *worker)
+{
+	struct share *share = worker->share;
+	/* A request takes one buffer at most (the data of a READ, or the next request's place when
+	 * a WRITE keeps this one), so with two to spare for each worker buf_get cannot fail further
+	 * on. */
+	if (!worker->in && !(worker->in = buf_get(share->bufs)))
+		return -ENOBUFS;
+	if (buf_pool_used(share->bufs) + 2 * share->nworkers > SHARE_BUFS)
+		return -ENOBUFS;
+	ssize_t n = read(worker->fuse_fd, worker->in->data, worker->in->size);
+	if (n > 0) {
+		fsop_process(worker, worker->in->data, (size_t)n);
+		return 1;
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	/* ENOENT: the request was interrupted before it was read. */
+	if (n < 0 && (errno == ENOENT || errno == EINTR))
+		return 1;
+	if (n < 0 && errno != ENODEV)
+		log_error("reading from /dev/fuse: %s", strerror(errno));
+	return -ENODEV;
+}
+
+static void worker_polled(struct loop_poll *poll, int result)
+{
+	struct worker *worker = (struct worker *)((char *)poll - offsetof(struct worker, poll));
+	(void)result;
+	worker->polling = false;
+	/* Otherwise the hook reads; it runs before the loop sleeps again. */
+	if (worker->ending)
+		worker_end(worker);
+}
+
+static void worker_retry(struct loop_timer *timer)
+{
+	(void)timer;
+}
+
+static bool worker_hook(struct loop_hook *hook)
+{
+	struct worker *worker = (struct worker *)((char *)hook - offsetof(struct worker, hook));
+	for (int i = 0; i < WORKER_BATCH; i++) {
+		int r = worker_read_request(worker);
+		if (r == 1)
+			continue;
+		if (r == -ENODEV) {
+			worker_device_ended(worker);
+		} else if (r == -ENOBUFS) {
+			loop_timer_set(worker->loop, &worker->retry,
+				loop_now(worker->loop) + WORKER_RETRY_NS);
+		} else if (!worker->polling) {
+			/* Exclusive and armed only now: with every worker polling all the time each
+			 * request would wake them all. */
+			worker->polling = true;
+			loop_poll_start(worker->loop, &worker->poll);
+		}
+		return i > 0;
+	}
+	return true;
+}
+
+void worker_serve(struct worker *worker, int fd, bool owned)
+{
+	worker->fuse_fd = fd;
+	worker->owns_fd = owned;
+	worker->serving = true;
+	worker->poll = (struct loop_poll){
+		.fd = fd, .events = POLLIN, .exclusive = true, .done = worker_polled};
+	worker->retry.fire = worker_retry;
+	worker->hook.run = worker_hook;
+	loop_hook_add(worker->loop, &worker->hook);
+}
+
+struct worker_call {
+	struct loop_task task;
+	void (*run)(void *arg);
+	void *arg;
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void worker_call_run(struct loop_task *task)
+{
+	struct worker_call *call = (struct worker_call *)task;
+	call->run(call->arg);
+	pthread_mutex_lock(&call->mutex);
+	call->done = true;
+	pthread_cond_signal(&call->cond);
+	pthread_mutex_unlock(&call->mutex);
+}
+
+void worker_call(struct worker *worker, void (*run)(void *arg), void *arg)
+{
+	struct worker_call call = {.task.run = worker_call_run,
+		.run = run,
+		.arg = arg,
+		.mutex = PTHREAD_MUTEX_INITIALIZER,
+		.cond = PTHREAD_COND_INITIALIZER};
+	loop_post(worker->loop, &call.task);
+	pthread_mutex_lock(&call.mutex);
+	while (!call.done)
+		pthread_cond_wait(&call.cond, &call.mutex);
+	pthread_mutex_unlock(&call.mutex);
+	pthread_mutex_destroy(&call.mutex);
+	pthread_cond_destroy(&call.cond);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_WORKER_H
+#define VSOCKFS_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "nfs41/client.h"
+#include "util/buf.h"
+#include "util/loop.h"
+
+/*
+ * A worker: one thread, one loop, one connection bound to the session, and one channel of the
+ * FUSE device (its own clone, so that replies go where the request came from). It runs each
+ * request from /dev/fuse to the reply without handing it to another thread.
+ */
+
+#define WORKER_MAX 16
+
+struct share;
+
+struct worker {
+	struct share *share;
+	unsigned index;
+	struct loop *loop;
+	struct nfs_conn *conn;
+	pthread_t thread;
+	bool running;
+	/* the FUSE channel */
+	int fuse_fd; /* -1 before worker_serve */
+	bool owns_fd, serving, polling, ending;
+	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
+	struct loop_hook hook;
+	struct loop_poll poll;
+	struct loop_timer retry; /* no buffer was free */
+};
+
+int worker_new(struct share *share, unsigned index, struct worker **worker);
+/* After worker_stop. NULL is allowed. */
+void worker_free(struct worker *worker);
+
+int worker_start(struct worker *worker);
+/* Ends the loop and joins the thread. */
+void worker_stop(struct worker *worker);
+
+/* On the worker's thread: serves FUSE requests from `fd` (non-blocking) from now on. */
+void worker_serve(struct worker *worker, int fd, bool owned);
+
+/* The worker whose thread this is, or NULL. */
+struct worker *worker_self(void);
+
+/* Runs `run(arg)` on the worker's thread and waits for it. Not from a worker. */
+void worker_call(struct worker *worker, void (*run)(void *arg), void *arg);
+
+#endif
