@@ -39,8 +39,6 @@ static struct loop_timer *timer_meld_siblings(struct loop_timer *list)
 		root = root ? timer_meld(root, pairs) : pairs;
 		pairs = next;
 	}
-	if (root)
-		root->prev = NULL;
 	return root;
 }
 

@@ -108,16 +108,7 @@ static void uring_prep_poll(struct io_uring_sqe *sqe, struct loop_poll *poll)
 	io_uring_prep_poll_add(sqe, poll->fd, mask);
 }
 
-static struct io_uring_sqe *uring_get_sqe(struct uring_engine *u)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-
-	if (!sqe && io_uring_submit(&u->ring) > 0)
-		sqe = io_uring_get_sqe(&u->ring);
-	return sqe;
-}
-
-/* Makes the SQEs of all that is to do. False if the kernel takes no more before it was reaped. */
+/* Makes the SQEs of all that is to do. False if the ring has room for a part of them only. */
 static bool uring_fill(struct uring_engine *u)
 {
 	struct loop_op *op;
@@ -128,7 +119,7 @@ static bool uring_fill(struct uring_engine *u)
 			TAILQ_INSERT_TAIL(&u->ended, op, entry);
 			continue;
 		}
-		struct io_uring_sqe *sqe = uring_get_sqe(u);
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 		if (!sqe)
 			return false;
 		TAILQ_REMOVE(&u->todo, op, entry);

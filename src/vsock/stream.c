@@ -202,8 +202,6 @@ static void stream_connected(struct stream *stream, int err)
 
 static int stream_try_connect(struct stream *stream)
 {
-	uint64_t retry = loop_clock() + STREAM_RETRY_NS;
-
 	if (connect(stream->fd, (struct sockaddr *)&stream->peer, stream->peer_len) == 0) {
 		stream_post(stream);
 		return 0;
@@ -215,9 +213,7 @@ static int stream_try_connect(struct stream *stream)
 		return 0;
 	}
 	if (errno == EAGAIN && stream->peer.ss_family == AF_UNIX) {
-		if (stream->deadline && stream->deadline < retry)
-			retry = stream->deadline;
-		loop_timer_set(stream->loop, &stream->timer, retry);
+		loop_timer_set(stream->loop, &stream->timer, loop_clock() + STREAM_RETRY_NS);
 		return 0;
 	}
 	return -errno;

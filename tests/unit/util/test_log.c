@@ -117,8 +117,15 @@ static void test_errno_is_kept(void **state)
 	capture_begin();
 	errno = ENOENT;
 	log_error("%m");
-	assert_int_equal(errno, ENOENT);
 	assert_string_equal(capture_end(), "vsockfs: No such file or directory\n");
+
+	/* also when the write fails */
+	capture_begin();
+	close(STDERR_FILENO);
+	errno = ENOENT;
+	log_error("lost");
+	assert_int_equal(errno, ENOENT);
+	capture_end();
 }
 
 static void test_priorities_for_the_journal(void **state)
@@ -138,8 +145,10 @@ static void test_priorities_for_the_journal(void **state)
 	assert_string_equal(capture_end(), "<3>e\n<4>w\n<6>i\n<7>d\n");
 
 	/* inherited from a service whose stderr went elsewhere since */
-	setenv("JOURNAL_STREAM", "1:1", 1);
 	capture_begin();
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino + 1);
+	setenv("JOURNAL_STREAM", stream, 1);
 	log_init(LOG_TARGET_STDERR, true);
 	log_error("e");
 	assert_string_equal(capture_end(), "vsockfs: e\n");

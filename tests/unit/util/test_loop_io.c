@@ -265,14 +265,27 @@ static void test_recv_starts_again_after_cancel(void **state)
 	io_free(io);
 }
 
+static unsigned turns;
+
+static bool count_turn(struct loop_hook *hook)
+{
+	turns++;
+	return false;
+}
+
 static void test_cancel_of_an_idle_operation_does_nothing(void **state)
 {
 	struct io *io = io_new(state);
+	struct loop_hook hook = {.run = count_turn};
 
+	turns = 0;
+	loop_hook_add(io->f->loop, &hook);
 	loop_recv_cancel(io->f->loop, &io->recv);
 	loop_poll_cancel(io->f->loop, &io->poll);
 	fixture_run_for(io->f, 3 * MS);
 	assert_int_equal(io->done, 0);
+	assert_in_range(turns, 1, 10);
+	loop_hook_remove(io->f->loop, &hook);
 	io_free(io);
 }
 

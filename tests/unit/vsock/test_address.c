@@ -124,6 +124,7 @@ static void test_refused_other_sources(void **state)
 	check_refused("tcp::/x", "tcp:host:/path");
 	check_refused("tcp:[]:/x", "tcp:host:/path");
 	check_refused("tcp:[::1:/x", "tcp:host:/path");
+	check_refused("tcp:[a:/b]:/x", "tcp:host:/path");
 	check_refused("tcp:[server]:/x", "tcp:host:/path");
 	check_refused("tcp:[::1]x:/x", "tcp:host:/path");
 	check_refused("tcp:fe80::1:/x", "[v6]");

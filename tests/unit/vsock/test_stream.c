@@ -235,6 +235,38 @@ static void test_messages_wait_for_the_connection(void **state)
 	close(fd[1]);
 }
 
+/* Somebody else has filled the socket, so that not a byte can be sent at first. */
+static void test_waits_for_room(void **state)
+{
+	struct pair pair = pair_new(state, SOCK_STREAM);
+	struct fixture *f = pair.end->f;
+	struct end *end = end_new(f);
+	struct letter *letter = letter_new(end, "after", 5);
+	char data[4096] = {0};
+	size_t filled = 0;
+	ssize_t n;
+
+	while ((n = send(pair.fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
+		filled += (size_t)n;
+	end_adopt(end, pair.fd);
+	stream_send(end->stream, &letter->msg);
+	fixture_run_for(f, 2 * MS);
+	assert_int_equal(letter->sent, 0);
+	assert_int_equal(end->broken, 0);
+	for (filled += 5; filled > 0; filled -= (size_t)pair.end->result) {
+		stream_recv(pair.end->stream, data, sizeof(data), false);
+		fixture_run(f);
+		assert_true(pair.end->result > 0);
+	}
+	assert_int_equal(letter->sent, 1);
+	assert_int_equal(letter->err, 0);
+	assert_memory_equal(data + pair.end->result - 5, "after", 5);
+	end_free(end);
+	free(letter);
+	pair.fd = -1;
+	pair_free(&pair);
+}
+
 /* Bytes that nobody reads keep messages queued; the close gives all of them back, in order. */
 static void test_close_gives_messages_back(void **state)
 {
@@ -399,6 +431,7 @@ int main(void)
 		ON_BOTH(test_bulk_goes_and_comes_back),
 		ON_BOTH(test_sent_may_send),
 		ON_BOTH(test_messages_wait_for_the_connection),
+		ON_BOTH(test_waits_for_room),
 		ON_BOTH(test_close_gives_messages_back),
 		ON_BOTH(test_close_ends_a_receive),
 		ON_BOTH(test_close_from_callbacks),
