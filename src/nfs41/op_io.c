@@ -41,8 +41,11 @@ void nfs_op_read(struct nfs_compound *c, const struct nfs_stateid *stateid, uint
 		.res = res,
 		.data = data,
 		.buf = buf};
+	bool second = c->has_read;
 	struct wire_out *out = nfs_compound_op(c, &slot, 8 + (size_t)count + wire_pad(count));
 
+	if (second)
+		out->bad = true;
 	nfs_attr_put_stateid(out, stateid);
 	wire_put_u64(out, offset);
 	wire_put_u32(out, count);
