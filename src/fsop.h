@@ -53,7 +53,7 @@ struct fsop_request {
 			uint64_t owner;
 			struct fuse_file_info fi;
 			uint32_t access;
-			bool truncated;
+			struct loop_task task; /* the kernel's cache was dropped */
 		} open;
 		struct {
 			struct nfs_read_res res;

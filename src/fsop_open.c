@@ -16,15 +16,16 @@ static uint32_t open_access(int flags)
 	}
 }
 
-/* What the kernel may keep in its page cache for this open. */
-static void open_cache_flags(
+/* What the kernel may keep in its page cache for this open. True: its attributes are stale too. */
+static bool open_cache_flags(
 	struct fsop_request *req, const struct nfs_attr *attr, struct fuse_file_info *fi)
 {
 	const struct cache_policy *cache = &req->share->cache;
-	bool same = node_note_open(req->share->nodes, req->file->node, attr->change);
-	/* O_DIRECT of a program passes through the kernel's own check of its flag. */
+	enum node_cached cached = node_note_open(req->share->nodes, req->file->node, attr->change);
+	bool trust = cache->always || !cache->keep_on_open;
 	fi->direct_io = cache->direct;
-	fi->keep_cache = cache->always || !cache->keep_on_open || same;
+	fi->keep_cache = trust || cached == NODE_CACHED_FRESH;
+	return !trust && cached == NODE_CACHED_STALE;
 }
 
 /* The open file as req->file, for an OPEN that was granted. 0 or -errno, with the state given back.
@@ -37,6 +38,21 @@ static int open_make_file(struct fsop_request *req, struct node *node)
 		return 0;
 	file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
 	return -ENOMEM;
+}
+
+static void open_reply(struct fsop_request *req)
+{
+	struct fuse_file_info *fi = &req->u.open.fi;
+	fi->fh = (uintptr_t)file_ref(req->file);
+	if (fuse_reply_open(req->fuse, fi) != 0)
+		file_unref(req->file);
+	fsop_end(req);
+}
+
+static void open_refreshed(struct loop_task *task)
+{
+	open_reply((struct fsop_request *)((char *)task -
+		offsetof(struct fsop_request, u.open.task)));
 }
 
 static void open_done(struct nfs_compound *c)
@@ -56,13 +72,16 @@ static void open_done(struct nfs_compound *c)
 		fsop_reply_err(req, err);
 		return;
 	}
-	if (req->u.open.truncated)
-		node_note_unknown(req->share->nodes, req->node);
-	open_cache_flags(req, &req->attr, fi);
-	fi->fh = (uintptr_t)file_ref(req->file);
-	if (fuse_reply_open(req->fuse, fi) != 0)
-		file_unref(req->file);
-	fsop_end(req);
+	bool stale = open_cache_flags(req, &req->attr, fi);
+	/* OPEN's answer has no attributes, and a size that is out of date hides data. A truncating open
+	 * makes the kernel forget them by itself, and holds back writes that dropping pages may wait for. */
+	if (stale && !(fi->flags & O_TRUNC)) {
+		req->u.open.task.run = open_refreshed;
+		notify_inval_inode(
+			req->share->notify, req->node->id, req->worker->loop, &req->u.open.task);
+	} else {
+		open_reply(req);
+	}
 }
 
 static void open_send(struct fsop_request *req)
@@ -80,7 +99,6 @@ static void open_send(struct fsop_request *req)
 	if (fi->flags & O_TRUNC) {
 		struct nfs_setattr set = {.set = NFS_SET_SIZE, .size = 0};
 		nfs_op_setattr(req->compound, &nfs_stateid_current, &set, NULL);
-		req->u.open.truncated = true;
 	}
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	fsop_send(req, open_done);
@@ -100,7 +118,6 @@ static void open_prepare(struct fsop_request *req, const struct fuse_file_info *
 	req->u.open.fi = *fi;
 	req->u.open.access = open_access(fi->flags);
 	req->u.open.owner = nfs_client_owner(req->share->client);
-	req->u.open.truncated = false;
 }
 
 void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -382,14 +382,17 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	return stale && node->type == NF4REG;
 }
 
-bool node_note_open(struct node_table *table, struct node *node, uint64_t change)
+enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
 {
 	pthread_mutex_lock(&table->mutex);
-	bool keep = node->data_known && node->data_change == change;
+	enum node_cached cached = NODE_CACHED_STALE;
+	if (node->change_known && node->change == change)
+		cached = node->data_known && node->data_change == change ? NODE_CACHED_FRESH
+									 : NODE_CACHED_ATTR;
 	node->data_change = node->change = change;
 	node->data_known = node->change_known = true;
 	pthread_mutex_unlock(&table->mutex);
-	return keep;
+	return cached;
 }
 
 void node_note_write(struct node_table *table, struct node *node, uint64_t before, uint64_t after)

@@ -106,11 +106,14 @@ bool node_is_silly(struct node_table *table, struct node *node);
 
 /* Attributes have come. True: the object's data changed behind the kernel's page cache. */
 bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr);
-/*
- * At open: true if the page cache may be kept. Afterwards the cache counts as filled
- * from `change` on.
- */
-bool node_note_open(struct node_table *table, struct node *node, uint64_t change);
+/* What the kernel has cached of a file that is being opened. */
+enum node_cached {
+	NODE_CACHED_FRESH, /* attributes and pages as they are on the server now */
+	NODE_CACHED_ATTR,  /* attributes only: the pages are to be dropped */
+	NODE_CACHED_STALE, /* neither */
+};
+/* At open, with the change attribute that came with it: the cache counts as filled from it on. */
+enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change);
 /* Our own modification took the change attribute from `before` to `after`. */
 void node_note_write(struct node_table *table, struct node *node, uint64_t before, uint64_t after);
 /* The page cache's state is not known any more: the next open drops it. */

@@ -165,14 +165,25 @@ static void test_page_cache_follows_the_change_attribute(void **state)
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	struct nfs_attr attr = make_attr(1, 5);
-	assert_false(node_note_open(table, node, 5)); /* never filled */
-	assert_true(node_note_open(table, node, 5));
+	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_STALE);
+	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_FRESH);
 	assert_false(node_note_attr(table, node, &attr));
 	attr.change = 6;
 	assert_true(node_note_attr(table, node, &attr)); /* changed elsewhere: once */
 	assert_false(node_note_attr(table, node, &attr));
-	assert_true(node_note_open(table, node, 6));
-	assert_false(node_note_open(table, node, 7));
+	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
+	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+	node_note_unknown(table, node);
+	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+}
+
+static void test_known_attributes_without_pages(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	node_note_attr(table, node, &attr);
+	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_ATTR);
 }
 
 static void test_own_writes_keep_the_page_cache(void **state)
@@ -181,10 +192,10 @@ static void test_own_writes_keep_the_page_cache(void **state)
 	struct node *node = lookup(table, 1);
 	node_note_open(table, node, 5);
 	node_note_write(table, node, 5, 6);
-	assert_true(node_note_open(table, node, 6));
+	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
 	/* Somebody else wrote between: 6 to 7 was not ours. */
 	node_note_write(table, node, 7, 8);
-	assert_false(node_note_open(table, node, 8));
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_ATTR);
 }
 
 static void test_hold_doubles_while_nothing_changes(void **state)
@@ -261,6 +272,8 @@ int main(void)
 			test_inode_numbers_across_file_systems, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_page_cache_follows_the_change_attribute, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_known_attributes_without_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_own_writes_keep_the_page_cache, setup, teardown),
 		cmocka_unit_test_setup_teardown(
