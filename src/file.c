@@ -61,7 +61,9 @@ static void silly_free(struct share *share, struct node_silly *silly)
 
 static void file_remove_silly(struct share *share, struct node_silly *silly)
 {
-	struct nfs_compound *c = nfs_compound_new(worker_self()->conn, silly->cred, OP_REMOVE);
+	struct worker *worker = worker_self();
+	struct nfs_compound *c =
+		worker ? nfs_compound_new(worker->conn, silly->cred, OP_REMOVE) : NULL;
 	if (c) {
 		struct nfs_fh fh;
 		node_fh(silly->dir, &fh);
@@ -77,8 +79,11 @@ void file_unref(struct file *file)
 	if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	struct share *share = file->share;
-	struct nfs_stateid stateid = nfs_open_stateid(share->state, file->open);
-	file_send_close(share, &file->open->fh, file->open->cred, &stateid);
+	/* Without a worker the share is being taken down, and its state goes with the client id. */
+	if (worker_self()) {
+		struct nfs_stateid stateid = nfs_open_stateid(share->state, file->open);
+		file_send_close(share, &file->open->fh, file->open->cred, &stateid);
+	}
 	nfs_open_free(share->state, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)

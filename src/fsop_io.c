@@ -206,7 +206,7 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 		return;
 	}
 	/* The data stays where it was read to: the next request is read elsewhere. */
-	if (write->buf) {
+	if (write->buf == worker->in) {
 		buf_unref(worker->in);
 		worker->in = NULL;
 	}

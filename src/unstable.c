@@ -18,8 +18,9 @@
 
 TAILQ_HEAD(unstable_list, unstable_write);
 
-/* What one node has waiting. Goes away when both lists are empty. */
+/* What one node has waiting. Goes away when nothing is left and no commit is under way. */
 struct unstable {
+	LIST_ENTRY(unstable) entry;
 	struct unstable_list writes;
 	struct commit *active;
 	STAILQ_HEAD(, commit) waiting;
@@ -28,7 +29,8 @@ struct unstable {
 struct unstable_pool {
 	struct share *share;
 	pthread_mutex_t mutex; /* all nodes' lists */
-	size_t bytes;	       /* memory held, whole buffers counted */
+	LIST_HEAD(, unstable) nodes;
+	size_t bytes; /* memory held, whole buffers counted */
 	/* Moves when data is about to be written again and when that is done. A write made before
 	 * the last move may have been overwritten by older data, and is written again itself. */
 	_Atomic uint32_t epoch;
@@ -62,6 +64,7 @@ int unstable_pool_new(struct share *share, struct unstable_pool **pool)
 		return -ENOMEM;
 	p->share = share;
 	pthread_mutex_init(&p->mutex, NULL);
+	LIST_INIT(&p->nodes);
 	*pool = p;
 	return 0;
 }
@@ -70,6 +73,20 @@ void unstable_pool_free(struct unstable_pool *pool)
 {
 	if (!pool)
 		return;
+	struct unstable *unstable;
+	size_t lost = 0;
+	while ((unstable = LIST_FIRST(&pool->nodes))) {
+		struct unstable_write *write;
+		while ((write = TAILQ_FIRST(&unstable->writes))) {
+			TAILQ_REMOVE(&unstable->writes, write, entry);
+			lost += write->len;
+			unstable_write_free(write);
+		}
+		LIST_REMOVE(unstable, entry);
+		free(unstable);
+	}
+	if (lost)
+		log_warn("%zu bytes are with the server but were never committed", lost);
 	pthread_mutex_destroy(&pool->mutex);
 	free(pool);
 }
@@ -77,19 +94,19 @@ void unstable_pool_free(struct unstable_pool *pool)
 struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
 	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset)
 {
-	bool copy = len <= UNSTABLE_COPY_MAX;
-	struct unstable_write *write = malloc(sizeof(*write) + (copy ? len : 0));
-	if (!write)
+	struct unstable_write *write = malloc(sizeof(*write));
+	buf = len <= UNSTABLE_COPY_MAX ? buf_copy(data, len) : buf_ref(buf);
+	if (!write || !buf) {
+		free(write);
+		buf_unref(buf);
 		return NULL;
-	*write = (struct unstable_write){
-		.file = file_ref(file), .offset = offset, .len = len, .epoch = pool->epoch};
-	if (copy) {
-		memcpy(write->copy, data, len);
-		write->data = write->copy;
-	} else {
-		write->buf = buf_ref(buf);
-		write->data = data;
 	}
+	*write = (struct unstable_write){.file = file_ref(file),
+		.buf = buf,
+		.data = len <= UNSTABLE_COPY_MAX ? buf->data : data,
+		.offset = offset,
+		.len = len,
+		.epoch = pool->epoch};
 	return write;
 }
 
@@ -104,15 +121,16 @@ void unstable_write_free(struct unstable_write *write)
 
 static size_t write_memory(const struct unstable_write *write)
 {
-	return sizeof(*write) + (write->buf ? write->buf->size : write->len);
+	return sizeof(*write) + write->buf->size;
 }
 
 /* Under the mutex: the node's lists, made if need be. */
-static struct unstable *node_unstable(struct node *node)
+static struct unstable *node_unstable(struct unstable_pool *pool, struct node *node)
 {
 	if (!node->unstable && (node->unstable = calloc(1, sizeof(*node->unstable)))) {
 		TAILQ_INIT(&node->unstable->writes);
 		STAILQ_INIT(&node->unstable->waiting);
+		LIST_INSERT_HEAD(&pool->nodes, node->unstable, entry);
 	}
 	return node->unstable;
 }
@@ -121,7 +139,7 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 {
 	struct node *node = write_take->file->node;
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node_unstable(node);
+	struct unstable *unstable = node_unstable(pool, node);
 	if (unstable) {
 		TAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
 		pool->bytes += write_memory(write_take);
@@ -168,6 +186,7 @@ static void commit_finish(struct commit *commit)
 		STAILQ_REMOVE_HEAD(&unstable->waiting, entry);
 		commit_activate(unstable, next);
 	} else if (TAILQ_EMPTY(&unstable->writes)) {
+		LIST_REMOVE(unstable, entry);
 		free(unstable);
 		node->unstable = NULL;
 	}

@@ -19,20 +19,21 @@ struct share;
 struct worker;
 struct unstable_pool;
 
-/* One written range. Small data is copied into it, large data stays in the buffer it came in. */
+/* One written range. Small data is copied, large data stays in the buffer that it came in. */
 struct unstable_write {
 	TAILQ_ENTRY(unstable_write) entry;
 	struct file *file; /* referenced */
-	struct buf *buf;   /* referenced, or NULL when `copy` holds the data */
+	struct buf *buf;   /* referenced; `data` lies in it */
 	const uint8_t *data;
 	uint64_t offset;
 	uint32_t len, done; /* bytes; `done` is for whoever is writing it */
 	uint32_t epoch;	    /* when it was made, counted in rewrites */
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
-	uint8_t copy[];
 };
 
 int unstable_pool_new(struct share *share, struct unstable_pool **pool);
+/* After the workers have ended. What is left (the mount was cut off) is dropped, with a log line.
+ */
 void unstable_pool_free(struct unstable_pool *pool);
 
 /* A range to be written; `buf` holds `data`. NULL without memory. */

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 struct buf_pool {
@@ -102,6 +103,22 @@ struct buf *buf_get(struct buf_pool *pool)
 	return buf;
 }
 
+struct buf *buf_copy(const void *data, size_t len)
+{
+	struct buf *buf = malloc(sizeof(*buf) + len);
+
+	if (!buf)
+		return NULL;
+	buf->data = (uint8_t *)(buf + 1);
+	buf->size = len;
+	buf->pool = NULL;
+	buf->next = NULL;
+	atomic_init(&buf->refs, 1);
+	if (len > 0)
+		memcpy(buf->data, data, len);
+	return buf;
+}
+
 struct buf *buf_ref(struct buf *buf)
 {
 	atomic_fetch_add_explicit(&buf->refs, 1, memory_order_relaxed);
@@ -116,6 +133,10 @@ void buf_unref(struct buf *buf)
 	if (!buf || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	pool = buf->pool;
+	if (!pool) {
+		free(buf);
+		return;
+	}
 	pthread_mutex_lock(&pool->lock);
 	keep = pool->nidle < pool->keep;
 	if (keep) {

@@ -15,7 +15,7 @@
 struct buf_pool;
 
 struct buf {
-	uint8_t *data; /* `size` bytes, page-aligned */
+	uint8_t *data; /* `size` bytes, page-aligned when from a pool */
 	size_t size;
 	/* private */
 	atomic_uint refs;
@@ -30,6 +30,9 @@ void buf_pool_free(struct buf_pool *pool);
 
 /* A buffer with one reference, or NULL at the limit or without memory. */
 struct buf *buf_get(struct buf_pool *pool);
+/* One of its own, outside of any pool and its limit, with `len` bytes copied from `data`. NULL
+ * without memory. */
+struct buf *buf_copy(const void *data, size_t len);
 struct buf *buf_ref(struct buf *buf);
 /* NULL is allowed. */
 void buf_unref(struct buf *buf);
