@@ -2,6 +2,7 @@
 #include "fsop.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -81,13 +82,35 @@ const struct fuse_lowlevel_ops fsop_table = {
 	.flock = fsop_flock,
 };
 
+/*
+ * Flags to be added to the reply to the INIT request at hand. libfuse before 3.17 knows
+ * FUSE_HANDLE_KILLPRIV but does not send it, and then the kernel clears set-user-id bits itself, as
+ * a writer who may not.
+ */
+static _Thread_local uint32_t init_flags;
+
+static void fsop_add_init_flags(const struct iovec *iov, int count)
+{
+	size_t end = offsetof(struct fuse_init_out, flags) + sizeof(uint32_t);
+	if (count == 2 && iov[1].iov_len >= end) {
+		uint8_t *at = (uint8_t *)iov[1].iov_base + offsetof(struct fuse_init_out, flags);
+		uint32_t flags;
+		memcpy(&flags, at, sizeof(flags));
+		flags |= init_flags;
+		memcpy(at, &flags, sizeof(flags));
+	}
+}
+
 static ssize_t fsop_io_writev(int fd, struct iovec *iov, int count, void *arg)
 {
-	(void)arg;
+	const struct share *share = arg;
+	const struct worker *worker = worker_self();
+	(void)fd;
+	if (init_flags)
+		fsop_add_init_flags(iov, count);
 	/* The kernel looks a request up on the channel that it was read from. Notifications come
-	 * from threads that have none; they go out on the session's. */
-	struct worker *worker = worker_self();
-	return writev(worker && worker->fuse_fd >= 0 ? worker->fuse_fd : fd, iov, count);
+	 * from a thread that has none. */
+	return writev(worker ? worker->fuse_fd : share->fuse_fd, iov, count);
 }
 
 /* Workers read their channels themselves. libfuse requires the function all the same. */
@@ -99,10 +122,26 @@ static ssize_t fsop_io_read(int fd, void *data, size_t len, void *arg)
 
 const struct fuse_custom_io fsop_custom_io = {.writev = fsop_io_writev, .read = fsop_io_read};
 
+/* What of the kernel's offer is taken up without libfuse. */
+static uint32_t fsop_init_flags(const void *data, size_t len)
+{
+	const uint32_t killpriv = FUSE_HANDLE_KILLPRIV | FUSE_HANDLE_KILLPRIV_V2;
+	struct fuse_in_header header;
+	struct fuse_init_in init;
+	const size_t init_end = offsetof(struct fuse_init_in, flags) + sizeof(init.flags);
+	if (len < sizeof(header) + init_end)
+		return 0;
+	memcpy(&header, data, sizeof(header));
+	memcpy(&init, (const uint8_t *)data + sizeof(header), init_end);
+	return header.opcode == FUSE_INIT ? init.flags & killpriv : 0;
+}
+
 void fsop_process(struct worker *worker, void *data, size_t len)
 {
 	struct fuse_buf buf = {.mem = data, .size = len};
+	init_flags = worker->share->init_done ? 0 : fsop_init_flags(data, len);
 	fuse_session_process_buf(worker->share->session, &buf);
+	init_flags = 0;
 }
 
 static struct fsop_request *request_new(fuse_req_t fuse)

@@ -51,8 +51,8 @@ static void open_reply(struct fsop_request *req)
 
 static void open_refreshed(struct loop_task *task)
 {
-	open_reply((struct fsop_request *)((char *)task -
-		offsetof(struct fsop_request, u.open.task)));
+	open_reply(
+		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.open.task)));
 }
 
 static void open_done(struct nfs_compound *c)
@@ -73,8 +73,9 @@ static void open_done(struct nfs_compound *c)
 		return;
 	}
 	bool stale = open_cache_flags(req, &req->attr, fi);
-	/* OPEN's answer has no attributes, and a size that is out of date hides data. A truncating open
-	 * makes the kernel forget them by itself, and holds back writes that dropping pages may wait for. */
+	/* OPEN's answer has no attributes, and a size that is out of date hides data. A truncating
+	 * open makes the kernel forget them by itself, and holds back writes that dropping pages
+	 * may wait for. */
 	if (stale && !(fi->flags & O_TRUNC)) {
 		req->u.open.task.run = open_refreshed;
 		notify_inval_inode(

@@ -82,6 +82,7 @@ int share_new(const struct options *options, struct share **share)
 	if (!s)
 		return -ENOMEM;
 	s->options = options;
+	s->fuse_fd = -1;
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
 	LIST_INIT(&s->lock_waits);
@@ -126,6 +127,8 @@ void share_free(struct share *share)
 	buf_pool_free(share->bufs);
 	rpc_cred_unref(share->mount_cred);
 	proccred_free(share->creds);
+	if (share->fuse_fd >= 0)
+		close(share->fuse_fd);
 	if (share->event_fd >= 0)
 		close(share->event_fd);
 	pthread_mutex_destroy(&share->lock_mutex);
@@ -227,19 +230,21 @@ static struct fuse_session *share_new_session(struct share *share)
 	return session;
 }
 
-/* A channel of the worker's own; the first worker serves the session's. */
 struct share_serve {
 	struct worker *worker;
 	int fd;
-	bool owned;
 };
 
 static void share_serve(void *arg)
 {
 	struct share_serve *serve = arg;
-	worker_serve(serve->worker, serve->fd, serve->owned);
+	worker_serve(serve->worker, serve->fd);
 }
 
+/*
+ * A channel of a worker's own. The session's is nobody's: libfuse closes it when it unmounts, while
+ * workers may still read theirs.
+ */
 static int share_clone(int fd)
 {
 	int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -272,28 +277,19 @@ static int share_wait_init(struct share *share)
 static int share_serve_all(struct share *share)
 {
 	int fd = fuse_session_fd(share->session);
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-		return -errno;
 	int err = -fuse_session_custom_io(share->session, &fsop_custom_io, fd);
+	if (!err && (share->fuse_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		err = -errno;
 	if (!err)
 		err = notify_start(share->notify, share->session);
-	if (err)
-		return err;
-	struct share_serve serve = {.worker = share->workers[0], .fd = fd};
-	worker_call(serve.worker, share_serve, &serve);
-	err = share_wait_init(share);
-	for (unsigned i = 1; !err && i < share->nworkers; i++) {
-		serve = (struct share_serve){
-			.worker = share->workers[i], .fd = share_clone(fd), .owned = true};
-		if (serve.fd < 0) {
-			/* The first worker serves all. */
-			log_warn("no channel of its own for worker %u: %s", i, strerror(-serve.fd));
-			break;
-		}
-		worker_call(serve.worker, share_serve, &serve);
+	for (unsigned i = 0; !err && i < share->nworkers; i++) {
+		struct share_serve serve = {.worker = share->workers[i], .fd = share_clone(fd)};
+		if (serve.fd < 0)
+			err = serve.fd;
+		else
+			worker_call(serve.worker, share_serve, &serve);
 	}
-	return err;
+	return err ? err : share_wait_init(share);
 }
 
 int share_mount(struct share *share)

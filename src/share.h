@@ -49,6 +49,7 @@ struct share {
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
 	uint64_t mounted_at;   /* ns, as loop_clock() */
+	int fuse_fd;	       /* the FUSE device, for notifications; -1 before it is mounted */
 	int event_fd;	       /* eventfd: something happened that the main thread waits for */
 	char why[256];	       /* what went wrong, while connecting */
 	_Atomic int init_done; /* the kernel and the daemon have agreed on FUSE_INIT */

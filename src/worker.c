@@ -47,7 +47,7 @@ void worker_free(struct worker *worker)
 		return;
 	loop_free(worker->loop);
 	buf_unref(worker->in);
-	if (worker->owns_fd)
+	if (worker->fuse_fd >= 0)
 		close(worker->fuse_fd);
 	free(worker);
 }
@@ -180,13 +180,12 @@ static bool worker_hook(struct loop_hook *hook)
 	return true;
 }
 
-void worker_serve(struct worker *worker, int fd, bool owned)
+void worker_serve(struct worker *worker, int fd_take)
 {
-	worker->fuse_fd = fd;
-	worker->owns_fd = owned;
+	worker->fuse_fd = fd_take;
 	worker->serving = true;
 	worker->poll = (struct loop_poll){
-		.fd = fd, .events = POLLIN, .exclusive = true, .done = worker_polled};
+		.fd = fd_take, .events = POLLIN, .exclusive = true, .done = worker_polled};
 	worker->retry.fire = worker_retry;
 	worker->hook.run = worker_hook;
 	loop_hook_add(worker->loop, &worker->hook);

@@ -28,7 +28,7 @@ struct worker {
 	bool running;
 	/* the FUSE channel */
 	int fuse_fd; /* -1 before worker_serve */
-	bool owns_fd, serving, polling, ending;
+	bool serving, polling, ending;
 	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
 	struct loop_hook hook;
 	struct loop_poll poll;
@@ -44,7 +44,7 @@ int worker_start(struct worker *worker);
 void worker_stop(struct worker *worker);
 
 /* On the worker's thread: serves FUSE requests from `fd` (non-blocking) from now on. */
-void worker_serve(struct worker *worker, int fd, bool owned);
+void worker_serve(struct worker *worker, int fd_take);
 
 /* The worker whose thread this is, or NULL. */
 struct worker *worker_self(void);
