@@ -25,6 +25,9 @@ NFS_CORE_PARAM {{
     Enable_UDP = false;
 }}
 NFS_KRB5 {{ Active_krb5 = false; }}
+MDCACHE {{
+    Dir_Chunk = 0;
+}}
 NFSv4 {{
     Minor_Versions = 0, 1, 2;
     Graceless = true;

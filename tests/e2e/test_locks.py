@@ -211,7 +211,15 @@ def flock(env):
         fcntl.flock(fd, fcntl.LOCK_UN)
     fcntl.flock(a, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(a)
-    fcntl.flock(c, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def free():
+        try:
+            fcntl.flock(c, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+    # FUSE tells of the last close after close(2) has returned
+    env.eventually(free, what="the release of a closed descriptor's lock")
 
 
 @suite.test("a blocking flock waits for its turn and is interrupted by a signal")
@@ -296,6 +304,7 @@ def lock_refreshes(env):
             value = int(os.pread(fd, 20, 0) or b"0")
             os.pwrite(fd, b"%d" % (value + 1), 0)
             lockf(fd, fcntl.F_UNLCK)
+        os.close(fd)
 
     # two contenders a mount; a blocked lock of another mount is polled for, so keep them few
     workers = [env.child(count, root) for root in (env.root, env.root)]
