@@ -148,7 +148,7 @@ void nfs_client_stop(
 void client_session_lost(struct nfs_client *client, uint32_t generation, int status)
 {
 	/* at once, so that nobody runs into the same wall meanwhile */
-	slot_table_suspend(&client->slots, generation);
+	slot_table_bury(&client->slots, generation);
 	pthread_mutex_lock(&client->lock);
 	if (generation >= client->mail.lost_generation) {
 		client->mail.lost_generation = generation;
@@ -281,6 +281,7 @@ static void client_flow(struct nfs_client *client)
 static void client_close(struct nfs_client *client)
 {
 	struct loop *loop = client_first(client)->loop;
+	slot_table_bury(&client->slots, client->recovery.generation);
 	atomic_store(&client->wanted, 0);
 	atomic_store(&client->closing, true);
 	loop_timer_cancel(loop, &client->renew);

@@ -53,6 +53,7 @@ struct nfs_client {
 	atomic_bool draining; /* tell when nothing is under way any more */
 	atomic_bool closing;  /* end everything */
 	atomic_bool silent;   /* "not responding" was said */
+	atomic_uint troubled; /* connections that were lost and are not there again */
 	atomic_uint minor;
 
 	pthread_mutex_t callback_lock;

@@ -68,6 +68,27 @@ static void conn_run_task(struct loop_task *task)
 	conn_update(conn);
 }
 
+/* One line for all connections that a server's end breaks. */
+static void conn_tell_trouble(struct nfs_conn *conn, int err)
+{
+	if (conn->troubled)
+		return;
+	conn->troubled = true;
+	/* about garbage there is a line already */
+	if (atomic_fetch_add(&conn->client->troubled, 1) == 0 && err != -EPROTO)
+		log_warn("%s: connection lost: %s; connecting again", conn->client->peer,
+			strerror(-err));
+}
+
+static void conn_tell_recovery(struct nfs_conn *conn, bool connected)
+{
+	if (!conn->troubled)
+		return;
+	conn->troubled = false;
+	if (atomic_fetch_sub(&conn->client->troubled, 1) == 1 && connected)
+		log_info("%s: connected again", conn->client->peer);
+}
+
 /* The end of this worker's part, after which the client may be freed. */
 static void conn_shut(struct nfs_conn *conn)
 {
@@ -80,13 +101,12 @@ static void conn_shut(struct nfs_conn *conn)
 		return;
 	}
 	conn->state = CONN_DOWN;
-	conn->troubled = false;
+	conn_tell_recovery(conn, false);
 	conn->backoff = 0;
 	call_fail_all(conn, -EIO);
 	call_pump(conn);
 	loop_timer_cancel(conn->loop, &conn->watch);
 	conn->watching = false;
-	conn->refused = slot_table_session(&conn->client->slots, NULL, NULL);
 	atomic_store(&conn->closed, true);
 	client_conn_closed(conn->client);
 }
@@ -98,10 +118,13 @@ static void conn_down(void *arg, int err)
 	conn->rpc = NULL;
 	conn->bound = 0;
 	bool closing = atomic_load(&client->closing);
-	if (!closing && !conn->troubled && conn->bound_at > 0) {
-		log_warn("%s: connection lost: %s; connecting again", client->peer, strerror(-err));
-		conn->troubled = true;
-	}
+	if (conn->reset_err)
+		err = conn->reset_err;
+	else if (err == -EPIPE)
+		err = -ECONNRESET; /* the same news, from the sending side */
+	conn->reset_err = 0;
+	if (!closing && conn->bound_at > 0)
+		conn_tell_trouble(conn, err);
 	conn->state = CONN_BACKOFF;
 	loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + conn->backoff);
 	conn->backoff = conn->backoff == 0 ? CONN_BACKOFF_MIN : conn->backoff * 2;
@@ -185,10 +208,11 @@ void conn_connect(struct nfs_conn *conn)
 	}
 }
 
-void conn_reset(struct nfs_conn *conn)
+void conn_reset(struct nfs_conn *conn, int err)
 {
 	if (conn->state < CONN_UP)
 		return;
+	conn->reset_err = err;
 	loop_timer_cancel(conn->loop, &conn->retry);
 	conn->state = CONN_CONNECTING;
 	rpc_conn_close(conn->rpc);
@@ -202,10 +226,7 @@ void conn_set_bound(struct nfs_conn *conn, uint32_t generation)
 	conn->state = CONN_BOUND;
 	conn->bound = generation;
 	conn->bound_at = loop_now(conn->loop);
-	conn->refused = 0;
-	if (conn->troubled)
-		log_info("%s: connected again", conn->client->peer);
-	conn->troubled = false;
+	conn_tell_recovery(conn, true);
 }
 
 void conn_lost_binding(struct nfs_conn *conn)
@@ -213,7 +234,7 @@ void conn_lost_binding(struct nfs_conn *conn)
 	if (conn->state != CONN_BOUND)
 		return;
 	if (loop_now(conn->loop) - conn->bound_at < CONN_REBIND_MIN) {
-		conn_reset(conn);
+		conn_reset(conn, -ENOTCONN);
 		return;
 	}
 	conn->bound = 0;
@@ -232,7 +253,6 @@ static void conn_judge_bind(struct nfs_conn *conn, int status)
 	case NFS4ERR_DEADSESSION:
 	case NFS4ERR_STALE_CLIENTID:
 		conn->state = CONN_UP;
-		conn->refused = conn->binding;
 		client_session_lost(conn->client, conn->binding, status);
 		return;
 	case NFS4_OK: break;
@@ -293,15 +313,17 @@ void conn_update(struct nfs_conn *conn)
 		conn_shut(conn);
 		return;
 	}
-	uint32_t generation = slot_table_session(&client->slots, NULL, NULL);
+	bool alive;
+	uint32_t generation = slot_table_session(&client->slots, NULL, &alive);
 	call_leave_session(conn, generation);
 	if (conn->state == CONN_DOWN && conn->index < atomic_load(&client->wanted))
 		conn_connect(conn);
 	bool stray =
 		conn->state == CONN_UP || (conn->state == CONN_BOUND && conn->bound != generation);
-	if (stray && generation != 0 && conn->refused != generation)
+	if (stray && alive)
 		conn_bind(conn);
-	call_resend(conn);
+	if (alive)
+		call_resend(conn);
 	call_pump(conn);
 	call_check_drained(conn);
 }

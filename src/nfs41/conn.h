@@ -39,12 +39,12 @@ struct nfs_conn {
 	struct rpc_conn *rpc; /* NULL: none, not even a closing one */
 	uint32_t serial;      /* counts connections */
 	uint32_t bound;	      /* generation of the session that it is bound to; 0: none */
-	uint32_t refused;     /* generation that the server does not know any more */
 	uint32_t binding;     /* generation that BIND_CONN_TO_SESSION was sent for */
 	uint64_t bound_at;    /* ns */
 	uint64_t backoff;     /* ns; 0: the last connection was good */
 	int open_err;	      /* CONN_CONNECTING could not begin: -errno */
-	bool troubled;	      /* its loss was logged */
+	int reset_err;	      /* why it was ended from here: -errno, or 0 */
+	bool troubled;	      /* its loss was told */
 	struct loop_timer retry;
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
@@ -90,8 +90,8 @@ void conn_connect(struct nfs_conn *conn);
 void conn_set_bound(struct nfs_conn *conn, uint32_t generation);
 /* The server says that it does not. */
 void conn_lost_binding(struct nfs_conn *conn);
-/* Ends the connection, to make another. */
-void conn_reset(struct nfs_conn *conn);
+/* Ends the connection, to make another; `err` is what the log says. */
+void conn_reset(struct nfs_conn *conn, int err);
 
 /* call.c */
 /* Sends what waits, as far as there are slots. */

@@ -98,6 +98,7 @@ static unsigned recovery_ready(struct recovery *r, uint64_t now)
 	r->first = false;
 	r->state = RECOVERY_READY;
 	r->issued = false;
+	r->exchanged = false;
 	r->retry_at = 0;
 	r->ready_at = now;
 	return actions;
@@ -130,7 +131,7 @@ static unsigned recovery_exchanged(
 	}
 	if (ev->status != 0)
 		return recovery_fail(r, ev->status, now);
-	r->minor_fixed = true;
+	r->minor_fixed = r->exchanged = true;
 	if (ev->new_client) {
 		r->completed = false;
 		r->reclaim = !r->first;
@@ -142,10 +143,8 @@ static unsigned recovery_exchanged(
 static unsigned recovery_created(struct recovery *r, const struct recovery_event *ev, uint64_t now)
 {
 	if (ev->status == NFS4ERR_STALE_CLIENTID || ev->status == NFS4ERR_SEQ_MISORDERED) {
-		if (r->delay == 0) {
-			r->delay = RECOVERY_DELAY_MIN;
+		if (!r->exchanged)
 			return recovery_enter(r, RECOVERY_EXCHANGE, now);
-		}
 		/* Not at once a second time: a server might say so for ever. */
 		r->state = RECOVERY_EXCHANGE;
 		return recovery_pause(r, now);
@@ -200,6 +199,7 @@ static unsigned recovery_lost(struct recovery *r, const struct recovery_event *e
 	if (!recovery_has_session(r) || ev->generation != r->generation)
 		return 0;
 	enum recovery_state next = RECOVERY_DISCARD;
+	r->exchanged = false;
 	if (ev->status == NFS4ERR_BADSESSION || ev->status == NFS4ERR_DEADSESSION)
 		next = RECOVERY_CREATE;
 	else if (ev->status == NFS4ERR_STALE_CLIENTID)

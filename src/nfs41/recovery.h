@@ -76,6 +76,7 @@ struct recovery {
 	bool first;	  /* no session has stood yet */
 	bool connected;
 	bool issued;	 /* the state's RPC is under way */
+	bool exchanged;	 /* EXCHANGE_ID has gone well since the session ended */
 	bool reclaim;	 /* state is to be reclaimed before READY */
 	bool grace;	 /* the server may accept reclaims */
 	bool reclaiming; /* RECLAIMED will come */

@@ -166,17 +166,23 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	call_pump(conn);
 }
 
-/* The connection ends. The request stays for the next one, like all others. */
+/*
+ * The connection ends. The request stays for the next one, like all others. The second time the two
+ * sides may disagree about the slot, so that the server answers another request: a new session
+ * settles that.
+ */
 static int reply_garbage(struct nfs_compound *c)
 {
-	log_error("%s: reply to %s is not what was asked for", c->conn->client->peer,
-		nfs_op_name(c->label));
+	struct nfs_client *client = c->conn->client;
+	log_debug("%s: reply to %s is not what was asked for", client->peer, nfs_op_name(c->label));
 	if (!c->sequenced) {
 		call_end(c, -EPROTO);
 		return -EPROTO;
 	}
 	c->p.garbage++;
 	c->p.uncertain = true;
+	if (c->p.garbage == 2)
+		client_session_lost(client, c->p.grant.generation, NFS4ERR_SEQ_MISORDERED);
 	call_hold(c);
 	return -EPROTO;
 }

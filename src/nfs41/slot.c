@@ -107,6 +107,7 @@ uint32_t slot_table_reset(
 	memcpy(table->sessionid, sessionid, NFS4_SESSIONID_SIZE);
 	memset(table->busy, 0, sizeof(table->busy));
 	memset(table->sequence, 0, sizeof(table->sequence));
+	table->dead = false;
 	table->reserved = 0;
 	table->passed = 0;
 	slot_set_limit(table, granted > 0 ? granted - 1 : 0);
@@ -122,23 +123,23 @@ void slot_table_open(struct slot_table *table, bool open)
 	pthread_mutex_unlock(&table->lock);
 }
 
-void slot_table_suspend(struct slot_table *table, uint32_t generation)
+void slot_table_bury(struct slot_table *table, uint32_t generation)
 {
 	pthread_mutex_lock(&table->lock);
 	if (generation == table->generation)
-		table->open = false;
+		table->dead = true;
 	pthread_mutex_unlock(&table->lock);
 }
 
 uint32_t slot_table_session(
-	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *open)
+	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *alive)
 {
 	pthread_mutex_lock(&table->lock);
 	uint32_t generation = table->generation;
 	if (sessionid)
 		memcpy(sessionid, table->sessionid, NFS4_SESSIONID_SIZE);
-	if (open)
-		*open = table->open;
+	if (alive)
+		*alive = generation != 0 && !table->dead;
 	pthread_mutex_unlock(&table->lock);
 	return generation;
 }
@@ -179,7 +180,7 @@ bool slot_take(struct slot_table *table, struct slot_waiter *waiter, bool privil
 {
 	pthread_mutex_lock(&table->lock);
 	uint32_t slot = slot_find_free(table);
-	bool open = table->open || privileged;
+	bool open = (table->open || privileged) && !table->dead;
 	bool taken = open && slot < table->limit && slot_allowed(table, waiter, privileged);
 	if (taken) {
 		if (slot_promised(table, waiter) > 0) {

@@ -49,6 +49,7 @@ struct slot_table {
 	uint32_t generation; /* counts sessions; 0: none yet */
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	bool open;	   /* false: only privileged compounds go out */
+	bool dead;	   /* the server does not know the session any more: nothing goes out */
 	uint32_t capacity; /* slots that may ever be used */
 	uint32_t limit;	   /* slots that may be used now */
 	uint32_t reserved; /* promised to waiters */
@@ -67,11 +68,11 @@ uint32_t slot_table_reset(
 	struct slot_table *table, const uint8_t sessionid[NFS4_SESSIONID_SIZE], uint32_t granted);
 /* Lets compounds out, or keeps those back that are not privileged. Wakes nobody. */
 void slot_table_open(struct slot_table *table, bool open);
-/* Closes it, if `generation` is the one in force. */
-void slot_table_suspend(struct slot_table *table, uint32_t generation);
-/* The session in force; its generation is returned. */
+/* Nothing goes out until there is another session, if `generation` is still the one in force. */
+void slot_table_bury(struct slot_table *table, uint32_t generation);
+/* The last session; its generation is returned, 0 if there was none. Results may be NULL. */
 uint32_t slot_table_session(
-	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *open);
+	struct slot_table *table, uint8_t sessionid[NFS4_SESSIONID_SIZE], bool *alive);
 /* CB_RECALL_SLOT, NFS4ERR_BADSLOT: no slot above `highest` is to be used. */
 void slot_table_shrink(struct slot_table *table, uint32_t generation, uint32_t highest);
 

@@ -73,7 +73,7 @@ static void watch_silence(struct nfs_conn *conn, uint64_t now)
 		return;
 	uint64_t quiet = now - conn->heard_at;
 	if (quiet >= timeo)
-		conn_reset(conn);
+		conn_reset(conn, -ETIMEDOUT);
 	else if (quiet >= timeo / 2 && !conn->pinging)
 		watch_ping(conn);
 }

@@ -55,7 +55,7 @@ static void on_stopped(void *arg)
 	d->stopped = true;
 }
 
-static void begin(struct drive *d, unsigned nconns)
+void drive_begin(struct drive *d, unsigned nconns)
 {
 	d->ready = d->stopped = false;
 	if (!d->client) {
@@ -65,12 +65,12 @@ static void begin(struct drive *d, unsigned nconns)
 			assert_int_equal(nfs_client_attach(d->client, d->loop, &d->conn[i]), 0);
 	}
 	nfs_client_start(d->client, on_ready, d);
-	drive_until(d, &d->ready);
 }
 
 void drive_start(struct drive *d, unsigned nconns)
 {
-	begin(d, nconns);
+	drive_begin(d, nconns);
+	drive_until(d, &d->ready);
 	if (d->ready_err)
 		fail_msg("%s", d->why);
 	/* further connections come by themselves */
@@ -80,7 +80,8 @@ void drive_start(struct drive *d, unsigned nconns)
 
 void drive_start_failing(struct drive *d)
 {
-	begin(d, 1);
+	drive_begin(d, 1);
+	drive_until(d, &d->ready);
 	assert_int_not_equal(d->ready_err, 0);
 }
 

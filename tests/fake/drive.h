@@ -51,6 +51,8 @@ struct job {
 int drive_setup(void **state);
 int drive_teardown(void **state);
 
+/* Asks for the start, and does not wait. */
+void drive_begin(struct drive *d, unsigned nconns);
 /* With the configuration of d->config, which setup has filled with defaults. */
 void drive_start(struct drive *d, unsigned nconns);
 /* The same, and waits for a failure. */

