@@ -86,7 +86,8 @@ struct loop_task {
 
 /*
  * Called on every turn before the loop would sleep, in the order of addition. Returns
- * true if it did some work, and the loop then takes another turn instead of sleeping.
+ * true if it did some work: all hooks are then called again, and the loop does not sleep
+ * before none of them had any.
  */
 struct loop_hook {
 	bool (*run)(struct loop_hook *hook);
