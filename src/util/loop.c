@@ -265,8 +265,10 @@ int loop_run(struct loop *loop)
 	while (!err && !atomic_exchange(&loop->stop, false)) {
 		loop_run_tasks(loop);
 		loop_run_timers(loop);
-		/* Most work of a hook is done after one more pass, and one system call is saved. */
-		bool busy = loop_run_hooks(loop) && loop_run_hooks(loop);
+		bool busy = loop_run_hooks(loop);
+		/* Most work is done after one more pass, and one system call is saved. */
+		if (busy)
+			busy = loop_run_hooks(loop);
 		err = engine->wait(loop->engine, loop_sleep_time(loop, busy));
 		loop->now = loop_clock();
 		engine->reap(loop->engine);
