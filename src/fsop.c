@@ -15,6 +15,25 @@
 #define FSOP_BACKGROUND 256
 #define FSOP_CONGESTION 192
 
+/* Those of `flags` that the kernel has. */
+static void fsop_enable(struct fuse_conn_info *conn, unsigned flags)
+{
+#ifdef VSOCKFS_FEATURE_FLAGS
+	fuse_set_feature_flag(conn, conn->capable & flags);
+#else
+	conn->want |= conn->capable & flags;
+#endif
+}
+
+static void fsop_disable(struct fuse_conn_info *conn, unsigned flags)
+{
+#ifdef VSOCKFS_FEATURE_FLAGS
+	fuse_unset_feature_flag(conn, flags);
+#else
+	conn->want &= ~flags;
+#endif
+}
+
 static void fsop_init(void *arg, struct fuse_conn_info *conn)
 {
 	struct share *share = arg;
@@ -27,17 +46,17 @@ static void fsop_init(void *arg, struct fuse_conn_info *conn)
 	const unsigned refuse = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_SPLICE_READ |
 				FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
 				FUSE_CAP_WRITEBACK_CACHE;
-	unsigned locks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+	const unsigned locks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
+	fsop_enable(conn, want);
+	fsop_disable(conn, refuse);
 	if (share->options->nolock)
-		conn->want &= ~locks;
+		fsop_disable(conn, locks);
 	else
-		conn->want |= conn->capable & locks;
-	conn->want |= conn->capable & want;
+		fsop_enable(conn, locks);
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
 	/* cache=none need not mean that a file cannot be mapped. */
-	conn->want |= conn->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+	fsop_enable(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 #endif
-	conn->want &= ~refuse;
 	conn->max_write = share->wsize;
 	conn->max_read = share->rsize;
 	conn->max_readahead = FSOP_READAHEAD;
@@ -54,6 +73,9 @@ const struct fuse_lowlevel_ops fsop_table = {
 	.forget = fsop_forget,
 	.forget_multi = fsop_forget_multi,
 	.getattr = fsop_getattr,
+#ifdef VSOCKFS_STATX
+	.statx = fsop_statx,
+#endif
 	.setattr = fsop_setattr,
 	.readlink = fsop_readlink,
 	.access = fsop_access,

@@ -160,6 +160,9 @@ void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name);
 void fsop_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups);
 void fsop_forget_multi(fuse_req_t fuse, size_t count, struct fuse_forget_data *forgets);
 void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi);
+#ifdef VSOCKFS_STATX
+void fsop_statx(fuse_req_t fuse, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi);
+#endif
 void fsop_setattr(
 	fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
 void fsop_readlink(fuse_req_t fuse, fuse_ino_t ino);

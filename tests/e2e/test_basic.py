@@ -302,6 +302,19 @@ def times(env):
     assert moved(env.mnt, lambda: write(env.path("h"), b"z")) == (False, False)
 
 
+@suite.test("the birth time is the server's or unknown; asking for it changes nothing else")
+def birth_time(env):
+    write(env.on_disk("f"), b"x")
+    os.symlink("f", env.on_disk("l"))
+    os.mknod(env.on_disk("n"), stat.S_IFCHR | 0o600, os.makedev(5, 6))
+    for name in ("f", "l", "n", "."):
+        told, disk = (env.run(["stat", "-c", "%W %A %s %h %u %g %t %T %i %X %Y %Z",
+                               os.path.join(where, name)]).split()
+                      for where in (env.mnt, env.disk))
+        assert told[0] in ("0", "-", disk[0]), (name, told, disk)
+        assert told[1:] == disk[1:], (name, told, disk)
+
+
 @suite.test("mknod of every type")
 def mknod(env):
     kinds = {"fifo": stat.S_IFIFO, "sock": stat.S_IFSOCK, "chr": stat.S_IFCHR,
