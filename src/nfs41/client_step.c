@@ -135,6 +135,9 @@ static uint32_t step_adopt_session(struct nfs_client *client)
 	atomic_store(&client->revoked_flags, 0);
 	uint32_t generation =
 		slot_table_reset(&client->slots, res->sessionid, res->fore.max_requests);
+	log_debug("%s: %u slots, %u operations, requests of %u bytes, replies of %u, cached %u",
+		client->peer, res->fore.max_requests, res->fore.max_ops, res->fore.max_request,
+		res->fore.max_response, res->fore.max_response_cached);
 	/* a reply from the server's cache does not bind the connection that it came on */
 	if (conn->serial == client->create_serial)
 		conn_set_bound(conn, generation);
