@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs a guest under QEMU and turns what it says on its second serial line into results."""
+
+import os
+import select
+import signal
+import subprocess
+import time
+
+SILENCE_S = 200 # longest time between two lines of a guest that is well
+KVM_TRIAL_S = 10  # a kernel that KVM can run says hello long before
+
+
+class Died(Exception):
+    """The guest ended, or fell silent, before it said `end`."""
+
+
+class Guest:
+    def __init__(self, qemu, kernel, initramfs, workdir, devices=()):
+        self.command = [qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+                        "-smp", "2", "-m", "1G", "-kernel", kernel, "-initrd", initramfs, *devices]
+        self.console = os.path.join(workdir, "console.log")
+        self.errors = os.path.join(workdir, "qemu.log")
+        self.accel = None
+        self.process = None
+        self.pending = b""
+
+    def start(self, tap):
+        """Boots with KVM where that gets as far as the first line, else in software."""
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            self._spawn("kvm", "host")
+            try:
+                self._expect_hello(KVM_TRIAL_S)
+                return
+            except Died as why:
+                tap.diag(f"KVM does not run this kernel ({why}): emulating in software")
+                self.stop()
+        self._spawn("tcg", "max")
+        self._expect_hello(SILENCE_S)
+
+    def _spawn(self, accel, cpu):
+        self.accel = accel
+        self.pending = b""
+        machine = f"q35,accel={accel}" + (",memory-backend=mem"
+                                          if any("id=mem," in arg for arg in self.command) else "")
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                [*self.command, "-machine", machine, "-cpu", cpu,
+                 "-append", f"console=ttyS0 panic=-1 quiet mitigations=off accel={accel}",
+                 "-serial", f"file:{self.console}", "-serial", "stdio"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+
+    def _expect_hello(self, seconds):
+        line = self._read_line(seconds)
+        if line != "hello":
+            raise Died(f"its first line is {line!r}")
+
+    def _read_line(self, seconds):
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.pending:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise Died(f"nothing said for {seconds} s")
+            data = os.read(self.process.stdout.fileno(), 65536)
+            if not data:
+                raise Died(f"QEMU ended with status {self.process.wait()}")
+            self.pending += data
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line.decode(errors="backslashreplace").strip()
+
+    def run(self, tap, answer=None):
+        """
+        Hears the guest out. Its words: `ok WHAT`, `not ok WHAT`, `skip WHAT # WHY`, `# TEXT`,
+        `ask WORD...` (answered with the line that answer(WORD...) returns) and `end`.
+        """
+        last = "hello"
+        try:
+            while (line := self._read_line(SILENCE_S)) != "end":
+                word, _, rest = line.partition(" ")
+                if word == "ok":
+                    tap.result(True, rest)
+                elif line.startswith("not ok "):
+                    tap.result(False, line[len("not ok "):])
+                elif word == "skip":
+                    tap.skip(*rest.split(" # ", 1))
+                elif word == "#":
+                    tap.diag(rest)
+                elif word == "ask" and answer:
+                    self.process.stdin.write(f"{answer(*rest.split())}\n".encode())
+                    self.process.stdin.flush()
+                elif line:
+                    raise Died(f"it says {line!r}")
+                last = line or last
+        except Died as why:
+            tap.result(False, "the guest runs to its end")
+            tap.diag(f"{why}; before that: {last}")
+            self._show_logs(tap)
+
+    def _show_logs(self, tap):
+        for path in (self.errors, self.console):
+            with open(path, "rb") as file:
+                text = file.read()[-12000:].decode(errors="replace")
+            tap.diag(f"end of {path}:\n{text}")
+
+    def stop(self):
+        if not self.process:
+            return
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process = None

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the guests have in common: the command line, the image, the kernel."""
+
+import argparse
+import os
+import platform
+import subprocess
+
+from guest import Guest
+from initramfs import Initramfs, Missing, find_program, newest_kernel
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("vsockfs")
+    parser.add_argument("vsockfsctl")
+    parser.add_argument("--work", required=True, help="directory for images and logs")
+    parser.add_argument("--source", help="where to build the static programs from")
+    parser.add_argument("--meson", default="meson")
+    args = parser.parse_args()
+    os.makedirs(args.work, exist_ok=True)
+    return args
+
+
+class Machine:
+    """An image with the programs under test and SCRIPT, and a kernel that has MODULES."""
+
+    def __init__(self, args, script, modules):
+        if platform.machine() != "x86_64":
+            raise Missing(f"guests are x86_64 machines, and this is {platform.machine()}")
+        self.work = args.work
+        self.script = script
+        self.qemu = find_program("qemu-system-x86_64", "qemu-system-x86")
+        self.kernel, release = newest_kernel(modules)
+        self.image = Initramfs()
+        self.image.userland()
+        self.image.modules(release, modules)
+        self.image.program(args.vsockfs, "/usr/bin/vsockfs")
+        self.image.program(args.vsockfsctl, "/usr/bin/vsockfsctl")
+        for source, path in (("init", "/init"), ("lib.sh", "/lib.sh"), (script, "/test")):
+            with open(os.path.join(HERE, "guest", source), "rb") as file:
+                self.image.file(path, file.read(), 0o755)
+        for name in ("dev", "mnt", "proc", "run", "sys"):
+            self.image.directory(f"/{name}")
+
+    def disk(self, name, size):
+        """An ext4 file system in a sparse file, as QEMU's arguments for a virtio disk."""
+        path = os.path.join(self.work, name)
+        with open(path, "wb") as file:
+            file.truncate(size)
+        subprocess.run([find_program("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", path],
+                       check=True, stdin=subprocess.DEVNULL)
+        return ["-drive", f"file={path},format=raw,if=none,id=disk,cache=unsafe",
+                "-device", "virtio-blk-pci,drive=disk"]
+
+    def run(self, tap, devices=(), answer=None):
+        initramfs = os.path.join(self.work, "initramfs.cpio")
+        self.image.write(initramfs)
+        guest = Guest(self.qemu, self.kernel, initramfs, self.work, devices)
+        try:
+            guest.start(tap)
+            guest.run(tap, answer)
+        finally:
+            guest.stop()
+            os.unlink(initramfs)
+
+
+def build_static(args):
+    """Builds the static programs with meson: the paths of vsockfs and vsockfsctl."""
+    build = os.path.join(args.work, "static")
+    log = os.path.join(args.work, "static.log")
+    commands = [[args.meson, "compile", "-C", build]]
+    if not os.path.exists(os.path.join(build, "build.ninja")):
+        commands.insert(0, [args.meson, "setup", build, args.source, "-Dstatic=true",
+                            "-Dtests=false"])
+    with open(log, "wb") as output:
+        for command in commands:
+            if subprocess.run(command, stdout=output, stderr=output).returncode:
+                raise Missing(f"the static build fails: see {log}")
+    return os.path.join(build, "src/vsockfs"), os.path.join(build, "src/ctl/vsockfsctl")
