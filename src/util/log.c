@@ -132,3 +132,20 @@ void log_debug(const char *format, ...)
 	log_message(LOG_DEBUG, format, args);
 	va_end(args);
 }
+
+bool log_limit_pass(struct log_limit *limit, uint64_t now)
+{
+	uint64_t paid_at = atomic_load(&limit->paid_at), next;
+
+	do {
+		next = (paid_at > now ? paid_at : now) + LOG_LIMIT_PACE;
+		if (next - now > LOG_LIMIT_BURST * LOG_LIMIT_PACE) {
+			atomic_fetch_add(&limit->held, 1);
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak(&limit->paid_at, &paid_at, next));
+	unsigned held = atomic_exchange(&limit->held, 0);
+	if (held > 0)
+		log_warn("%u messages like the next one were left out", held);
+	return true;
+}

@@ -2,7 +2,9 @@
 #ifndef VSOCKFS_UTIL_LOG_H
 #define VSOCKFS_UTIL_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * The daemon's log: stderr in the foreground (with <N> priority prefixes when stderr is the
@@ -20,5 +22,20 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Keeps what a peer can cause from filling the log: LOG_LIMIT_BURST lines at once, and one for
+ * each LOG_LIMIT_PACE. Zeroed at first; any thread.
+ */
+#define LOG_LIMIT_BURST 10
+#define LOG_LIMIT_PACE	UINT64_C(60000000000) /* ns */
+
+struct log_limit {
+	_Atomic uint64_t paid_at; /* ns; when every line so far will have had its time */
+	atomic_uint held;	  /* lines that were not logged since the last one that was */
+};
+
+/* Whether to log a line now (ns of a monotonic clock). Tells how many were left out before it. */
+bool log_limit_pass(struct log_limit *limit, uint64_t now);
 
 #endif
