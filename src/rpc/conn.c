@@ -34,7 +34,8 @@ struct rpc_conn {
 	unsigned replies; /* of rpc_conn_reply, not yet taken by the kernel */
 
 	bool closing;
-	int err; /* for ops->down */
+	int err;			/* for ops->down */
+	const struct rpc_call *culprit; /* outstanding, and its reply was garbage */
 	struct rpc_intake intake;
 };
 
@@ -56,7 +57,8 @@ static void end(struct rpc_conn *conn, int err)
 
 static void end_with_log(struct rpc_conn *conn, int err, const char *why)
 {
-	log_error("%s: %s: connection closed", conn->peer, why);
+	if (!conn->ops->may_log || conn->ops->may_log(conn->arg))
+		log_error("%s: %s: connection closed", conn->peer, why);
 	end(conn, err);
 }
 
@@ -150,6 +152,7 @@ static void on_received(void *arg, ssize_t result)
 		int err = rpc_intake_got(&conn->intake, (size_t)result);
 		if (conn->closing)
 			return;
+		conn->culprit = err == -EPROTO ? conn->intake.culprit : NULL;
 		if (err)
 			end_with_log(conn, err, conn->intake.why);
 		else
@@ -169,7 +172,7 @@ static void on_closed(void *arg)
 
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL) {
 		forget(conn, call);
-		call->done(call, -ECONNRESET, NULL, 0, 0);
+		call->done(call, call == conn->culprit ? -EBADMSG : -ECONNRESET, NULL, 0, 0);
 	}
 	conn->ops->down(conn->arg, conn->err);
 	rpc_intake_deinit(&conn->intake);

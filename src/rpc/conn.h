@@ -54,15 +54,17 @@ struct rpc_call {
 	/*
 	 * The call's end. err 0: the reply's results are `data[0..len)`, valid during the call
 	 * only, without what went to the sink (whose `sink_len` bytes all arrived; 0 if there was
-	 * none). err -errno: rejected (-EACCES, -EPROTONOSUPPORT, -EPROTO), or -ECONNRESET: the
-	 * connection ended and no reply will come on it. Returns 0, or -EPROTO when the results are
-	 * garbage: the connection then ends with one log line.
+	 * none). err -errno: rejected (-EACCES, -EPROTONOSUPPORT, -EPROTO); -ECONNRESET: the
+	 * connection ended and no reply will come on it; -EBADMSG: it ended because this call's
+	 * reply was garbage. Returns 0, or -EPROTO when the results are garbage: the connection
+	 * then ends with one log line.
 	 */
 	int (*done)(
 		struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);
 	/* for the owner: when it was sent and answered (ns), bytes each way with record marks */
 	uint64_t sent_at, replied_at;
 	size_t bytes_out, bytes_in;
+	const char *name;   /* the owner's word for it, constant, for that line; or NULL */
 	const char *reason; /* of a rejection: constant words, such as "AUTH_TOOWEAK"; else NULL */
 	/* private */
 	struct stream_msg out;
@@ -86,6 +88,8 @@ struct rpc_conn_ops {
 	 * rpc_conn_reply, now or later. Returns -EPROTO for garbage, which ends the connection.
 	 */
 	int (*called)(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len);
+	/* Optional: whether garbage may be logged now. NULL: always. */
+	bool (*may_log)(void *arg);
 };
 
 /* Starts to connect; as stream_connect. `max_call` bounds calls from the server, in bytes. */

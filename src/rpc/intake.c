@@ -17,6 +17,7 @@ static int wrong(struct rpc_intake *in, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(in->why, sizeof(in->why), format, args);
 	va_end(args);
+	in->culprit = in->call;
 	return -EPROTO;
 }
 
@@ -105,9 +106,11 @@ static int identify(struct rpc_intake *in, const uint8_t *data, size_t len)
 		if (!in->call)
 			return wrong(
 				in, "a reply to an unknown call, xid %08x", in->header.call.xid);
-		if (in->call->sending)
+		if (in->call->sending) {
+			in->call = NULL;
 			return wrong(in, "a reply to a call that was not sent yet, xid %08x",
 				in->header.call.xid);
+		}
 		limit = in->call->max_reply;
 		in->mode = in->kind == RPC_MSG_REPLY && in->call->sink ? RPC_INTAKE_ASK
 								       : RPC_INTAKE_KEEP;
@@ -225,9 +228,12 @@ static int deliver(struct rpc_intake *in)
 		err = in->ops->called(in->arg, &in->header.call, data + body, len - body);
 		return err == -EPROTO ? wrong(in, "garbage in the arguments of a call") : err;
 	}
+	struct rpc_call *call = in->call;
+	const char *name = call->name ? call->name : "a reply";
+	in->call = NULL; /* its owner may free it */
 	err = in->ops->replied(
-		in->arg, in->call, &in->header, data + body, len - body, in->sunk, in->wire_len);
-	return err == -EPROTO ? wrong(in, "garbage in the results of a reply") : err;
+		in->arg, call, &in->header, data + body, len - body, in->sunk, in->wire_len);
+	return err == -EPROTO ? wrong(in, "garbage in the results of %s", name) : err;
 }
 
 /* Makes ready for the next record. */

@@ -62,7 +62,9 @@ struct rpc_intake {
 	enum rpc_msg_kind kind;
 	struct rpc_msg_header header;
 	struct rpc_call *call;
-	size_t ask_at; /* ask `sink` again from this length on */
+	struct rpc_call *culprit; /* after -EPROTO: the call whose reply it was, if its owner does
+				     not know yet */
+	size_t ask_at;		  /* ask `sink` again from this length on */
 	struct rpc_sink sink;
 	size_t sunk, padding; /* bytes of payload, and behind it */
 	size_t wire_len;      /* bytes with record marks */
