@@ -216,7 +216,9 @@ static void get_fh(struct wire_in *in, struct nfs_fh *fh)
 	uint32_t len;
 	const uint8_t *data = wire_get_opaque(in, NFS4_FHSIZE, &len);
 
-	if (!data)
+	if (len == 0)
+		in->bad = true;
+	if (!data || in->bad)
 		return;
 	fh->len = (uint8_t)len;
 	memcpy(fh->data, data, len);

@@ -50,7 +50,9 @@ static void decode_getfh(
 	uint32_t len;
 	const uint8_t *data = wire_get_opaque(in, NFS4_FHSIZE, &len);
 
-	if (!data || !fh)
+	if (len == 0)
+		in->bad = true;
+	if (!data || in->bad || !fh)
 		return;
 	fh->len = (uint8_t)len;
 	memcpy(fh->data, data, len);
