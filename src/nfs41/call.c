@@ -3,9 +3,9 @@
 
 #include "nfs41/client_priv.h"
 
-/* A compound whose reply was garbage this often gets no other chance. */
-#define CALL_GARBAGE_MAX 3
-/* One that was merely outstanding when connections ended in garbage. */
+/* A compound whose reply was garbage so often, one time after the other, gets no other chance. */
+#define CALL_GARBAGE_MAX 2
+/* One that was merely outstanding when connections ended in garbage: nobody knows whose it was. */
 #define CALL_CUTS_MAX 10
 
 static struct nfs_op_stats *call_stats(struct nfs_compound *c)
@@ -240,6 +240,8 @@ void call_suspect_held(struct nfs_conn *conn)
 	struct nfs_compound *c, *next;
 	for (c = TAILQ_FIRST(&conn->held); c; c = next) {
 		next = TAILQ_NEXT(c, p.entry);
+		if (c->p.cut_serial != conn->serial)
+			continue;
 		c->p.cuts++;
 		if (c->p.garbage < CALL_GARBAGE_MAX && c->p.cuts < CALL_CUTS_MAX)
 			continue;

@@ -11,6 +11,7 @@
 #include "nfs41/op.h"
 #include "nfs41/recovery.h"
 #include "nfs41/slot.h"
+#include "util/log.h"
 
 /*
  * The client as client.c (start, stop, the machine's driver), client_step.c (its RPCs) and
@@ -49,11 +50,13 @@ struct nfs_client {
 	atomic_bool posted;
 
 	/* what the workers shall do (conn.c) */
-	atomic_uint wanted;   /* the first so many keep a connection up */
-	atomic_bool draining; /* tell when nothing is under way any more */
-	atomic_bool closing;  /* end everything */
-	atomic_bool silent;   /* "not responding" was said */
-	atomic_uint troubled; /* connections that were lost and are not there again */
+	atomic_uint wanted;	     /* the first so many keep a connection up */
+	atomic_bool draining;	     /* tell when nothing is under way any more */
+	atomic_bool closing;	     /* end everything */
+	atomic_bool silent;	     /* "not responding" was said */
+	atomic_uint troubled;	     /* connections that were lost and are not there again */
+	struct log_limit complaints; /* about connections */
+	atomic_bool complained;	     /* that they work again is worth a line */
 	atomic_uint minor;
 
 	pthread_mutex_t callback_lock;

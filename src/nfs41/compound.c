@@ -284,6 +284,7 @@ int nfs_compound_finish(struct nfs_compound *c)
 	call->msg.prog = NFS4_PROGRAM;
 	call->msg.vers = NFS4_VERSION;
 	call->msg.proc = NFSPROC4_COMPOUND;
+	call->name = nfs_op_name(c->label);
 	call->cred = c->cred;
 	call->head = c->head;
 	call->head_len = split;

@@ -120,8 +120,10 @@ struct nfs_compound {
 		bool uncertain; /* sent into a connection that ended: executed or not */
 		bool stripped;	/* only SEQUENCE is left of it */
 		bool uncached;	/* its reply is too big for the server's cache */
-		unsigned delays, garbage, cuts;
-		uint64_t queued_at; /* ns */
+		unsigned delays;
+		unsigned garbage, cuts; /* replies in a row that did not come well */
+		uint32_t cut_serial;	/* of the connection that ended the last time */
+		uint64_t queued_at;	/* ns */
 		struct loop_timer timer;
 		TAILQ_ENTRY(nfs_compound) entry; /* in the list of its place */
 		TAILQ_ENTRY(nfs_compound) all;

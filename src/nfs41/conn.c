@@ -8,9 +8,10 @@
 #include "nfs41/error.h"
 #include "util/log.h"
 
-#define CONN_BACKOFF_MIN UINT64_C(100000000)  /* ns */
 #define CONN_BACKOFF_MAX UINT64_C(5000000000) /* ns */
-#define CONN_BIND_DELAY	 UINT64_C(100000000)  /* ns, after NFS4ERR_DELAY */
+/* After a connection that was good for so long the next one is made without delay. */
+#define CONN_GOOD	UINT64_C(5000000000) /* ns */
+#define CONN_BIND_DELAY UINT64_C(100000000)  /* ns, after NFS4ERR_DELAY */
 /* A connection that is "not bound" again so soon after it was is ended instead. */
 #define CONN_REBIND_MIN UINT64_C(1000000000) /* ns */
 /* Longest call from the server: what the backchannel was created for, and the RPC header. */
@@ -68,6 +69,16 @@ static void conn_run_task(struct loop_task *task)
 	conn_update(conn);
 }
 
+/* Whether the log may say now that a connection ended. */
+static bool conn_may_log(void *arg)
+{
+	struct nfs_conn *conn = arg;
+	if (!log_limit_pass(&conn->client->complaints, loop_now(conn->loop)))
+		return false;
+	atomic_store(&conn->client->complained, true);
+	return true;
+}
+
 /* One line for all connections that a server's end breaks. */
 static void conn_tell_trouble(struct nfs_conn *conn, int err)
 {
@@ -75,7 +86,8 @@ static void conn_tell_trouble(struct nfs_conn *conn, int err)
 		return;
 	conn->troubled = true;
 	/* about garbage there is a line already */
-	if (atomic_fetch_add(&conn->client->troubled, 1) == 0 && err != -EPROTO)
+	if (atomic_fetch_add(&conn->client->troubled, 1) == 0 && err != -EPROTO &&
+		conn_may_log(conn))
 		log_warn("%s: connection lost: %s; connecting again", conn->client->peer,
 			strerror(-err));
 }
@@ -85,7 +97,8 @@ static void conn_tell_recovery(struct nfs_conn *conn, bool connected)
 	if (!conn->troubled)
 		return;
 	conn->troubled = false;
-	if (atomic_fetch_sub(&conn->client->troubled, 1) == 1 && connected)
+	if (atomic_fetch_sub(&conn->client->troubled, 1) == 1 && connected &&
+		atomic_exchange(&conn->client->complained, false))
 		log_info("%s: connected again", conn->client->peer);
 }
 
@@ -125,6 +138,9 @@ static void conn_down(void *arg, int err)
 	conn->reset_err = 0;
 	if (!closing && conn->bound_at > 0)
 		conn_tell_trouble(conn, err);
+	if (conn->bound_at > 0 && loop_now(conn->loop) - conn->bound_at >= CONN_GOOD)
+		conn->backoff = 0;
+	conn->bound_at = 0;
 	conn->state = CONN_BACKOFF;
 	loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + conn->backoff);
 	conn->backoff = conn->backoff == 0 ? CONN_BACKOFF_MIN : conn->backoff * 2;
@@ -192,7 +208,7 @@ static int conn_called(void *arg, const struct rpc_msg_call *msg, const uint8_t 
 	return 0;
 }
 
-static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called};
+static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called, conn_may_log};
 
 void conn_connect(struct nfs_conn *conn)
 {
@@ -245,7 +261,8 @@ void conn_lost_binding(struct nfs_conn *conn)
 static void conn_judge_bind(struct nfs_conn *conn, int status)
 {
 	switch (status) {
-	case -ECONNRESET: return; /* `down` follows */
+	case -ECONNRESET:
+	case -EPROTO: return; /* `down` follows */
 	case NFS4ERR_DELAY:
 		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
 		return;

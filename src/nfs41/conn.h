@@ -19,6 +19,8 @@
  * belongs to the worker's thread, except what is atomic.
  */
 
+#define CONN_BACKOFF_MIN UINT64_C(100000000) /* ns */
+
 enum conn_state {
 	CONN_DOWN,	 /* not wanted */
 	CONN_BACKOFF,	 /* waits before connecting again */
@@ -40,8 +42,8 @@ struct nfs_conn {
 	uint32_t serial;      /* counts connections */
 	uint32_t bound;	      /* generation of the session that it is bound to; 0: none */
 	uint32_t binding;     /* generation that BIND_CONN_TO_SESSION was sent for */
-	uint64_t bound_at;    /* ns */
-	uint64_t backoff;     /* ns; 0: the last connection was good */
+	uint64_t bound_at;    /* ns; 0: this connection never was */
+	uint64_t backoff;     /* ns; 0: the last connection was good for a while */
 	int open_err;	      /* CONN_CONNECTING could not begin: -errno */
 	int reset_err;	      /* why it was ended from here: -errno, or 0 */
 	bool troubled;	      /* its loss was told */
@@ -100,7 +102,8 @@ void call_pump(struct nfs_conn *conn);
 void call_resend(struct nfs_conn *conn);
 /* Takes what was held in a session that is gone to the head of the queue. */
 void call_leave_session(struct nfs_conn *conn, uint32_t generation);
-/* The connection ended in garbage: counts it against what it left unanswered. */
+/* The connection ended in garbage: counts it against what it left unanswered, and ends with -EIO
+ * what can only fail again, so that its program does not wait for ever. */
 void call_suspect_held(struct nfs_conn *conn);
 /* Ends all that is not in the hands of an RPC connection. */
 void call_fail_all(struct nfs_conn *conn, int status);

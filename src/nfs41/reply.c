@@ -154,7 +154,9 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	if (seq->status != NFS4_OK) {
 		reply_refused(c, (int)seq->status);
 	} else {
-		conn->backoff = 0;
+		c->p.garbage = c->p.cuts = 0;
+		if (conn->backoff > CONN_BACKOFF_MIN)
+			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);
 		client_seen_flags(conn->client, seq->status_flags);
 		call_release(c, true, seq->target_highest_slot);
@@ -166,36 +168,19 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	call_pump(conn);
 }
 
-/*
- * The connection ends. The request stays for the next one, like all others. The second time the two
- * sides may disagree about the slot, so that the server answers another request: a new session
- * settles that.
- */
-static int reply_garbage(struct nfs_compound *c)
-{
-	struct nfs_client *client = c->conn->client;
-	log_debug("%s: reply to %s is not what was asked for", client->peer, nfs_op_name(c->label));
-	if (!c->sequenced) {
-		call_end(c, -EPROTO);
-		return -EPROTO;
-	}
-	c->p.garbage++;
-	c->p.uncertain = true;
-	if (c->p.garbage == 2)
-		client_session_lost(client, c->p.grant.generation, NFS4ERR_SEQ_MISORDERED);
-	call_hold(c);
-	return -EPROTO;
-}
-
-/* No reply will come. */
-static void reply_cut(struct nfs_compound *c)
+/* No reply will come, or none that can be used. The request stays for the next connection: there
+ * it goes out with the same slot and sequence, which keeps it from being executed twice. */
+static void reply_cut(struct nfs_compound *c, bool garbage)
 {
 	if (!c->sequenced) {
-		call_end(c, -ECONNRESET);
+		call_end(c, garbage ? -EPROTO : -ECONNRESET);
 		return;
 	}
-	if (c->call.bytes_out > 0)
+	c->p.garbage += garbage;
+	if (c->call.bytes_out > 0) {
 		c->p.uncertain = true;
+		c->p.cut_serial = c->conn->serial;
+	}
 	call_hold(c);
 }
 
@@ -207,7 +192,8 @@ static int reply_rejected(struct nfs_compound *c, int err)
 	/* an RPC layer that refuses does not get as far as SEQUENCE */
 	struct nfs_conn *conn = c->conn;
 	call_release(c, false, SLOT_NO_TARGET);
-	call_end(c, err);
+	/* a program knows no such word */
+	call_end(c, c->sequenced && err == -EPROTO ? -EIO : err);
 	call_pump(conn);
 	return 0;
 }
@@ -218,8 +204,8 @@ int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, 
 	struct nfs_sequence_res seq;
 	TAILQ_REMOVE(&c->conn->sent, c, p.entry);
 	c->p.place = NFS_COMPOUND_IDLE;
-	if (err == -ECONNRESET) {
-		reply_cut(c);
+	if (err == -ECONNRESET || err == -EBADMSG) {
+		reply_cut(c, err == -EBADMSG);
 		return 0;
 	}
 	reply_count(c);
@@ -232,8 +218,10 @@ int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, 
 	int status = c->status;
 	if (c->p.delivered)
 		c->status = kept;
-	if (err)
-		return reply_garbage(c);
+	if (err) {
+		reply_cut(c, true);
+		return err;
+	}
 	if (status != NFS4_OK)
 		reply_count_error(c);
 	if (c->sequenced)
