@@ -87,6 +87,7 @@ struct fsop_request {
 			struct fsop_dir *dir;
 			uint64_t offset, cookie;
 			size_t size;
+			unsigned skipped; /* blocks in a row */
 			bool plus;
 		} readdir;
 		struct {

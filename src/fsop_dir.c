@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "fsop.h"
-#include "util/log.h"
 
 /*
  * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
@@ -16,8 +15,8 @@
 #define DIR_AFTER_DOTDOT 2
 /* First block asked for, bytes; each further one is twice as large, up to rsize. */
 #define DIR_BLOCK_FIRST (64u << 10)
-/* A READDIR reply's own words besides the entries, bytes. */
-#define DIR_REPLY_HEAD 256
+/* Blocks without a usable name, after which the server is not believed to come to an end. */
+#define DIR_SKIP_MAX 16
 
 /* An open directory with the block of entries being handed out. One request at a time: the
  * kernel holds the file position's lock. */
@@ -209,6 +208,15 @@ static bool readdir_fill(struct dir_fill *fill)
 	return true;
 }
 
+/* Passes over a block of which no name, or no name that a program may see, is left. */
+static void readdir_skip(struct fsop_request *req)
+{
+	if (++req->u.readdir.skipped > DIR_SKIP_MAX)
+		fsop_reply_err(req, -EIO);
+	else
+		readdir_fetch(req, req->u.readdir.dir->res.last_cookie);
+}
+
 /* Answers from the block at hand, or fetches the next one when it has nothing left. */
 static void readdir_serve(struct fsop_request *req)
 {
@@ -228,7 +236,7 @@ static void readdir_serve(struct fsop_request *req)
 	bool room = readdir_fill(&fill);
 	if (fill.len == 0 && room && !dir->res.eof) {
 		buf_unref(fill.buf);
-		readdir_fetch(req, dir->res.last_cookie);
+		readdir_skip(req);
 		return;
 	}
 	if (fuse_reply_buf(req->fuse, (const char *)fill.buf->data, fill.len) != 0 &&
@@ -257,11 +265,6 @@ static void readdir_done(struct nfs_compound *c)
 	dir->valid = true;
 	dir->pos = 0;
 	dir->next = readdir_start(req);
-	if (dir->res.len == 0 && !dir->res.eof) {
-		log_warn("the server sent an empty part of a directory and no end");
-		fsop_reply_err(req, -EIO);
-		return;
-	}
 	readdir_serve(req);
 }
 
@@ -320,6 +323,7 @@ static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t of
 	req->u.readdir.offset = (uint64_t)offset;
 	req->u.readdir.size = size;
 	req->u.readdir.plus = plus;
+	req->u.readdir.skipped = 0;
 	/* rewinddir(3) wants to see what has changed. */
 	if (offset == 0)
 		req->u.readdir.dir->valid = false;
