@@ -7,6 +7,8 @@
 #define CALL_GARBAGE_MAX 2
 /* One that was merely outstanding when connections ended in garbage: nobody knows whose it was. */
 #define CALL_CUTS_MAX 10
+/* After so many connections with nothing but garbage nothing waits for the next one: 20 s. */
+#define CALL_GARBAGE_CONNS_MAX 10
 
 static struct nfs_op_stats *call_stats(struct nfs_compound *c)
 {
@@ -235,9 +237,29 @@ void call_leave_session(struct nfs_conn *conn, uint32_t generation)
 	}
 }
 
+static void call_drop(struct nfs_compound *c)
+{
+	call_unplace(c);
+	call_release(c, true, SLOT_NO_TARGET);
+	call_end_later(c, -EIO);
+}
+
+/* What talks to us is no NFS server, and may be none for ever. */
+static void call_despair(struct nfs_conn *conn)
+{
+	struct nfs_compound *c;
+	TAILQ_FOREACH (c, &conn->all, p.all) {
+		bool waits = c->p.place == NFS_COMPOUND_HELD || c->p.place == NFS_COMPOUND_QUEUED;
+		if (waits && !c->privileged)
+			call_drop(c);
+	}
+}
+
 void call_suspect_held(struct nfs_conn *conn)
 {
 	struct nfs_compound *c, *next;
+	if (++conn->garbage >= CALL_GARBAGE_CONNS_MAX)
+		call_despair(conn);
 	for (c = TAILQ_FIRST(&conn->held); c; c = next) {
 		next = TAILQ_NEXT(c, p.entry);
 		if (c->p.cut_serial != conn->serial)
@@ -245,8 +267,7 @@ void call_suspect_held(struct nfs_conn *conn)
 		c->p.cuts++;
 		if (c->p.garbage < CALL_GARBAGE_MAX && c->p.cuts < CALL_CUTS_MAX)
 			continue;
-		call_release(c, true, SLOT_NO_TARGET);
-		call_end(c, -EIO);
+		call_drop(c);
 	}
 }
 

@@ -40,6 +40,7 @@ struct nfs_conn {
 	enum conn_state state;
 	struct rpc_conn *rpc; /* NULL: none, not even a closing one */
 	uint32_t serial;      /* counts connections */
+	unsigned garbage;     /* connections in a row that ended in it and did nothing good */
 	uint32_t bound;	      /* generation of the session that it is bound to; 0: none */
 	uint32_t binding;     /* generation that BIND_CONN_TO_SESSION was sent for */
 	uint64_t bound_at;    /* ns; 0: this connection never was */

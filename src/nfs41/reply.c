@@ -154,7 +154,7 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	if (seq->status != NFS4_OK) {
 		reply_refused(c, (int)seq->status);
 	} else {
-		c->p.garbage = c->p.cuts = 0;
+		c->p.garbage = c->p.cuts = conn->garbage = 0;
 		if (conn->backoff > CONN_BACKOFF_MIN)
 			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "drive.h"
+#include "nfs41/conn.h"
 #include "util/log.h"
 
 enum damage {
@@ -169,6 +170,25 @@ static void test_binding(void **state)
 	assert_in_range(atomic_load(&drive_stats(d, 0, OP_REMOVE)->calls), 1, 2);
 }
 
+/* Nothing but garbage, even to what binds connections: whoever waits is let go. */
+static void test_for_ever(void **state)
+{
+	struct drive *d = *state;
+	struct job job, queued;
+	drive_start(d, 1);
+	expect(d, DAMAGE_LENGTH, OP_BIND_CONN_TO_SESSION, 1000, false);
+	fake_cut(&d->fake);
+	job_remove(&job, d, 0);
+	d->conn[0]->garbage = 7; /* as after the seconds that these take */
+	drive_until(d, &job.done);
+	assert_int_equal(job.status, -EIO);
+	job_getattr(&queued, d, 0);
+	job_ends(&queued, -EIO);
+	d->fake.script = NULL;
+	job_remove(&job, d, 0);
+	job_succeeds(&job);
+}
+
 /* A server of which every second reply is garbage: neither the CPU nor the log are kept busy. */
 static void test_pace(void **state)
 {
@@ -207,6 +227,7 @@ int main(void)
 		GARBAGE(not_in_a_row),
 		GARBAGE(for_nobody),
 		GARBAGE(binding),
+		GARBAGE(for_ever),
 		GARBAGE(pace),
 	};
 	return cmocka_run_group_tests_name("garbage again", tests, NULL, NULL);
