@@ -244,6 +244,19 @@ static void call_drop(struct nfs_compound *c)
 	call_end_later(c, -EIO);
 }
 
+/* The server may have answered what it kept of another request: now both sides have the sequence
+ * id behind that one. */
+static void call_leave_slot(struct nfs_compound *c)
+{
+	call_unplace(c);
+	call_release(c, true, SLOT_NO_TARGET);
+	if (c->modifies)
+		c->replayed = true;
+	c->p.uncertain = false;
+	c->p.garbage = 0;
+	call_queue_first(c);
+}
+
 /* What talks to us is no NFS server, and may be none for ever. */
 static void call_despair(struct nfs_conn *conn)
 {
@@ -265,9 +278,12 @@ void call_suspect_held(struct nfs_conn *conn)
 		if (c->p.cut_serial != conn->serial)
 			continue;
 		c->p.cuts++;
-		if (c->p.garbage < CALL_GARBAGE_MAX && c->p.cuts < CALL_CUTS_MAX)
-			continue;
-		call_drop(c);
+		if (c->p.cuts >= CALL_CUTS_MAX)
+			call_drop(c);
+		else if (c->p.garbage >= CALL_GARBAGE_MAX && c->p.grant.doubtful)
+			call_leave_slot(c);
+		else if (c->p.garbage >= CALL_GARBAGE_MAX)
+			call_drop(c);
 	}
 }
 

@@ -121,7 +121,7 @@ struct nfs_compound {
 		bool stripped;	/* only SEQUENCE is left of it */
 		bool uncached;	/* its reply is too big for the server's cache */
 		unsigned delays;
-		unsigned garbage, cuts; /* replies in a row that did not come well */
+		unsigned garbage, cuts; /* replies that did not come well, none good between */
 		uint32_t cut_serial;	/* of the connection that ended the last time */
 		uint64_t queued_at;	/* ns */
 		struct loop_timer timer;

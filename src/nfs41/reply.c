@@ -83,6 +83,7 @@ static void reply_executed(struct nfs_compound *c, int status)
 	case NFS4ERR_GRACE:
 		if (!nfs_compound_may_repeat(c))
 			break;
+		c->p.garbage = c->p.cuts = 0;
 		call_pause(c, status == NFS4ERR_GRACE ? REPLY_GRACE : reply_delay(c));
 		return;
 	case NFS4ERR_RETRY_UNCACHED_REP: reply_replay(c); return;
@@ -154,7 +155,7 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	if (seq->status != NFS4_OK) {
 		reply_refused(c, (int)seq->status);
 	} else {
-		c->p.garbage = c->p.cuts = conn->garbage = 0;
+		conn->garbage = 0;
 		if (conn->backoff > CONN_BACKOFF_MIN)
 			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);

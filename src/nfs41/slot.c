@@ -106,6 +106,7 @@ uint32_t slot_table_reset(
 	uint32_t generation = ++table->generation;
 	memcpy(table->sessionid, sessionid, NFS4_SESSIONID_SIZE);
 	memset(table->busy, 0, sizeof(table->busy));
+	memset(table->doubt, 0, sizeof(table->doubt));
 	memset(table->sequence, 0, sizeof(table->sequence));
 	table->dead = false;
 	table->reserved = 0;
@@ -166,6 +167,7 @@ static void slot_fill(struct slot_table *table, uint32_t slot, struct slot_grant
 	grant->sequence = table->sequence[slot] + 1;
 	grant->highest = slot_find_highest(table);
 	grant->generation = table->generation;
+	grant->doubtful = table->doubt[slot / 64] >> (slot % 64) & 1;
 	memcpy(grant->sessionid, table->sessionid, NFS4_SESSIONID_SIZE);
 }
 
@@ -218,8 +220,12 @@ void slot_release(struct slot_table *table, struct slot_waiter *waiter,
 	pthread_mutex_lock(&table->lock);
 	if (grant->generation == table->generation && slot_is_busy(table, grant->slot)) {
 		table->busy[grant->slot / 64] &= ~(UINT64_C(1) << (grant->slot % 64));
+		uint64_t bit = UINT64_C(1) << (grant->slot % 64);
+		table->doubt[grant->slot / 64] &= ~bit;
 		if (used)
 			table->sequence[grant->slot] = grant->sequence;
+		else
+			table->doubt[grant->slot / 64] |= bit;
 		if (target != SLOT_NO_TARGET)
 			slot_set_limit(table, target);
 		slot_promise(table, waiter);

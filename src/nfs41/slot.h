@@ -41,6 +41,9 @@ struct slot_waiter {
 struct slot_grant {
 	uint32_t slot, sequence, highest;
 	uint32_t generation; /* of the session */
+	/* its last request was given back unused: the server may think otherwise, and answer
+	 * what it keeps of that one */
+	bool doubtful;
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 };
 
@@ -55,6 +58,7 @@ struct slot_table {
 	uint32_t reserved; /* promised to waiters */
 	unsigned passed;   /* times the first waiter was passed over */
 	uint64_t busy[SLOT_WORDS];
+	uint64_t doubt[SLOT_WORDS];
 	uint32_t sequence[SLOT_TABLE_MAX]; /* last one used on each slot */
 	TAILQ_HEAD(, slot_waiter) waiters;
 };
