@@ -79,12 +79,11 @@ void file_unref(struct file *file)
 	if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	struct share *share = file->share;
+	struct nfs_stateid stateid = nfs_open_close(share->state, file->open);
 	/* Without a worker the share is being taken down, and its state goes with the client id. */
-	if (worker_self()) {
-		struct nfs_stateid stateid = nfs_open_stateid(share->state, file->open);
+	if (worker_self())
 		file_send_close(share, &file->open->fh, file->open->cred, &stateid);
-	}
-	nfs_open_free(share->state, file->open);
+	nfs_open_unref(share->state, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)
 		file_remove_silly(share, silly);

@@ -262,6 +262,25 @@ void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 	nfs_compound_send(req->compound, done, req);
 }
 
+int fsop_use_open(struct fsop_request *req)
+{
+	return reclaim_use_open(req->share->reclaim, &req->use, req->file->open);
+}
+
+static void request_again(struct reclaim_use *use)
+{
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)use - offsetof(struct fsop_request, use));
+	req->again(req);
+}
+
+bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *req))
+{
+	req->again = again;
+	return req->use.open && reclaim_refused(req->share->reclaim, &req->use, req->worker->conn,
+					req->compound->status, request_again);
+}
+
 void fsop_reply_err(struct fsop_request *req, int err)
 {
 	fuse_reply_err(req->fuse, -err);

@@ -10,6 +10,7 @@
 
 #include "file.h"
 #include "nfs41/op.h"
+#include "nfs41/reclaim.h"
 #include "node.h"
 #include "share.h"
 
@@ -33,7 +34,9 @@ struct fsop_request {
 	struct node *target; /* a second object; pinned */
 	struct node *victim; /* an open file that is about to lose its name; pinned */
 	struct file *file;   /* referenced */
-	void (*then)(struct fsop_request *req); /* what follows a shared step */
+	void (*then)(struct fsop_request *req);	 /* what follows a shared step */
+	void (*again)(struct fsop_request *req); /* what follows once a stateid is good again */
+	struct reclaim_use use;
 
 	/* results of the compound */
 	struct nfs_attr attr;
@@ -97,6 +100,7 @@ struct fsop_request {
 			struct nfs_lock *lock;
 			struct fsop_lock_wait *wait;
 			struct loop_task task; /* the page cache was dropped */
+			bool unlock;
 		} lock;
 	} u;
 };
@@ -123,6 +127,14 @@ struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, str
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label);
 /* Sends req->compound; `done` gets the request as nfs_compound.arg. */
 void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
+
+/* The stateid of the file for req->use: 0, or -errno when the open is lost. */
+int fsop_use_open(struct fsop_request *req);
+/*
+ * In `done`: true if the stateid of req->use had died. Then `again`, which takes the stateid that
+ * is on record by then, will be called, or has been.
+ */
+bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *req));
 
 void fsop_reply_err(struct fsop_request *req, int err); /* 0 or -errno */
 void fsop_reply_attr(struct fsop_request *req, const struct nfs_attr *attr);

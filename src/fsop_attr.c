@@ -109,10 +109,14 @@ void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	fsop_send(req, getattr_done);
 }
 
+static void setattr_send(struct fsop_request *req);
+
 static void setattr_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	struct node_table *nodes = req->share->nodes;
+	if (fsop_refused(req, setattr_send))
+		return;
 	int err = nfs_compound_errno(c);
 	if (err || !fsop_attr_complete(&req->attr)) {
 		node_note_unknown(nodes, req->node);
@@ -161,12 +165,18 @@ static void setattr_send(struct fsop_request *req)
 	struct nfs_stateid stateid = nfs_stateid_anonymous;
 	struct nfs_bitmap change = {0};
 	const struct nfs_setattr *set = &req->u.setattr.set;
-	if (!fsop_compound(req, OP_SETATTR, req->node))
-		return;
 	/* ftruncate(2) is allowed by the open file, whatever its mode has become. */
 	if (req->file && (set->set & NFS_SET_SIZE) &&
-		(req->file->open->access & OPEN4_SHARE_ACCESS_WRITE))
-		stateid = nfs_open_stateid(req->share->state, req->file->open);
+		(req->file->open->access & OPEN4_SHARE_ACCESS_WRITE)) {
+		int err = fsop_use_open(req);
+		if (err) {
+			fsop_reply_err(req, err);
+			return;
+		}
+		stateid = req->use.stateid;
+	}
+	if (!fsop_compound(req, OP_SETATTR, req->node))
+		return;
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
 	nfs_op_getattr(req->compound, &change, &req->before);
 	if (set->set)

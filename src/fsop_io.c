@@ -17,13 +17,19 @@ static void read_reply(struct fsop_request *req)
 	fsop_end(req);
 }
 
+static void read_fail(struct fsop_request *req, int err)
+{
+	buf_unref(req->u.read.buf);
+	fsop_reply_err(req, err);
+}
+
 static void read_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
 	if (err) {
-		buf_unref(req->u.read.buf);
-		fsop_reply_err(req, err);
+		if (!fsop_refused(req, read_send))
+			read_fail(req, err);
 		return;
 	}
 	req->u.read.got += req->u.read.res.len;
@@ -37,13 +43,16 @@ static void read_done(struct nfs_compound *c)
 
 static void read_send(struct fsop_request *req)
 {
-	struct nfs_open *open = req->file->open;
-	struct nfs_stateid stateid = nfs_open_stateid(req->share->state, open);
+	int err = fsop_use_open(req);
+	if (err) {
+		read_fail(req, err);
+		return;
+	}
 	struct nfs_compound *c = fsop_compound_bare(req, OP_READ);
 	if (!c)
 		return;
-	nfs_op_putfh(c, &open->fh);
-	nfs_op_read(c, &stateid, req->u.read.offset + req->u.read.got,
+	nfs_op_putfh(c, &req->file->open->fh);
+	nfs_op_read(c, &req->use.stateid, req->u.read.offset + req->u.read.got,
 		req->u.read.len - req->u.read.got, req->u.read.buf,
 		req->u.read.data + req->u.read.got, &req->u.read.res);
 	fsop_send(req, read_done);
@@ -142,6 +151,8 @@ static void write_done(struct nfs_compound *c)
 		write_find_end(req);
 		return;
 	}
+	if (fsop_refused(req, write_send))
+		return;
 	int err = nfs_compound_errno(c);
 	if (!err && res->count == 0)
 		err = -EIO;
@@ -166,22 +177,25 @@ static void write_done(struct nfs_compound *c)
 static void write_send(struct fsop_request *req)
 {
 	struct unstable_write *write = req->u.write.write;
-	struct nfs_open *open = req->file->open;
-	struct nfs_stateid stateid = nfs_open_stateid(req->share->state, open);
+	int err = fsop_use_open(req);
+	if (err) {
+		write_fail(req, err);
+		return;
+	}
 	struct nfs_bitmap change = {0};
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
 	struct nfs_compound *c = fsop_compound_bare(req, OP_WRITE);
 	if (!c)
 		return;
-	nfs_op_putfh(c, &open->fh);
+	nfs_op_putfh(c, &req->file->open->fh);
 	/* There is no append in the protocol. VERIFY keeps what another client has appended
 	 * meanwhile from being overwritten, but for the moment between two operations on the
 	 * server. */
 	if ((req->file->flags & O_APPEND) && write->done == 0)
 		nfs_op_verify_size(c, write->offset);
 	nfs_op_getattr(c, &change, &req->before);
-	nfs_op_write(c, &stateid, write->offset + write->done, req->u.write.stable, write->buf,
-		write->data + write->done, write->len - write->done, &req->u.write.res);
+	nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
+		write->buf, write->data + write->done, write->len - write->done, &req->u.write.res);
 	nfs_op_getattr(c, &change, &req->attr);
 	fsop_send(req, write_done);
 }

@@ -168,10 +168,21 @@ static void lock_refreshed(struct loop_task *task)
 	lock_reply(req, 0);
 }
 
+/* Notes what was locked or, in an unlock, freed. */
+static void lock_record(struct fsop_request *req, const struct nfs_stateid *stateid)
+{
+	const struct nfs_lock_range *asked = &req->u.lock.args.range;
+	enum range_kind kind = req->u.lock.unlock				     ? RANGE_FREE
+			       : asked->type == WRITE_LT || asked->type == WRITEW_LT ? RANGE_WRITE
+										     : RANGE_READ;
+	struct range range = range_of(asked->offset, asked->length, kind);
+	nfs_lock_changed(req->share->state, req->u.lock.lock, stateid, &range);
+}
+
 static void lock_granted(struct fsop_request *req)
 {
 	struct share *share = req->share;
-	nfs_lock_granted(share->state, req->u.lock.lock, &req->u.lock.stateid);
+	lock_record(req, &req->u.lock.stateid);
 	if (node_note_attr(share->nodes, req->node, &req->attr)) {
 		/* What others wrote under their lock must be seen under ours: the old pages go
 		 * first. */
@@ -191,16 +202,21 @@ static void lock_done(struct nfs_compound *c)
 		lock_granted(req);
 	else if (c->status == NFS4ERR_DENIED && req->u.lock.wait)
 		wait_pause(req);
-	else
+	else if (!fsop_refused(req, lock_send))
 		lock_reply(req, c->status == NFS4ERR_DENIED ? -EAGAIN : nfs_compound_errno(c));
 }
 
 static void lock_send(struct fsop_request *req)
 {
-	struct nfs_state *state = req->share->state;
 	struct nfs_lock_args *args = &req->u.lock.args;
-	args->new_owner = !nfs_lock_stateid(state, req->u.lock.lock, &args->lock_stateid);
-	args->open_stateid = nfs_open_stateid(state, req->file->open);
+	int err = nfs_open_use(req->share->state, req->file->open, &args->open_stateid);
+	if (err || nfs_lock_is_lost(req->share->state, req->u.lock.lock)) {
+		lock_reply(req, -EIO);
+		return;
+	}
+	args->new_owner = !reclaim_use_lock(
+		req->share->reclaim, &req->use, req->file->open, req->u.lock.lock, false);
+	args->open_stateid = args->lock_stateid = req->use.stateid;
 	args->owner = req->u.lock.lock->owner;
 	struct nfs_bitmap change = {0};
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
@@ -216,12 +232,8 @@ static void lock_send(struct fsop_request *req)
 	fsop_send(req, lock_done);
 }
 
-static void unlock_done(struct nfs_compound *c)
+static void unlock_end(struct fsop_request *req, int err)
 {
-	struct fsop_request *req = c->arg;
-	int err = nfs_compound_errno(c);
-	if (!err)
-		nfs_lock_granted(req->share->state, req->u.lock.lock, &req->u.lock.stateid);
 	nfs_lock_unref(req->share->state, req->u.lock.lock);
 	if (req->then)
 		req->then(req);
@@ -229,27 +241,51 @@ static void unlock_done(struct nfs_compound *c)
 		fsop_reply_err(req, err);
 }
 
+static void unlock_send(struct fsop_request *req);
+
+static void unlock_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err && fsop_refused(req, unlock_send))
+		return;
+	if (!err)
+		lock_record(req, &req->u.lock.stateid);
+	unlock_end(req, err);
+}
+
 static void unlock_send(struct fsop_request *req)
 {
-	struct nfs_stateid stateid;
-	nfs_lock_stateid(req->share->state, req->u.lock.lock, &stateid);
+	if (!reclaim_use_lock(
+		    req->share->reclaim, &req->use, req->file->open, req->u.lock.lock, true)) {
+		lock_record(req, NULL);
+		unlock_end(req, 0);
+		return;
+	}
 	nfs_compound_free(req->compound);
 	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCKU);
 	if (!req->compound) {
-		nfs_lock_unref(req->share->state, req->u.lock.lock);
-		fsop_reply_err(req, -ENOMEM);
+		unlock_end(req, -ENOMEM);
 		return;
 	}
 	nfs_op_putfh(req->compound, &req->file->open->fh);
-	nfs_op_locku(req->compound, &req->u.lock.args.range, &stateid, &req->u.lock.stateid);
+	nfs_op_locku(
+		req->compound, &req->u.lock.args.range, &req->use.stateid, &req->u.lock.stateid);
 	fsop_send(req, unlock_done);
 }
 
 /* Releases `range` of the owner; nothing is asked of the server if it never locked. */
 static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 {
-	req->u.lock.lock = nfs_lock_find(req->share->state, &req->file->open->fh, fuse_owner);
-	if (req->u.lock.lock)
+	struct nfs_state *state = req->share->state;
+	const struct nfs_lock_range *range = &req->u.lock.args.range;
+	bool whole = range->offset == 0 && range->length == UINT64_MAX;
+	req->u.lock.unlock = true;
+	req->u.lock.lock = nfs_lock_find(state, &req->file->open->fh, fuse_owner);
+	/* What is freed in the middle leaves two where there was one. */
+	if (req->u.lock.lock && !whole && nfs_lock_reserve(state, req->u.lock.lock) != 0)
+		unlock_end(req, -ENOLCK);
+	else if (req->u.lock.lock)
 		unlock_send(req);
 	else if (req->then)
 		req->then(req);
@@ -265,7 +301,7 @@ void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner)
 }
 
 /* Length as the protocol has it; l_len 0 is "to the end" for fcntl(2). */
-static uint64_t range_length(const struct flock *lock)
+static uint64_t lock_length(const struct flock *lock)
 {
 	return lock->l_len == 0 || lock->l_len == INT64_MAX ? UINT64_MAX : (uint64_t)lock->l_len;
 }
@@ -288,7 +324,8 @@ static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int typ
 		sleep ? (write ? WRITEW_LT : READW_LT) : (write ? WRITE_LT : READ_LT);
 	req->u.lock.lock = nfs_lock_get(req->share->state, req->file->open, fi->lock_owner,
 		nfs_client_owner(req->share->client));
-	if (!req->u.lock.lock || (sleep && wait_begin(req) != 0)) {
+	if (!req->u.lock.lock || nfs_lock_reserve(req->share->state, req->u.lock.lock) != 0 ||
+		(sleep && wait_begin(req) != 0)) {
 		lock_reply(req, -ENOLCK);
 		return;
 	}
@@ -300,7 +337,7 @@ void fsop_setlk(
 {
 	(void)ino;
 	struct nfs_lock_range range = {
-		.offset = (uint64_t)lock->l_start, .length = range_length(lock)};
+		.offset = (uint64_t)lock->l_start, .length = lock_length(lock)};
 	lock_begin(fuse, fi, lock->l_type, range, sleep != 0);
 }
 
@@ -345,7 +382,7 @@ void fsop_getlk(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, stru
 	memset(&req->u.lock, 0, sizeof(req->u.lock));
 	struct nfs_lock_range range = {.type = lock->l_type == F_WRLCK ? WRITE_LT : READ_LT,
 		.offset = (uint64_t)lock->l_start,
-		.length = range_length(lock)};
+		.length = lock_length(lock)};
 	/* An owner that has never locked gets a number that nobody has. */
 	req->u.lock.lock = nfs_lock_find(req->share->state, &req->file->open->fh, fi->lock_owner);
 	uint64_t owner =

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ static int share_new_client(struct share *share)
 		.cred = share->mount_cred,
 		.minor = o->minor,
 		.soft = o->soft,
+		.softerr = o->softerr,
 		.timeo_ns = o->timeo_ds * (SHARE_NS_PER_S / 10),
 		.retrans = o->retrans,
 		.rsize = o->rsize,
@@ -47,9 +49,34 @@ static int share_new_client(struct share *share)
 		.clientaddr = o->clientaddr,
 	};
 	int err = nfs_client_new(&config, &share->client);
-	if (!err)
-		nfs_client_set_callbacks(share->client, &share_callbacks, share);
-	return err;
+	if (err)
+		return err;
+	nfs_client_set_callbacks(share->client, &share_callbacks, share);
+	nfs_client_set_reclaim(share->client, &reclaim_ops, share->reclaim);
+	return 0;
+}
+
+/* An open file or a lock did not survive the server's restart. */
+static void share_lost(void *arg, const struct nfs_fh *fh, bool lock, int err)
+{
+	struct share *share = arg;
+	struct node *node = node_find_fh(share->nodes, fh);
+	if (!node)
+		return;
+	log_error("%s: inode %" PRIu64 ": %s", share->options->source, node->ino,
+		lock		 ? "a lock was lost to another client or in the server's restart"
+		: err == -ESTALE ? "it was open, and the server does not have it any more"
+				 : "the server does not let it be opened again");
+	/* What the page cache has may be read without asking us, and is no longer protected. */
+	notify_inval_inode(share->notify, node->id, NULL, NULL);
+	node_unpin(share->nodes, node);
+}
+
+static int share_new_reclaim(struct share *share)
+{
+	const struct reclaim_config config = {
+		.state = share->state, .lost = share_lost, .arg = share};
+	return reclaim_new(&config, &share->reclaim);
 }
 
 static unsigned share_worker_count(const struct options *options)
@@ -96,6 +123,8 @@ int share_new(const struct options *options, struct share **share)
 	if (!err)
 		err = nfs_state_new(&s->state);
 	if (!err)
+		err = share_new_reclaim(s);
+	if (!err)
 		err = unstable_pool_new(s, &s->unstable);
 	if (!err)
 		err = notify_new(&s->notify);
@@ -122,6 +151,7 @@ void share_free(struct share *share)
 	if (share->session)
 		fuse_session_destroy(share->session);
 	unstable_pool_free(share->unstable);
+	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	node_table_free(share->nodes);
 	buf_pool_free(share->bufs);

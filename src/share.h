@@ -9,6 +9,7 @@
 
 #include "cache.h"
 #include "nfs41/client.h"
+#include "nfs41/reclaim.h"
 #include "nfs41/state.h"
 #include "node.h"
 #include "notify.h"
@@ -34,6 +35,7 @@ struct share {
 	const struct options *options;
 	struct nfs_client *client;
 	struct nfs_state *state;
+	struct reclaim *reclaim;
 	struct node_table *nodes;
 	struct proccred *creds;
 	struct rpc_cred

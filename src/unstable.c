@@ -53,6 +53,7 @@ struct commit {
 	struct nfs_compound *compound;
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 	struct nfs_write_res res;
+	struct reclaim_use use;
 	int err;
 	STAILQ_ENTRY(commit) entry;
 };
@@ -222,20 +223,34 @@ static void commit_fail(struct commit *commit, int err)
 
 static void commit_rewrite(struct commit *commit);
 
+static void commit_lose(struct commit *commit, int err)
+{
+	const struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	log_error("%u bytes that the server lost in its restart could not be written again: %s",
+		write->len, strerror(-err));
+	commit_fail(commit, err);
+}
+
+static void commit_rewrite_again(struct reclaim_use *use)
+{
+	commit_rewrite((struct commit *)((char *)use - offsetof(struct commit, use)));
+}
+
 static void commit_rewritten(struct nfs_compound *c)
 {
 	struct commit *commit = c->arg;
+	if (reclaim_refused(commit->pool->share->reclaim, &commit->use, commit->worker->conn,
+		    c->status, commit_rewrite_again))
+		return;
 	struct unstable_write *write = TAILQ_FIRST(&commit->writes);
 	int err = nfs_compound_errno(c);
 	if (!err && commit->res.count == 0)
 		err = -EIO;
 	if (err) {
-		log_error("%u bytes that the server lost in its restart could not be written "
-			  "again: %s",
-			write->len, strerror(-err));
-		commit_fail(commit, err);
+		commit_lose(commit, err);
 		return;
 	}
+	commit->use.tries = 0;
 	write->done += commit->res.count;
 	if (write->done >= write->len)
 		commit_drop(commit, write);
@@ -250,8 +265,12 @@ static void commit_rewrite(struct commit *commit)
 		commit_finish(commit);
 		return;
 	}
-	struct nfs_state *state = commit->pool->share->state;
 	struct nfs_open *open = write->file->open;
+	int err = reclaim_use_open(commit->pool->share->reclaim, &commit->use, open);
+	if (err) {
+		commit_lose(commit, err);
+		return;
+	}
 	nfs_compound_free(commit->compound);
 	struct nfs_compound *c = nfs_compound_new(commit->worker->conn, open->cred, OP_WRITE);
 	commit->compound = c;
@@ -259,9 +278,8 @@ static void commit_rewrite(struct commit *commit)
 		commit_fail(commit, -ENOMEM);
 		return;
 	}
-	struct nfs_stateid stateid = nfs_open_stateid(state, open);
 	nfs_op_putfh(c, &open->fh);
-	nfs_op_write(c, &stateid, write->offset + write->done, FILE_SYNC4, write->buf,
+	nfs_op_write(c, &commit->use.stateid, write->offset + write->done, FILE_SYNC4, write->buf,
 		write->data + write->done, write->len - write->done, &commit->res);
 	nfs_compound_send(c, commit_rewritten, commit);
 }

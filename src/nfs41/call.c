@@ -329,16 +329,17 @@ void call_fail_all(struct nfs_conn *conn, int status)
 
 void call_give_up(struct nfs_compound *c)
 {
+	int status = c->conn->client->config.softerr ? -ETIMEDOUT : -EIO;
 	conn_count(&call_stats(c)->timeouts, 1);
 	if (!c->p.has_slot) {
-		call_end(c, -EIO);
+		call_end(c, status);
 		return;
 	}
 	/* The slot stays taken until the reply, or the next connection, tells what became of it. */
 	call_unlist(c);
 	call_count_end(c);
 	c->abandoned = c->p.delivered = true;
-	c->status = -EIO;
+	c->status = status;
 	if (c->p.place == NFS_COMPOUND_HELD) {
 		call_unplace(c);
 		call_hold(c);

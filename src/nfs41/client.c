@@ -235,11 +235,12 @@ void client_kick_conns(struct nfs_client *client)
 		conn_kick(client->conns[i]);
 }
 
-static void client_reclaimed(void *arg)
+static void client_reclaimed(void *arg, int err)
 {
 	struct nfs_client *client = arg;
 	pthread_mutex_lock(&client->lock);
 	client->mail.reclaimed = true;
+	client->mail.reclaim_err = err;
 	client_post(client);
 }
 
@@ -249,7 +250,7 @@ static void client_reclaim(struct nfs_client *client)
 		client->reclaim_ops->reclaim(client->reclaim_arg, client_first(client),
 			client->recovery.grace, client_reclaimed, client);
 	else
-		client_reclaimed(client);
+		client_reclaimed(client, 0);
 }
 
 static void client_connect(struct nfs_client *client)
@@ -409,7 +410,8 @@ static void client_read_mail(struct loop_task *task)
 		client_event(client,
 			&(struct recovery_event){.type = RECOVERY_EV_REVOKED, .grace = mail.grace});
 	if (mail.reclaimed)
-		client_simple_event(client, RECOVERY_EV_RECLAIMED);
+		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_RECLAIMED,
+					     .status = mail.reclaim_err});
 	if (mail.stop)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_STOP,
 					     .timeout = mail.stop_timeout});

@@ -28,6 +28,7 @@ struct nfs_client_config {
 	struct rpc_cred *cred; /* for client id and session management; a reference is taken */
 	int minor;	       /* -1: 2, else 1, whichever the server speaks; 1 or 2: that one */
 	bool soft;
+	bool softerr;	   /* a soft call that fails does so with -ETIMEDOUT, not -EIO */
 	uint64_t timeo_ns; /* a soft call fails after timeo * (retrans + 1) */
 	unsigned retrans;
 	uint32_t rsize, wsize;	/* largest payload wanted, bytes */
@@ -66,10 +67,14 @@ struct nfs_reclaim_ops {
 	 * Called on the first worker's thread when opens and locks are gone. To be made
 	 * anew with privileged compounds on `conn`; `done` is called once at the end. `grace`: the
 	 * server may accept reclaims (NFS4ERR_NO_GRACE: it does not); otherwise they were revoked,
-	 * and only ordinary opens are left.
+	 * or could not be reclaimed, and only ordinary opens are left, which servers allow no
+	 * sooner than after RECLAIM_COMPLETE.
+	 *
+	 * `err` is 0; -EAGAIN: call it again without grace, for what is left; or -ESTALE: the
+	 * session went away, call it again as before.
 	 */
-	void (*reclaim)(void *arg, struct nfs_conn *conn, bool grace, void (*done)(void *done_arg),
-		void *done_arg);
+	void (*reclaim)(void *arg, struct nfs_conn *conn, bool grace,
+		void (*done)(void *done_arg, int err), void *done_arg);
 };
 void nfs_client_set_reclaim(
 	struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg);

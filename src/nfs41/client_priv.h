@@ -28,6 +28,7 @@ struct client_mail {
 	uint64_t stop_timeout;
 	uint32_t lost_generation; /* 0: none */
 	int lost_status;
+	int reclaim_err;
 	unsigned drained, closed; /* connections */
 };
 

@@ -111,7 +111,8 @@ static unsigned recovery_proceed(struct recovery *r, uint64_t now)
 		r->state = RECOVERY_RECLAIM;
 		return 0;
 	}
-	if (r->reclaim) {
+	/* Before RECLAIM_COMPLETE servers grant reclaims only. */
+	if (r->reclaim && (r->grace || r->completed)) {
 		r->state = RECOVERY_RECLAIM;
 		r->reclaim = false;
 		r->reclaiming = true;
@@ -226,6 +227,18 @@ static unsigned recovery_revoked(struct recovery *r, const struct recovery_event
 	return RECOVERY_DO_HOLD | recovery_proceed(r, now);
 }
 
+static unsigned recovery_reclaimed(
+	struct recovery *r, const struct recovery_event *ev, uint64_t now)
+{
+	r->reclaiming = false;
+	/* What was ordered meanwhile comprises it. */
+	if (ev->status != 0 && !r->reclaim) {
+		r->reclaim = true;
+		r->grace = r->grace && ev->status == -ESTALE;
+	}
+	return r->state == RECOVERY_RECLAIM ? recovery_proceed(r, now) : 0;
+}
+
 static unsigned recovery_down(struct recovery *r, const struct recovery_event *ev, uint64_t now)
 {
 	r->connected = false;
@@ -304,9 +317,7 @@ unsigned recovery_event(struct recovery *r, const struct recovery_event *ev, uin
 	case RECOVERY_EV_UP: r->connected = true; return recovery_issue(r, now);
 	case RECOVERY_EV_DOWN: return recovery_down(r, ev, now);
 	case RECOVERY_EV_RESULT: return recovery_result(r, ev, now);
-	case RECOVERY_EV_RECLAIMED:
-		r->reclaiming = false;
-		return r->state == RECOVERY_RECLAIM ? recovery_proceed(r, now) : 0;
+	case RECOVERY_EV_RECLAIMED: return recovery_reclaimed(r, ev, now);
 	case RECOVERY_EV_LOST: return recovery_lost(r, ev, now);
 	case RECOVERY_EV_REVOKED: return recovery_revoked(r, ev, now);
 	case RECOVERY_EV_TIME: return recovery_time(r, now);

@@ -13,6 +13,7 @@
  *   IDLE -START-> EXCHANGE -> CREATE -> COMPLETE -> READY
  *   READY -LOST-> CREATE (session gone), EXCHANGE (client id gone) or DISCARD (session unusable)
  *   CREATE -> RECLAIM -> COMPLETE -> READY   when the client id is a new one
+ *   CREATE -> RECLAIM -> COMPLETE -> RECLAIM -> READY   when the server has no grace for all of it
  *   READY -STOP, DRAINED-> DESTROY_SESSION -> DESTROY_CLIENTID -> CLOSING -CLOSED-> IDLE
  */
 enum recovery_state {
@@ -33,7 +34,8 @@ enum recovery_event_type {
 	RECOVERY_EV_UP,	       /* the first worker is connected */
 	RECOVERY_EV_DOWN,      /* it is not, or no longer; status: -errno */
 	RECOVERY_EV_RESULT,    /* of the RPC that state `step` asked for */
-	RECOVERY_EV_RECLAIMED, /* everything, as far as it could be */
+	RECOVERY_EV_RECLAIMED, /* status: 0, everything as far as it could be; -EAGAIN: the rest
+				  without grace; -ESTALE: once more, the session went away */
 	RECOVERY_EV_LOST,      /* session `generation` ended, as `status` (nfsstat4) says */
 	RECOVERY_EV_REVOKED,   /* the session goes on without state; `grace`: it may be reclaimed */
 	RECOVERY_EV_TIME,      /* the deadline has come */

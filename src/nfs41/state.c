@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+LIST_HEAD(nfs_open_list, nfs_open);
 
 struct nfs_state {
 	pthread_mutex_t mutex;
 	unsigned nopens;
-	LIST_HEAD(, nfs_open) opens;
+	struct nfs_open_list opens;
+	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
 	LIST_HEAD(, nfs_lock) locks; /* of open files only */
 };
 
@@ -18,9 +22,30 @@ int nfs_state_new(struct nfs_state **state)
 		return -ENOMEM;
 	pthread_mutex_init(&s->mutex, NULL);
 	LIST_INIT(&s->opens);
+	LIST_INIT(&s->ahead);
 	LIST_INIT(&s->locks);
 	*state = s;
 	return 0;
+}
+
+static void lock_free(struct nfs_lock *lock)
+{
+	range_set_deinit(&lock->ranges);
+	free(lock);
+}
+
+static void lock_set_lost(struct nfs_lock *lock, bool lost)
+{
+	if (lock->open && lock->lost != lost)
+		lock->open->lost_locks += lost ? 1 : -1;
+	lock->lost = lost;
+}
+
+/* The server does not know it any more. What was lost before stays lost. */
+static void lock_set_gone(struct nfs_lock *lock)
+{
+	lock->established = false;
+	lock->stale = lock->ranges.count > 0 && !lock->lost;
 }
 
 /* Takes the lock-owners that hang on `open` off the record. */
@@ -31,13 +56,28 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 		struct nfs_lock *next = LIST_NEXT(lock, entry);
 		if (lock->open == open) {
 			LIST_REMOVE(lock, entry);
+			lock_set_lost(lock, false);
 			lock->open = NULL;
-			lock->established = false;
+			lock->established = lock->stale = false;
 			if (lock->refs == 0)
-				free(lock);
+				lock_free(lock);
 		}
 		lock = next;
 	}
+}
+
+static void state_drop_open(struct nfs_state *state, struct nfs_open *open)
+{
+	LIST_REMOVE(open, entry);
+	state->nopens--;
+	state_drop_locks(state, open);
+	open->closed = true;
+}
+
+static void open_free(struct nfs_open *open)
+{
+	rpc_cred_unref(open->cred);
+	free(open);
 }
 
 void nfs_state_free(struct nfs_state *state)
@@ -45,8 +85,11 @@ void nfs_state_free(struct nfs_state *state)
 	if (!state)
 		return;
 	struct nfs_open *open;
-	while ((open = LIST_FIRST(&state->opens)))
-		nfs_open_free(state, open);
+	nfs_state_rewind(state, false);
+	while ((open = LIST_FIRST(&state->ahead))) {
+		state_drop_open(state, open);
+		open_free(open);
+	}
 	pthread_mutex_destroy(&state->mutex);
 	free(state);
 }
@@ -62,6 +105,7 @@ struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, 
 	open->owner = owner;
 	open->cred = rpc_cred_ref(cred);
 	open->stateid = *stateid;
+	open->refs = 1;
 	pthread_mutex_lock(&state->mutex);
 	LIST_INSERT_HEAD(&state->opens, open, entry);
 	state->nopens++;
@@ -69,15 +113,30 @@ struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, 
 	return open;
 }
 
-void nfs_open_free(struct nfs_state *state, struct nfs_open *open)
+struct nfs_stateid nfs_open_close(struct nfs_state *state, struct nfs_open *open)
 {
 	pthread_mutex_lock(&state->mutex);
-	LIST_REMOVE(open, entry);
-	state->nopens--;
-	state_drop_locks(state, open);
+	state_drop_open(state, open);
+	struct nfs_stateid stateid = open->stateid;
 	pthread_mutex_unlock(&state->mutex);
-	rpc_cred_unref(open->cred);
-	free(open);
+	return stateid;
+}
+
+struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	open->refs++;
+	pthread_mutex_unlock(&state->mutex);
+	return open;
+}
+
+void nfs_open_unref(struct nfs_state *state, struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool last = --open->refs == 0;
+	pthread_mutex_unlock(&state->mutex);
+	if (last)
+		open_free(open);
 }
 
 struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_open *open)
@@ -86,6 +145,17 @@ struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_op
 	struct nfs_stateid stateid = open->stateid;
 	pthread_mutex_unlock(&state->mutex);
 	return stateid;
+}
+
+int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nfs_stateid *out)
+{
+	pthread_mutex_lock(&state->mutex);
+	int err = open->err;
+	if (!err && open->lost_locks > 0)
+		err = -EIO;
+	*out = open->stateid;
+	pthread_mutex_unlock(&state->mutex);
+	return err;
 }
 
 static struct nfs_lock *state_find_lock(
@@ -120,7 +190,7 @@ struct nfs_lock *nfs_lock_find(
 {
 	pthread_mutex_lock(&state->mutex);
 	struct nfs_lock *lock = state_find_lock(state, fh, fuse_owner);
-	if (lock && !lock->established)
+	if (lock && !lock->established && lock->ranges.count == 0)
 		lock = NULL;
 	if (lock)
 		lock->refs++;
@@ -134,8 +204,16 @@ void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock)
 		return;
 	pthread_mutex_lock(&state->mutex);
 	if (--lock->refs == 0 && !lock->open)
-		free(lock);
+		lock_free(lock);
 	pthread_mutex_unlock(&state->mutex);
+}
+
+int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock)
+{
+	pthread_mutex_lock(&state->mutex);
+	int err = range_set_reserve(&lock->ranges, lock->refs);
+	pthread_mutex_unlock(&state->mutex);
+	return err;
 }
 
 bool nfs_lock_stateid(struct nfs_state *state, const struct nfs_lock *lock, struct nfs_stateid *out)
@@ -147,12 +225,47 @@ bool nfs_lock_stateid(struct nfs_state *state, const struct nfs_lock *lock, stru
 	return established;
 }
 
-void nfs_lock_granted(
-	struct nfs_state *state, struct nfs_lock *lock, const struct nfs_stateid *stateid)
+bool nfs_lock_held(struct nfs_state *state, const struct nfs_lock *lock, struct nfs_stateid *out)
 {
 	pthread_mutex_lock(&state->mutex);
-	lock->stateid = *stateid;
+	/* While it is being reclaimed the old stateid is named, and refused. */
+	bool held = lock->established || lock->stale;
+	*out = lock->stateid;
+	pthread_mutex_unlock(&state->mutex);
+	return held;
+}
+
+bool nfs_lock_is_lost(struct nfs_state *state, const struct nfs_lock *lock)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool lost = lock->lost;
+	pthread_mutex_unlock(&state->mutex);
+	return lost;
+}
+
+/* Answers may be processed in another order than the server gave them in. */
+static bool stateid_is_older(const struct nfs_stateid *a, const struct nfs_stateid *b)
+{
+	return memcmp(a->other, b->other, sizeof(a->other)) == 0 &&
+	       (int32_t)(a->seqid - b->seqid) < 0;
+}
+
+static void lock_set_stateid(struct nfs_lock *lock, const struct nfs_stateid *stateid)
+{
+	if (!lock->established || !stateid_is_older(stateid, &lock->stateid))
+		lock->stateid = *stateid;
 	lock->established = lock->open != NULL;
+}
+
+void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
+	const struct nfs_stateid *stateid, const struct range *range)
+{
+	pthread_mutex_lock(&state->mutex);
+	if (stateid)
+		lock_set_stateid(lock, stateid);
+	range_set_change(&lock->ranges, range);
+	if (lock->ranges.count == 0)
+		lock_set_lost(lock, false);
 	pthread_mutex_unlock(&state->mutex);
 }
 
@@ -162,4 +275,164 @@ unsigned nfs_state_opens(struct nfs_state *state)
 	unsigned count = state->nopens;
 	pthread_mutex_unlock(&state->mutex);
 	return count;
+}
+
+void nfs_state_rewind(struct nfs_state *state, bool stale)
+{
+	struct nfs_open *open;
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	while ((open = LIST_FIRST(&state->opens))) {
+		LIST_REMOVE(open, entry);
+		LIST_INSERT_HEAD(&state->ahead, open, entry);
+	}
+	if (stale) {
+		LIST_FOREACH (open, &state->ahead, entry)
+			open->stale = open->err == 0;
+		LIST_FOREACH (lock, &state->locks, entry)
+			lock_set_gone(lock);
+	}
+	pthread_mutex_unlock(&state->mutex);
+}
+
+struct nfs_open *nfs_state_next(struct nfs_state *state)
+{
+	pthread_mutex_lock(&state->mutex);
+	struct nfs_open *open;
+	while ((open = LIST_FIRST(&state->ahead))) {
+		LIST_REMOVE(open, entry);
+		LIST_INSERT_HEAD(&state->opens, open, entry);
+		if (open->err == 0) {
+			open->refs++;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&state->mutex);
+	return open;
+}
+
+static bool state_list_has_stale(const struct nfs_open_list *list)
+{
+	const struct nfs_open *open;
+	LIST_FOREACH (open, list, entry)
+		if (open->stale)
+			return true;
+	return false;
+}
+
+bool nfs_state_has_stale(struct nfs_state *state)
+{
+	const struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	bool stale = state_list_has_stale(&state->opens) || state_list_has_stale(&state->ahead);
+	LIST_FOREACH (lock, &state->locks, entry)
+		stale |= lock->stale;
+	pthread_mutex_unlock(&state->mutex);
+	return stale;
+}
+
+void nfs_open_gone(struct nfs_state *state, struct nfs_open *open)
+{
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	open->stale = true;
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open)
+			lock_set_gone(lock);
+	pthread_mutex_unlock(&state->mutex);
+}
+
+bool nfs_open_regained(
+	struct nfs_state *state, struct nfs_open *open, const struct nfs_stateid *stateid)
+{
+	pthread_mutex_lock(&state->mutex);
+	if (!stateid_is_older(stateid, &open->stateid))
+		open->stateid = *stateid;
+	open->stale = false;
+	bool closed = open->closed;
+	pthread_mutex_unlock(&state->mutex);
+	return !closed;
+}
+
+void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err)
+{
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	open->err = err;
+	open->stale = false;
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open) {
+			lock->stale = false;
+			lock_set_lost(lock, lock->ranges.count > 0);
+		}
+	pthread_mutex_unlock(&state->mutex);
+}
+
+void nfs_open_rewind_locks(struct nfs_state *state, struct nfs_open *open)
+{
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open)
+			lock->visited = false;
+	pthread_mutex_unlock(&state->mutex);
+}
+
+struct nfs_lock *nfs_open_next_lock(struct nfs_state *state, struct nfs_open *open)
+{
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open && !lock->visited && !lock->lost && lock->ranges.count > 0)
+			break;
+	if (lock) {
+		lock->visited = true;
+		lock->refs++;
+	}
+	pthread_mutex_unlock(&state->mutex);
+	return lock;
+}
+
+void nfs_lock_gone(struct nfs_state *state, struct nfs_lock *lock)
+{
+	pthread_mutex_lock(&state->mutex);
+	lock_set_gone(lock);
+	pthread_mutex_unlock(&state->mutex);
+}
+
+bool nfs_lock_is_stale(struct nfs_state *state, const struct nfs_lock *lock)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool stale = lock->stale;
+	pthread_mutex_unlock(&state->mutex);
+	return stale;
+}
+
+bool nfs_open_is_stale(struct nfs_state *state, const struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool stale = open->stale;
+	pthread_mutex_unlock(&state->mutex);
+	return stale;
+}
+
+bool nfs_lock_next_range(
+	struct nfs_state *state, struct nfs_lock *lock, uint64_t offset, struct range *range)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool found = lock->stale && range_set_find(&lock->ranges, offset, range);
+	pthread_mutex_unlock(&state->mutex);
+	return found;
+}
+
+void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
+	const struct nfs_stateid *stateid, bool lost)
+{
+	pthread_mutex_lock(&state->mutex);
+	lock->stale = false;
+	if (stateid)
+		lock_set_stateid(lock, stateid);
+	if (lost && lock->open && lock->ranges.count > 0)
+		lock_set_lost(lock, true);
+	pthread_mutex_unlock(&state->mutex);
 }

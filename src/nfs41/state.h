@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "nfs41/range.h"
 #include "nfs41/types.h"
 #include "rpc/cred.h"
 
@@ -29,6 +30,11 @@ struct nfs_open {
 	struct rpc_cred *cred; /* of the process that opened */
 	/* under the mutex of nfs_state */
 	struct nfs_stateid stateid;
+	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
+	bool stale;	     /* the server does not hold it: to be opened again */
+	bool closed;	     /* off the record */
+	unsigned lost_locks; /* lock-owners that locked through it and lost a lock */
+	unsigned refs;
 	LIST_ENTRY(nfs_open) entry;
 };
 
@@ -39,7 +45,11 @@ struct nfs_lock {
 	/* under the mutex of nfs_state */
 	struct nfs_open *open; /* NULL: that open is closed, and the lock stateid with it */
 	struct nfs_stateid stateid;
+	struct range_set ranges;
 	bool established; /* the server has given a lock stateid */
+	bool stale;	  /* its ranges are to be locked again */
+	bool lost;	  /* some of its ranges could not be had again */
+	bool visited;	  /* by the reclaim under way */
 	unsigned refs;
 	LIST_ENTRY(nfs_lock) entry;
 };
@@ -51,10 +61,19 @@ void nfs_state_free(struct nfs_state *state);
 /* Records a granted OPEN. A reference to `cred` is taken. NULL without memory. */
 struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
 	uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid);
-/* Takes it off the record, once CLOSE was sent: it is not reclaimed any more. Its locks go with it.
+/*
+ * Takes it off the record, with its locks, and returns the stateid that CLOSE has to name: it is
+ * not reclaimed any more. The reference that nfs_open_new gave remains.
  */
-void nfs_open_free(struct nfs_state *state, struct nfs_open *open);
+struct nfs_stateid nfs_open_close(struct nfs_state *state, struct nfs_open *open);
+struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open);
+void nfs_open_unref(struct nfs_state *state, struct nfs_open *open);
 struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_open *open);
+/*
+ * The stateid for I/O: 0, or -errno when the open is lost, or (-EIO) when a lock that was taken
+ * through it is, until that is unlocked.
+ */
+int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nfs_stateid *out);
 
 /*
  * The lock-owner of `fuse_owner` on the file of `open`, with a reference; one numbered `new_owner`
@@ -62,16 +81,52 @@ struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_op
  */
 struct nfs_lock *nfs_lock_get(
 	struct nfs_state *state, struct nfs_open *open, uint64_t fuse_owner, uint64_t new_owner);
-/* The same if it exists and the server gave it a stateid, or NULL. */
+/* The same if it holds, or has lost, something; or NULL. */
 struct nfs_lock *nfs_lock_find(
 	struct nfs_state *state, const struct nfs_fh *fh, uint64_t fuse_owner);
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is allowed */
+/* Room to record one change, for every reference that there is now. 0 or -ENOLCK. */
+int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock);
 /* The lock stateid, if the server gave one. */
 bool nfs_lock_stateid(
 	struct nfs_state *state, const struct nfs_lock *lock, struct nfs_stateid *out);
-/* After LOCK or LOCKU. */
-void nfs_lock_granted(
-	struct nfs_state *state, struct nfs_lock *lock, const struct nfs_stateid *stateid);
+/* The stateid to unlock with. False: the server holds nothing of it. */
+bool nfs_lock_held(struct nfs_state *state, const struct nfs_lock *lock, struct nfs_stateid *out);
+bool nfs_lock_is_lost(struct nfs_state *state, const struct nfs_lock *lock);
+/* After LOCK or LOCKU (RANGE_FREE) of `range`. `stateid` NULL: only we knew of it. */
+void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
+	const struct nfs_stateid *stateid, const struct range *range);
+
+/*
+ * For reclaim.h: steps through all opens on record. nfs_state_rewind begins a round; with
+ * `stale`, everything counts as gone from the server. nfs_state_next gives the next open of the
+ * round that is not lost, with a reference, or NULL.
+ */
+void nfs_state_rewind(struct nfs_state *state, bool stale);
+struct nfs_open *nfs_state_next(struct nfs_state *state);
+/* True while opens or locks are stale. */
+bool nfs_state_has_stale(struct nfs_state *state);
+/* Everything about the open is to be made anew: it is stale, and its locks are. */
+void nfs_open_gone(struct nfs_state *state, struct nfs_open *open);
+/* It was opened again. False: it was closed meanwhile, so that the stateid has to be given back. */
+bool nfs_open_regained(
+	struct nfs_state *state, struct nfs_open *open, const struct nfs_stateid *stateid);
+bool nfs_open_is_stale(struct nfs_state *state, const struct nfs_open *open);
+void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err);
+/* Steps through the lock-owners of the open that hold something, in the same way. */
+void nfs_open_rewind_locks(struct nfs_state *state, struct nfs_open *open);
+struct nfs_lock *nfs_open_next_lock(struct nfs_state *state, struct nfs_open *open);
+/* Its ranges are to be locked again. */
+void nfs_lock_gone(struct nfs_state *state, struct nfs_lock *lock);
+bool nfs_lock_is_stale(struct nfs_state *state, const struct nfs_lock *lock);
+/* The first range at or after `offset`, if it is to be locked. */
+bool nfs_lock_next_range(
+	struct nfs_state *state, struct nfs_lock *lock, uint64_t offset, struct range *range);
+/*
+ * All its ranges were locked again, or (`lost`) not all. `stateid`: what the server gave, or NULL.
+ */
+void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
+	const struct nfs_stateid *stateid, bool lost);
 
 /* Opens on record, for statistics. */
 unsigned nfs_state_opens(struct nfs_state *state);

@@ -90,11 +90,21 @@ static void watch_complain(struct nfs_conn *conn, uint64_t now)
 			client->config.soft ? ", timed out" : ", still trying");
 }
 
+/* The oldest compound that may be given up: recovery has all the time it needs. */
+static struct nfs_compound *watch_oldest(const struct nfs_conn *conn)
+{
+	struct nfs_compound *c;
+	TAILQ_FOREACH (c, &conn->all, p.all)
+		if (!c->privileged)
+			break;
+	return c;
+}
+
 static void watch_patience_over(struct nfs_conn *conn, uint64_t now)
 {
 	struct nfs_compound *c;
 	uint64_t patience = watch_patience(&conn->client->config);
-	while ((c = TAILQ_FIRST(&conn->all)) != NULL && now - c->p.queued_at >= patience)
+	while ((c = watch_oldest(conn)) != NULL && now - c->p.queued_at >= patience)
 		call_give_up(c);
 }
 
@@ -104,7 +114,7 @@ static uint64_t watch_next(const struct nfs_conn *conn, uint64_t now)
 	uint64_t tick = config->timeo_ns / 4;
 	tick = tick < WATCH_TICK_MIN ? WATCH_TICK_MIN : tick;
 	tick = tick > WATCH_TICK_MAX ? WATCH_TICK_MAX : tick;
-	const struct nfs_compound *oldest = TAILQ_FIRST(&conn->all);
+	const struct nfs_compound *oldest = watch_oldest(conn);
 	if (config->soft && oldest) {
 		uint64_t end = oldest->p.queued_at + watch_patience(config);
 		if (end < now + tick)

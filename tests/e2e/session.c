@@ -143,11 +143,11 @@ static void ready(void *arg, int err, const char *why)
 	}
 }
 
-static void reclaim(
-	void *arg, struct nfs_conn *conn, bool grace, void (*done)(void *done_arg), void *done_arg)
+static void reclaim(void *arg, struct nfs_conn *conn, bool grace,
+	void (*done)(void *done_arg, int err), void *done_arg)
 {
 	atomic_fetch_add(&reclaims, 1);
-	done(done_arg);
+	done(done_arg, 0);
 }
 
 static const struct nfs_reclaim_ops reclaim_ops = {reclaim};

@@ -35,7 +35,7 @@ static struct {
 	unsigned begun, ended;
 	bool grace, wait;
 	struct job job;
-	void (*done)(void *arg);
+	void (*done)(void *arg, int err);
 	void *arg;
 } holder;
 
@@ -44,11 +44,11 @@ static void holder_done(struct nfs_compound *c)
 	assert_int_equal(c->status, NFS4_OK);
 	nfs_compound_free(c);
 	holder.ended++;
-	holder.done(holder.arg);
+	holder.done(holder.arg, 0);
 }
 
-static void holder_reclaim(
-	void *arg, struct nfs_conn *conn, bool grace, void (*done)(void *done_arg), void *done_arg)
+static void holder_reclaim(void *arg, struct nfs_conn *conn, bool grace,
+	void (*done)(void *done_arg, int err), void *done_arg)
 {
 	holder.begun++;
 	holder.grace = grace;

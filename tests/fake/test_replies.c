@@ -286,12 +286,12 @@ static void test_rejected_credentials(void **state)
 static unsigned reclaims;
 static bool reclaim_grace;
 
-static void on_reclaim(
-	void *arg, struct nfs_conn *conn, bool grace, void (*done)(void *done_arg), void *done_arg)
+static void on_reclaim(void *arg, struct nfs_conn *conn, bool grace,
+	void (*done)(void *done_arg, int err), void *done_arg)
 {
 	reclaims++;
 	reclaim_grace = grace;
-	done(done_arg);
+	done(done_arg, 0);
 }
 
 static void test_state_revoked(void **state)

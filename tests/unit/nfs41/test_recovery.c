@@ -294,6 +294,55 @@ static void test_reclaim_ends_without_a_session(void **state)
 	expect(&r, RECOVERY_COMPLETE, got, RECOVERY_DO_RECLAIM_COMPLETE);
 }
 
+/* The rest of a reclaim is opened anew after RECLAIM_COMPLETE, before which servers do not let it.
+ */
+static void test_what_cannot_be_reclaimed_comes_after_completion(void **state)
+{
+	struct recovery r = server_restarted();
+	unsigned got = PUT(&r, RECLAIMED, .status = -EAGAIN);
+	expect(&r, RECOVERY_COMPLETE, got, RECOVERY_DO_RECLAIM_COMPLETE);
+	got = PUT(&r, RESULT, .step = RECOVERY_COMPLETE);
+	expect(&r, RECOVERY_RECLAIM, got, RECOVERY_DO_RECLAIM);
+	assert_false(r.grace);
+	expect(&r, RECOVERY_READY, PUT(&r, RECLAIMED), RECOVERY_DO_FLOW);
+}
+
+static void test_interrupted_reclaim_is_repeated_with_grace(void **state)
+{
+	struct recovery r = server_restarted();
+	now += 10 * SECOND;
+	PUT(&r, LOST, .generation = 2, .status = NFS4ERR_BADSESSION);
+	expect(&r, RECOVERY_CREATE, PUT(&r, RECLAIMED, .status = -ESTALE), 0);
+	unsigned got = PUT(&r, RESULT, .step = RECOVERY_CREATE, .generation = 3);
+	expect(&r, RECOVERY_RECLAIM, got, RECOVERY_DO_RECLAIM);
+	assert_true(r.grace);
+	/* and goes on without, if only that is left */
+	PUT(&r, RECLAIMED, .status = -EAGAIN);
+	PUT(&r, RESULT, .step = RECOVERY_COMPLETE);
+	assert_false(r.grace);
+	PUT(&r, LOST, .generation = 3, .status = NFS4ERR_BADSESSION);
+	PUT(&r, RECLAIMED, .status = -ESTALE);
+	now += 10 * SECOND;
+	PUT(&r, TIME);
+	got = PUT(&r, RESULT, .step = RECOVERY_CREATE, .generation = 4);
+	expect(&r, RECOVERY_RECLAIM, got, RECOVERY_DO_RECLAIM);
+	assert_false(r.grace);
+}
+
+/* A restart during a reclaim: what the first one left is part of what the second one does. */
+static void test_restart_outweighs_what_was_left(void **state)
+{
+	struct recovery r = server_restarted();
+	now += 10 * SECOND;
+	PUT(&r, LOST, .generation = 2, .status = NFS4ERR_BADSESSION);
+	result(&r, NFS4ERR_STALE_CLIENTID);
+	PUT(&r, RESULT, .step = RECOVERY_EXCHANGE, .new_client = true);
+	PUT(&r, RESULT, .step = RECOVERY_CREATE, .generation = 3);
+	unsigned got = PUT(&r, RECLAIMED, .status = -EAGAIN);
+	expect(&r, RECOVERY_RECLAIM, got, RECOVERY_DO_RECLAIM);
+	assert_true(r.grace);
+}
+
 static void test_session_lost_while_completing(void **state)
 {
 	struct recovery r = server_restarted();
@@ -513,6 +562,9 @@ int main(void)
 		TEST(session_lost_again_at_once_is_slow),
 		TEST(restarted_twice_while_reclaiming),
 		TEST(reclaim_ends_without_a_session),
+		TEST(what_cannot_be_reclaimed_comes_after_completion),
+		TEST(interrupted_reclaim_is_repeated_with_grace),
+		TEST(restart_outweighs_what_was_left),
 		TEST(session_lost_while_completing),
 		TEST(connection_lost_while_recovering),
 		TEST(connection_lost_while_ready),

@@ -13,6 +13,8 @@ static const struct nfs_fh other_fh = {.len = 4, .data = {1, 2, 3, 5}};
 static const struct nfs_stateid stateid = {.seqid = 1, .other = {7}};
 static const struct nfs_stateid lock_stateid = {.seqid = 3, .other = {8}};
 
+static const struct range whole = {0, UINT64_MAX, RANGE_WRITE};
+
 struct fixture {
 	struct nfs_state *state;
 	struct rpc_cred *cred;
@@ -50,7 +52,8 @@ static void test_open_is_recorded_until_closed(void **arg)
 	struct nfs_stateid got = nfs_open_stateid(f->state, open);
 	assert_memory_equal(&got, &stateid, sizeof(got));
 	assert_int_equal(nfs_state_opens(f->state), 1);
-	nfs_open_free(f->state, open);
+	nfs_open_close(f->state, open);
+	nfs_open_unref(f->state, open);
 	assert_int_equal(nfs_state_opens(f->state), 0);
 }
 
@@ -81,7 +84,7 @@ static void test_lock_is_found_once_granted(void **arg)
 	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
 	assert_null(nfs_lock_find(f->state, &fh, 99));
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
-	nfs_lock_granted(f->state, lock, &lock_stateid);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
 	assert_true(nfs_lock_stateid(f->state, lock, &got));
 	assert_memory_equal(&got, &lock_stateid, sizeof(got));
 	struct nfs_lock *found = nfs_lock_find(f->state, &fh, 99);
@@ -96,12 +99,13 @@ static void test_lock_ends_with_its_open(void **arg)
 	struct nfs_stateid got;
 	struct nfs_open *open = open_file(f, &fh);
 	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
-	nfs_lock_granted(f->state, lock, &lock_stateid);
-	nfs_open_free(f->state, open);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_open_close(f->state, open);
+	nfs_open_unref(f->state, open);
 	assert_null(nfs_lock_find(f->state, &fh, 99));
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
 	/* An answer that comes too late does not bring it back. */
-	nfs_lock_granted(f->state, lock, &lock_stateid);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
 	nfs_lock_unref(f->state, lock);
 }
