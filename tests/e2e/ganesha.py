@@ -30,7 +30,7 @@ MDCACHE {{
 }}
 NFSv4 {{
     Minor_Versions = 0, 1, 2;
-    Graceless = true;
+    Graceless = {graceless};
     Only_Numeric_Owners = true;
     RecoveryRoot = {dir}/recovery;
     {nfsv4}
@@ -113,11 +113,13 @@ def rpc_null(port, timeout=2.0):
 class Ganesha:
     """start() returns once NULL is answered; stop() ends the process by its pid."""
 
-    def __init__(self, directory, export, pseudo="/export", nfsv4="", extra="", more_exports=()):
+    def __init__(self, directory, export, pseudo="/export", nfsv4="", extra="", more_exports=(),
+                 graceless=True):
         self.dir = directory
         self.log = os.path.join(directory, "ganesha.log")
         self.exports = [(export, pseudo, extra), *more_exports]
         self.nfsv4 = nfsv4
+        self.graceless = graceless
         self.log_start = 0  # of what it logged after it was ready
         self.port = None
         self.process = None
@@ -147,7 +149,8 @@ class Ganesha:
             exports = "".join(
                 EXPORT.format(id=i, path=path, pseudo=pseudo, extra=extra)
                 for i, (path, pseudo, extra) in enumerate(self.exports, 1))
-            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4, exports=exports))
+            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4, exports=exports,
+                                  graceless=str(self.graceless).lower()))
         # no system bus: a second ganesha on the machine must not meet the first one there
         env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
         self.process = subprocess.Popen(
@@ -177,6 +180,11 @@ class Ganesha:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def kill(self):
+        """As a crash: nothing is given back or written down first."""
+        self.process.kill()
+        self.process.wait()
 
     def log_tail(self, lines=15):
         try:

@@ -15,6 +15,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,7 @@ class Env:
         self.daemon = suite.mount
         self.stack = contextlib.ExitStack()
         self.mount_count = 0
+        self.kept = set()  # descriptors that outlive the function
 
     def path(self, *parts):
         return os.path.join(self.mnt, *parts)
@@ -115,6 +117,10 @@ class Env:
         self.mount_count += 1
         point = os.path.join(self.work, f"{self.name}-mnt{self.mount_count}")
         return self.stack.enter_context(self.suite.new_mount(point, options, **more))
+
+    def server(self, **ganesha):
+        """A server of this test alone, which it may kill; see Server."""
+        return self.stack.enter_context(Server(self, ganesha))
 
     def witness_command(self, command, *paths):
         return [build_path("tests", "e2e", "witness"), str(self.port), EXPORT, command, *paths]
@@ -433,6 +439,90 @@ class Suite:
         sys.exit(1 if self.failed else 0)
 
 
+class Server:
+    """nfs-ganesha with an export of its own, to be killed, started again and cut off. Every mount
+    has its own relay: mount.relay.
+
+    A process of its own keeps the server: whoever starts a program closes the descriptors that it
+    inherits, and on a mount whose server is away that waits for the server.
+    """
+
+    def __init__(self, env, ganesha):
+        self.env = env
+        self.directory = os.path.join(env.work, f"{env.name}-server")
+        self.export = os.path.join(self.directory, "export")
+        self.ganesha = ganesha
+        self.relays = []
+
+    def __enter__(self):
+        os.makedirs(self.export)
+        self.orders, orders = socket.socketpair()
+        self.keeper = os.fork()
+        if self.keeper == 0:
+            self.orders.close()
+            report(os.open(os.devnull, os.O_WRONLY), self.keep, (orders,))
+        orders.close()
+        self.env.kept.add(self.orders.fileno())
+        self.port = self.order("start")
+        return self
+
+    def __exit__(self, *_):
+        for relay in self.relays:
+            relay.kill()
+            relay.wait()
+        self.orders.close()
+        os.waitpid(self.keeper, 0)
+
+    def keep(self, orders):
+        server = Ganesha(self.directory, self.export, EXPORT, **self.ganesha)
+        server.log = self.directory + ".log"
+        started = 0
+        with orders:
+            while order := orders.recv(64):
+                if order == b"kill":
+                    server.kill()
+                else:
+                    # ganesha's verifiers are the second in which it started
+                    time.sleep(max(0, started + 1 - time.time()))
+                    server.start(server.port)
+                    started = int(time.time()) + 1
+                orders.send(b"%d" % server.port)
+        if server.process.poll() is None:
+            server.kill()
+
+    def order(self, what):
+        self.orders.send(what.encode())
+        answer = self.orders.recv(64)
+        assert answer, f"{what} of the server failed:\n" + self.log_tail()
+        return int(answer)
+
+    def log_tail(self):
+        with open(self.directory + ".log", errors="replace") as f:
+            return "".join(f.readlines()[-10:])
+
+    def kill(self):
+        self.order("kill")
+
+    def start(self):
+        self.order("start")
+
+    def restart(self, away=0.5):
+        self.kill()
+        time.sleep(away)
+        self.start()
+
+    def mount(self, options=""):
+        number = len(self.relays) + 1
+        sock = os.path.join(self.directory, f"sock{number}")
+        relay = start_relay(f"unix:{sock}", self.port)
+        self.relays.append(relay)
+        words = ",".join(w for w in (self.env.suite.options, options) if w)
+        mount = Mount(self.env.suite.program(), f"unix:{sock}:{EXPORT}",
+                      f"{self.directory}-mnt{number}", words)
+        mount.relay = relay
+        return self.env.stack.enter_context(mount)
+
+
 def open_fds():
     return {int(fd) for fd in os.listdir("/proc/self/fd")}
 
@@ -444,7 +534,7 @@ def run_in_env(env, function):
             function(env)
         finally:  # what the test left open would keep its own mounts busy
             os.chdir("/")
-            for fd in open_fds() - before:
+            for fd in open_fds() - before - env.kept:
                 with contextlib.suppress(OSError):
                     os.close(fd)
 

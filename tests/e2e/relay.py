@@ -5,16 +5,19 @@
     relay.py unix:/path/to/socket PORT
     relay.py vsock:CID:LISTENPORT PORT       CID is our own to listen on; -1 is any
 
-This is how a server that speaks TCP only is mounted through the streams that vsockfs is made for.
+SIGUSR1 cuts all streams that there are. This is how a server that speaks TCP only is mounted through the streams that vsockfs is made for.
 Prints "ready" once it listens; ends on SIGTERM.
 """
 
 import os
+import signal
 import socket
 import sys
 import threading
 
 CHUNK = 1 << 20
+
+streams = set()
 
 
 def listen(where):
@@ -55,20 +58,30 @@ def carry(client, port):
     with client:
         try:
             server = socket.create_connection(("127.0.0.1", port))
-        except OSError as e:
-            print(f"relay: 127.0.0.1:{port}: {e.strerror}", file=sys.stderr)
-            return
+        except OSError:
+            return  # as a vsock that nobody listens on
         with server:
+            streams.update((client, server))
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             back = threading.Thread(target=pump, args=(server, client), daemon=True)
             back.start()
             pump(client, server)
             back.join()
+            streams.difference_update((client, server))
+
+
+def cut(*_):
+    for s in list(streams):
+        try:
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
 
 def main():
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
+    signal.signal(signal.SIGUSR1, cut)
     listener = listen(sys.argv[1])
     print("ready", flush=True)
     while True:

@@ -1,0 +1,364 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The server dies and comes back, or the stream to it breaks: programs wait, and nothing is lost."""
+
+import errno
+import fcntl
+import os
+import random
+import signal
+import threading
+import time
+
+from harness import Suite
+from test_basic import read, write
+from test_locks import lockf, refused
+
+suite = Suite()
+KIB, MIB = 1 << 10, 1 << 20
+LEASE = 10
+GRACE = dict(graceless=False, nfsv4=f"Lease_Lifetime = {LEASE}; Grace_Period = {LEASE};")
+GRACELESS = dict(graceless=True, nfsv4=f"Lease_Lifetime = {LEASE};")
+KINDS = {"with a grace period": GRACE, "without one": GRACELESS}
+# a connection that fails is tried again after at most 5 s
+BACK_WITHIN = 15
+
+
+def both_kinds(title, timeout=90):
+    """The test, for a server with a grace period and for one without."""
+    def mark(function):
+        for kind, config in KINDS.items():
+            suite.test(f"{title}, {kind}", timeout)(lambda env, c=config: function(env, c))
+        return function
+    return mark
+
+
+def logged(mount):
+    with open(mount.log, errors="replace") as f:
+        return f.read()
+
+
+def opened(mount, name, flags=os.O_RDWR | os.O_CREAT):
+    return os.open(os.path.join(mount.point, name), flags, 0o644)
+
+
+class Meanwhile:
+    """Runs step(i) again and again, in a thread, while the body does something to the server, and
+    for a while after it."""
+
+    def __init__(self, step, after=1.0):
+        self.step, self.after = step, after
+        self.count, self.error, self.ended = 0, None, False
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            while not self.ended:
+                self.step(self.count)
+                self.count += 1
+        except BaseException as e:
+            self.error = e
+
+    def __enter__(self):
+        self.thread.start()
+        time.sleep(0.2)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        count, deadline = self.count, time.monotonic() + 3 * BACK_WITHIN
+        while kind is None and not self.error and self.count <= count + 1:
+            assert time.monotonic() < deadline, "nothing goes on after the server is back"
+            time.sleep(0.05)
+        time.sleep(self.after if kind is None else 0)
+        self.ended = True
+        self.thread.join()
+        if self.error and kind is None:
+            raise self.error
+
+
+@both_kinds("open files go on being read and written while the server is killed and started again")
+def open_files(env, config):
+    server = env.server(**config)
+    mount = server.mount()
+    content = random.Random(1).randbytes(MIB)
+    write(os.path.join(mount.point, "read"), content)
+    reader = opened(mount, "read", os.O_RDONLY)
+    writer = opened(mount, "written")
+    hidden = opened(mount, "hidden")
+    os.unlink(os.path.join(mount.point, "hidden"))
+
+    def step(i):
+        at = i * 4096 % MIB
+        os.posix_fadvise(reader, 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(reader, 4096, at) == content[at:at + 4096]
+        assert os.pwrite(writer, b"%07d\n" % i, i * 8) == 8
+        assert os.pwrite(hidden, b"%07d\n" % i, i * 8) == 8
+
+    with Meanwhile(step) as meanwhile:
+        for _ in range(2):
+            server.restart()
+            time.sleep(1)
+    os.fsync(writer)
+    expected = b"".join(b"%07d\n" % i for i in range(meanwhile.count))
+    assert read(os.path.join(server.export, "written")) == expected
+    assert os.pread(hidden, len(expected), 0) == expected
+    os.close(writer)
+    os.close(hidden)
+    env.eventually(lambda: sorted(os.listdir(server.export)) == ["read", "written"], within=2 * LEASE,
+                   what="the end of the unlinked file")
+
+
+@both_kinds("data that was not committed when the server died is written again by fsync")
+def unstable(env, config):
+    server = env.server(**config)
+    mount = server.mount()
+    data = random.Random(2).randbytes(3 * MIB + 123)
+    fd = opened(mount, "f")
+    assert os.write(fd, data[:MIB]) == MIB
+    os.write(fd, data[MIB:MIB + 10])
+    os.write(fd, data[MIB + 10:])
+    assert "again" not in logged(mount)
+    server.kill()
+    # the machine went down with the server: nothing of it had reached the disk
+    with open(os.path.join(server.export, "f"), "r+b") as f:
+        assert os.fstat(f.fileno()).st_size == len(data)
+        f.truncate(0)
+    server.start()
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == data
+    assert "writing them again" in logged(mount), mount.log_tail()
+    os.close(fd)
+    assert read(os.path.join(mount.point, "f")) == data
+
+
+@both_kinds("locks are held as before: byte ranges and flock", timeout=120)
+def locks(env, config):
+    server = env.server(**config)
+    mount, other = server.mount(), server.mount()
+    fd, whole = opened(mount, "f"), opened(mount, "whole")
+    fcntl.flock(whole, fcntl.LOCK_EX)
+    lockf(fd, fcntl.F_WRLCK, 0, 100)
+    lockf(fd, fcntl.F_WRLCK, 200, 100)
+    lockf(fd, fcntl.F_RDLCK, 400, 100)
+    lockf(fd, fcntl.F_UNLCK, 240, 20)
+    there, whole_there = opened(other, "f"), opened(other, "whole")
+    for _ in range(2):
+        server.restart()
+        os.stat(mount.point)
+        os.pwrite(fd, b"mine", 0)
+
+        def elsewhere():
+            for start, length in ((0, 100), (200, 40), (260, 40)):
+                assert refused(there, fcntl.F_WRLCK, start, length), start
+                assert refused(there, fcntl.F_RDLCK, start, 1), start
+            assert refused(there, fcntl.F_WRLCK, 400, 100)
+            assert not refused(there, fcntl.F_RDLCK, 400, 100)
+            assert not refused(there, fcntl.F_WRLCK, 240, 20)
+            assert not refused(there, fcntl.F_WRLCK, 100, 100)
+            env.fails(errno.EAGAIN, fcntl.flock, whole_there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        elsewhere()
+    lockf(fd, fcntl.F_UNLCK)
+    fcntl.flock(whole, fcntl.LOCK_UN)
+    assert not refused(there, fcntl.F_WRLCK)
+    fcntl.flock(whole_there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@suite.test("a lock that another client took meanwhile is lost: EIO until it is unlocked", timeout=90)
+def lost_lock(env):
+    server = env.server(**GRACELESS)
+    mount, other = server.mount(), server.mount()
+    fd, beside = opened(mount, "f"), opened(mount, "beside")
+    there = opened(other, "f")
+    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    lockf(beside, fcntl.F_WRLCK, 0, 10)
+    server.kill()
+    os.kill(mount.relay.pid, signal.SIGSTOP)
+    server.start()
+    lockf(there, fcntl.F_WRLCK, 5, 10)
+    os.kill(mount.relay.pid, signal.SIGCONT)
+    os.stat(mount.point)
+    env.fails(errno.EIO, os.pwrite, fd, b"x", 0)
+    env.fails(errno.EIO, lockf, fd, fcntl.F_WRLCK, 100, 10)
+    number = os.fstat(fd).st_ino
+    assert f"inode {number}: a lock was lost" in logged(mount), mount.log_tail()
+    assert os.pwrite(beside, b"x", 0) == 1
+    lockf(fd, fcntl.F_UNLCK)
+    lockf(there, fcntl.F_UNLCK)
+    assert os.pwrite(fd, b"x", 0) == 1
+    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    assert refused(there, fcntl.F_WRLCK, 0, 10)
+
+
+@suite.test("a file that is gone after the restart gives an error, other files go on", timeout=60)
+def gone(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount()
+    fd, stays = opened(mount, "f"), opened(mount, "stays")
+    os.pwrite(fd, b"x", 0)
+    os.fsync(fd)
+    server.kill()
+    os.unlink(os.path.join(server.export, "f"))
+    server.start()
+    assert os.pwrite(stays, b"y", 0) == 1
+    env.fails(errno.ESTALE, os.pwrite, fd, b"y", 0)
+
+
+@both_kinds("the server is away for longer than its lease", timeout=120)
+def away(env, config):
+    server = env.server(**config)
+    mount, other = server.mount(), server.mount()
+    fd = opened(mount, "f")
+    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    with Meanwhile(lambda i: os.pwrite(fd, b"%07d\n" % i, i * 8)) as meanwhile:
+        server.restart(away=LEASE + 5)
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == b"".join(
+        b"%07d\n" % i for i in range(meanwhile.count))
+    assert refused(opened(other, "f"), fcntl.F_WRLCK, 0, 10)
+
+
+@suite.test("the client is cut off for longer than its lease: files and locks are had again",
+            timeout=120)
+def expired(env):
+    server = env.server(**GRACELESS)
+    mount, other = server.mount(), server.mount()
+    fd = opened(mount, "f")
+    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    there = opened(other, "f")
+    os.kill(mount.relay.pid, signal.SIGSTOP)
+    env.eventually(lambda: not refused(there, fcntl.F_WRLCK, 0, 10), within=6 * LEASE,
+                   what="the end of the lease")
+    os.kill(mount.relay.pid, signal.SIGCONT)
+    assert os.pwrite(fd, b"again", 0) == 5
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == b"again"
+    assert refused(there, fcntl.F_WRLCK, 0, 10)
+
+
+class Cuts:
+    """Cuts the stream of a mount again and again."""
+
+    def __init__(self, mount, pause):
+        self.mount, self.pause, self.count = mount, pause, 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.ended.wait(self.pause):
+            os.kill(self.mount.relay.pid, signal.SIGUSR1)
+            self.count += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+@suite.test("the stream is cut again and again under writes: all that was written is there",
+            timeout=120)
+def cut_writes(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount("nconnect=2")
+    data = random.Random(3).randbytes(24 * MIB)
+
+    def copy(name, size):
+        fd = opened(mount, name)
+        for at in range(0, len(data), size):
+            assert os.pwrite(fd, data[at:at + size], at) == min(size, len(data) - at)
+        os.fsync(fd)
+        os.close(fd)
+
+    with Cuts(mount, 0.1) as cuts:
+        copiers = [env.child(copy, f"f{size}", size) for size in (MIB, 64 * KIB, 100000)]
+        for copier in copiers:
+            copier.join()
+    assert cuts.count > 5, cuts.count
+    for size in (MIB, 64 * KIB, 100000):
+        assert read(os.path.join(server.export, f"f{size}")) == data
+        assert read(os.path.join(mount.point, f"f{size}")) == data
+
+
+@suite.test("under cuts, creating, renaming, linking and removing are done exactly once",
+            timeout=120)
+def cut_names(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount("nconnect=1")
+    path = os.path.join(mount.point, "")
+    with Cuts(mount, 0.03) as cuts:
+        deadline, i = time.monotonic() + 8, 0
+        while time.monotonic() < deadline:
+            os.close(os.open(f"{path}a{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            os.rename(f"{path}a{i}", f"{path}b{i}")
+            os.link(f"{path}b{i}", f"{path}c{i}")
+            os.mkdir(f"{path}d{i}")
+            os.symlink("to", f"{path}e{i}")
+            os.rmdir(f"{path}d{i}")
+            os.unlink(f"{path}c{i}")
+            i += 1
+    assert cuts.count > 20 and i > 5, (cuts.count, i)
+    assert sorted(os.listdir(server.export)) == sorted(
+        [f"b{n}" for n in range(i)] + [f"e{n}" for n in range(i)])
+
+
+@suite.test("under kills, creating, renaming and removing report no false error", timeout=120)
+def killed_names(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount("nconnect=1")
+    path = os.path.join(mount.point, "")
+
+    def step(i):
+        os.close(os.open(f"{path}a{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        os.rename(f"{path}a{i}", f"{path}b{i}")
+        os.mkdir(f"{path}d{i}")
+        os.rmdir(f"{path}d{i}")
+
+    with Meanwhile(step) as meanwhile:
+        for _ in range(5):
+            server.restart(away=0.1)
+            time.sleep(0.5)
+    assert sorted(os.listdir(server.export)) == sorted(f"b{n}" for n in range(meanwhile.count))
+
+
+def gives_up(env, options, number):
+    server = env.server(**GRACELESS)
+    mount = server.mount(f"{options},timeo=10,retrans=1")
+    write(os.path.join(mount.point, "f"), b"before")
+    fd = opened(mount, "f")
+    server.kill()
+    start = time.monotonic()
+    env.fails(number, os.stat, os.path.join(mount.point, "not-cached"))
+    env.fails(number, os.pwrite, fd, b"x", 0)
+    waited = time.monotonic() - start
+    assert 2 <= waited < 10, f"given up after {waited:.1f} s"
+    server.start()
+
+    def works():
+        try:
+            return os.pwrite(fd, b"behind", 0) == 6
+        except OSError as e:
+            assert e.errno == number, e
+            return False
+
+    env.eventually(works, within=BACK_WITHIN, what="the server")
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == b"behind"
+    os.close(fd)
+
+
+@suite.test("soft: EIO in bounded time, and the mount works again when the server is back",
+            timeout=60)
+def soft(env):
+    gives_up(env, "soft", errno.EIO)
+
+
+@suite.test("softerr: the same with ETIMEDOUT", timeout=60)
+def softerr(env):
+    gives_up(env, "softerr", errno.ETIMEDOUT)
+
+
+if __name__ == "__main__":
+    suite.main()
