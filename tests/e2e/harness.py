@@ -524,7 +524,8 @@ class Server:
 
 
 def open_fds():
-    return {int(fd) for fd in os.listdir("/proc/self/fd")}
+    # the descriptor that lists them is among them, and gone afterwards
+    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
 
 
 def run_in_env(env, function):

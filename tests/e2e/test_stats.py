@@ -65,8 +65,9 @@ class Capture:
                  display_filter, "-T", "fields", "-E", "occurrence=a"]
         for name in names:
             words += ["-e", name]
+        # what else it prints is a warning that it runs as root
         return [[field.split(",") for field in line.split("\t")]
-                for line in self.env.run(words).splitlines()]
+                for line in self.env.run(words).splitlines() if line.count("\t") == len(names) - 1]
 
     def compounds(self, kind):
         """(stream, xid) of every COMPOUND call or reply of NFSv4."""
