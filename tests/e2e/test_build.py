@@ -3,6 +3,7 @@
 """The project itself, built by meson inside its own mount."""
 
 import os
+import shlex
 
 from harness import ROOT, Suite, need
 
@@ -13,7 +14,7 @@ suite = Suite()
 def build(env):
     need("meson", "ninja", "tar")
     os.mkdir(env.path("source"))
-    env.run(f"tar -C {ROOT} --exclude='./build*' --exclude=./.git -cf - . | "
+    env.run(f"tar -C {shlex.quote(ROOT)} --exclude='./build*' --exclude=./.git -cf - . | "
             f"tar -C {env.path('source')} -xf -")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MESON_", "VSOCKFS"))}
     env.run(["meson", "setup", "build", "-Dtests=false", "--buildtype=debug"],

