@@ -41,7 +41,7 @@ static void call_unplace(struct nfs_compound *c)
 	case NFS_COMPOUND_QUEUED: TAILQ_REMOVE(call_queue_of(c), c, p.entry); break;
 	case NFS_COMPOUND_SENT: TAILQ_REMOVE(&conn->sent, c, p.entry); break;
 	case NFS_COMPOUND_HELD: TAILQ_REMOVE(&conn->held, c, p.entry); break;
-	case NFS_COMPOUND_PAUSED:
+	case NFS_COMPOUND_PAUSED: TAILQ_REMOVE(&conn->paused, c, p.entry); /* fallthrough */
 	case NFS_COMPOUND_ENDING: loop_timer_cancel(conn->loop, &c->p.timer); break;
 	case NFS_COMPOUND_IDLE: break;
 	}
@@ -291,7 +291,7 @@ static void call_resume(struct loop_timer *timer)
 {
 	struct nfs_compound *c = call_of_timer(timer);
 	struct nfs_conn *conn = c->conn;
-	c->p.place = NFS_COMPOUND_IDLE;
+	call_unplace(c);
 	if (c->p.has_slot) {
 		call_hold(c);
 		conn_update(conn);
@@ -307,24 +307,26 @@ void call_pause(struct nfs_compound *c, uint64_t delay)
 		call_end(c, -ECANCELED);
 		return;
 	}
-	c->p.place = NFS_COMPOUND_PAUSED;
+	call_place(c, &c->conn->paused, NFS_COMPOUND_PAUSED);
 	c->p.timer.fire = call_resume;
 	loop_timer_set(c->conn->loop, &c->p.timer, loop_now(c->conn->loop) + delay);
 }
 
-void call_fail_all(struct nfs_conn *conn, int status)
+static void call_fail_list(struct compound_list *list, int status)
 {
 	struct nfs_compound *c;
-	/* paused ones are in `all` and nowhere else */
-	while ((c = TAILQ_FIRST(&conn->all)) != NULL) {
+	while ((c = TAILQ_FIRST(list)) != NULL) {
 		call_release(c, false, SLOT_NO_TARGET);
 		call_end(c, status);
 	}
-	/* given up already, and now drained */
-	while ((c = TAILQ_FIRST(&conn->held)) != NULL) {
-		call_release(c, false, SLOT_NO_TARGET);
-		call_end(c, status);
-	}
+}
+
+void call_fail_all(struct nfs_conn *conn, int status)
+{
+	call_fail_list(&conn->all, status);
+	/* those that were given up already are not in `all` any more */
+	call_fail_list(&conn->held, status);
+	call_fail_list(&conn->paused, status);
 }
 
 void call_give_up(struct nfs_compound *c)

@@ -171,25 +171,33 @@ void client_conn_closed(struct nfs_client *client)
 	client_post(client);
 }
 
-void client_seen_flags(struct nfs_client *client, uint32_t status_flags)
+/* What the server says with every SEQUENCE that something is wrong with. RFC 8881, 18.46.3. */
+#define CLIENT_FLAGS_REVOKED                                                              \
+	(SEQ4_STATUS_EXPIRED_ALL_STATE_REVOKED | SEQ4_STATUS_EXPIRED_SOME_STATE_REVOKED | \
+		SEQ4_STATUS_ADMIN_STATE_REVOKED | SEQ4_STATUS_RECALLABLE_STATE_REVOKED |  \
+		SEQ4_STATUS_RESTART_RECLAIM_NEEDED)
+#define CLIENT_FLAGS_PATH (SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION)
+
+static void client_post_news(struct nfs_client *client, uint32_t news)
 {
-	const uint32_t revoked =
-		SEQ4_STATUS_EXPIRED_ALL_STATE_REVOKED | SEQ4_STATUS_EXPIRED_SOME_STATE_REVOKED |
-		SEQ4_STATUS_ADMIN_STATE_REVOKED | SEQ4_STATUS_RECALLABLE_STATE_REVOKED |
-		SEQ4_STATUS_RESTART_RECLAIM_NEEDED;
-	status_flags &= revoked;
-	if (status_flags == atomic_load_explicit(&client->revoked_flags, memory_order_relaxed))
-		return;
 	pthread_mutex_lock(&client->lock);
-	/* the server says so until all of it is given back: once is enough */
-	uint32_t news = status_flags & ~atomic_exchange(&client->revoked_flags, status_flags);
-	if (news == 0) {
-		pthread_mutex_unlock(&client->lock);
-		return;
-	}
-	client->mail.revoked = true;
+	client->mail.revoked |= (news & CLIENT_FLAGS_REVOKED) != 0;
 	client->mail.grace |= (news & SEQ4_STATUS_RESTART_RECLAIM_NEEDED) != 0;
+	client->mail.rebind |= (news & CLIENT_FLAGS_PATH) != 0;
 	client_post(client);
+}
+
+void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags)
+{
+	status_flags &= CLIENT_FLAGS_REVOKED | CLIENT_FLAGS_PATH | SEQ4_STATUS_BACKCHANNEL_FAULT;
+	if (status_flags == atomic_load_explicit(&client->status_flags, memory_order_relaxed))
+		return;
+	/* the server goes on saying so until it is put right: once is enough */
+	uint32_t news = status_flags & ~atomic_exchange(&client->status_flags, status_flags);
+	if (news & SEQ4_STATUS_BACKCHANNEL_FAULT)
+		client_session_lost(client, generation, NFS4ERR_SEQ_MISORDERED);
+	else if (news)
+		client_post_news(client, news);
 }
 
 static void client_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
@@ -409,6 +417,8 @@ static void client_read_mail(struct loop_task *task)
 	if (mail.revoked)
 		client_event(client,
 			&(struct recovery_event){.type = RECOVERY_EV_REVOKED, .grace = mail.grace});
+	if (mail.rebind)
+		conn_rebind(client_first(client));
 	if (mail.reclaimed)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_RECLAIMED,
 					     .status = mail.reclaim_err});

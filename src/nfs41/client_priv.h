@@ -24,7 +24,7 @@
 
 /* What other threads want from the first worker; guarded by `lock`. */
 struct client_mail {
-	bool start, stop, reclaimed, revoked, grace;
+	bool start, stop, reclaimed, revoked, grace, rebind;
 	uint64_t stop_timeout;
 	uint32_t lost_generation; /* 0: none */
 	int lost_status;
@@ -71,8 +71,8 @@ struct nfs_client {
 	struct loop_timer timer; /* the machine's */
 	struct loop_timer renew; /* the lease's */
 	bool renewing;
-	bool connected_once;		/* since the start: tells "nothing listens" from "no NFS" */
-	_Atomic uint32_t revoked_flags; /* SEQ4_STATUS_* seen and dealt with */
+	bool connected_once;	       /* since the start: tells "nothing listens" from "no NFS" */
+	_Atomic uint32_t status_flags; /* SEQ4_STATUS_* seen and dealt with */
 	_Atomic uint64_t clientid;
 	bool has_clientid;
 	uint32_t create_sequence; /* of the next CREATE_SESSION */
@@ -95,7 +95,7 @@ struct nfs_client {
 void client_event(struct nfs_client *client, const struct recovery_event *ev);
 /* Any thread. */
 void client_session_lost(struct nfs_client *client, uint32_t generation, int status);
-void client_seen_flags(struct nfs_client *client, uint32_t status_flags);
+void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags);
 void client_conn_drained(struct nfs_client *client);
 void client_conn_closed(struct nfs_client *client);
 void client_kick_conns(struct nfs_client *client);

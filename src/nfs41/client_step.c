@@ -132,7 +132,7 @@ static uint32_t step_adopt_session(struct nfs_client *client)
 	pthread_mutex_lock(&client->callback_lock);
 	callback_init(&client->callback, res->sessionid, &client_callback_ops, client);
 	pthread_mutex_unlock(&client->callback_lock);
-	atomic_store(&client->revoked_flags, 0);
+	atomic_store(&client->status_flags, 0);
 	uint32_t generation =
 		slot_table_reset(&client->slots, res->sessionid, res->fore.max_requests);
 	log_debug("%s: %u slots, %u operations, requests of %u bytes, replies of %u, cached %u",

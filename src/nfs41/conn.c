@@ -47,6 +47,7 @@ struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned
 	TAILQ_INIT(&conn->queue);
 	TAILQ_INIT(&conn->sent);
 	TAILQ_INIT(&conn->held);
+	TAILQ_INIT(&conn->paused);
 	TAILQ_INIT(&conn->all);
 	return conn;
 }
@@ -245,6 +246,15 @@ void conn_set_bound(struct nfs_conn *conn, uint32_t generation)
 	conn_tell_recovery(conn, true);
 }
 
+void conn_rebind(struct nfs_conn *conn)
+{
+	if (conn->state != CONN_BOUND)
+		return;
+	conn->bound = 0;
+	conn->state = CONN_UP;
+	conn_kick(conn);
+}
+
 void conn_lost_binding(struct nfs_conn *conn)
 {
 	if (conn->state != CONN_BOUND)
@@ -253,9 +263,7 @@ void conn_lost_binding(struct nfs_conn *conn)
 		conn_reset(conn, -ENOTCONN);
 		return;
 	}
-	conn->bound = 0;
-	conn->state = CONN_UP;
-	conn_kick(conn);
+	conn_rebind(conn);
 }
 
 static void conn_judge_bind(struct nfs_conn *conn, int status)

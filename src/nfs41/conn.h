@@ -52,7 +52,8 @@ struct nfs_conn {
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
 	struct compound_list sent, held;    /* in the order of sending */
-	struct compound_list all;	    /* every sequenced one, in the order of their coming */
+	struct compound_list paused;
+	struct compound_list all; /* every sequenced one, in the order of their coming */
 	struct slot_waiter waiter;
 	bool waiting; /* the slot table may have promised something */
 
@@ -91,6 +92,8 @@ void conn_update(struct nfs_conn *conn);
 void conn_connect(struct nfs_conn *conn);
 /* The present connection belongs to session `generation` (CREATE_SESSION does that). */
 void conn_set_bound(struct nfs_conn *conn, uint32_t generation);
+/* BIND_CONN_TO_SESSION once more, for the sake of the backchannel. */
+void conn_rebind(struct nfs_conn *conn);
 /* The server says that it does not. */
 void conn_lost_binding(struct nfs_conn *conn);
 /* Ends the connection, to make another; `err` is what the log says. */

@@ -159,7 +159,7 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 		if (conn->backoff > CONN_BACKOFF_MIN)
 			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);
-		client_seen_flags(conn->client, seq->status_flags);
+		client_seen_flags(conn->client, c->p.grant.generation, seq->status_flags);
 		call_release(c, true, seq->target_highest_slot);
 		if (c->abandoned)
 			call_end(c, -ECANCELED);

@@ -6,11 +6,14 @@
 
 /*
  * Looks at the clock while something is under way. A stream that was restored with its machine
- * may be dead without an error (there is no keepalive on vsock), so a connection on
- * which nothing was heard for half of timeo gets a NULL call, and is ended if that is not answered
- * in the other half: all is sent again on the next one, exactly once thanks to the session. A
- * server that is merely slow with something answers NULL and keeps its connection.
+ * may be dead without an error (there is no keepalive on vsock), so a connection on which nothing
+ * was heard for WATCH_PING gets a NULL call, and is ended if there is nothing until WATCH_DEAD: all
+ * is sent again on the next one, exactly once thanks to the session. A server that is merely slow
+ * with something answers NULL and keeps its connection. With a small timeo, both are parts of it.
  */
+#define WATCH_PING UINT64_C(5000000000)	 /* ns */
+#define WATCH_DEAD UINT64_C(15000000000) /* ns */
+
 #define WATCH_TICK_MIN UINT64_C(10000000)   /* ns */
 #define WATCH_TICK_MAX UINT64_C(5000000000) /* ns */
 #define WATCH_PING_MAX 1024		    /* bytes of a NULL reply */
@@ -69,12 +72,14 @@ static void watch_ping(struct nfs_conn *conn)
 static void watch_silence(struct nfs_conn *conn, uint64_t now)
 {
 	uint64_t timeo = conn->client->config.timeo_ns;
+	uint64_t dead = timeo < WATCH_DEAD ? timeo : WATCH_DEAD;
+	uint64_t ping = timeo / 2 < WATCH_PING ? timeo / 2 : WATCH_PING;
 	if (conn->state < CONN_UP || rpc_conn_pending(conn->rpc) == 0)
 		return;
 	uint64_t quiet = now - conn->heard_at;
-	if (quiet >= timeo)
+	if (quiet >= dead)
 		conn_reset(conn, -ETIMEDOUT);
-	else if (quiet >= timeo / 2 && !conn->pinging)
+	else if (quiet >= ping && !conn->pinging)
 		watch_ping(conn);
 }
 

@@ -74,6 +74,59 @@ static void test_cut_after_execution(void **state)
 	assert_false(job.replayed);
 }
 
+/* The first copy is still at work: the server wants the second one to wait. */
+static unsigned copies;
+
+static enum fake_verdict busy_with_the_first(struct fake *fake, struct fake_call *call)
+{
+	if (call->nops == 0 || call->op[call->nops - 1] != OP_REMOVE)
+		return FAKE_NORMAL;
+	copies++;
+	if (copies == 1)
+		return FAKE_CLOSE;
+	if (copies <= 3 || copies > 1000) {
+		call->fail_at = 0;
+		call->fail_status = NFS4ERR_DELAY;
+	}
+	return FAKE_NORMAL;
+}
+
+static void test_cut_while_it_is_executed(void **state)
+{
+	struct drive *d = *state;
+	struct job job, other;
+	copies = 0;
+	drive_start(d, 1);
+	d->fake.script = busy_with_the_first;
+	job_remove(&job, d, 0);
+	drive_until_count(d, &copies, 2);
+	/* its slot is not for others meanwhile */
+	job_getattr(&other, d, 0);
+	job_succeeds(&other);
+	assert_int_equal(note(d, 0)->slot, 1);
+	job_succeeds(&job);
+	assert_int_equal(copies, 4);
+	same_request_again(d);
+	assert_int_equal(note(d, 0)->slot, 0);
+	assert_int_equal(d->fake.sessions, 1);
+}
+
+static void test_soft_gives_up_while_it_is_executed(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	copies = 0;
+	d->config.soft = true;
+	d->config.timeo_ns = 50 * DRIVE_MS;
+	drive_start(d, 1);
+	d->fake.script = busy_with_the_first;
+	job_remove(&job, d, 0);
+	drive_until_count(d, &copies, 2);
+	copies = 2000; /* DELAY for ever */
+	job_ends(&job, -EIO);
+	/* the teardown finds it where it waits */
+}
+
 static void test_cut_after_execution_uncached(void **state)
 {
 	struct drive *d = *state;
@@ -290,6 +343,8 @@ int main(void)
 		CUT(cut_before_execution),
 		CUT(cut_after_execution),
 		CUT(cut_after_execution_uncached),
+		CUT(cut_while_it_is_executed),
+		CUT(soft_gives_up_while_it_is_executed),
 		CUT(many_under_way),
 		CUT(server_away_for_a_while),
 		CUT(abandoned_is_not_executed_later),

@@ -324,6 +324,37 @@ static void test_state_revoked(void **state)
 	assert_int_equal(d->fake.sessions, 1);
 }
 
+static void test_backchannel_is_down(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	drive_start(d, 2);
+	d->fake.status_flags = SEQ4_STATUS_CB_PATH_DOWN;
+	for (unsigned i = 0; i < 5; i++) {
+		job_getattr(&job, d, i % 2);
+		job_succeeds(&job);
+		drive_for(d, 5 * DRIVE_MS);
+	}
+	/* of the second connection at the start, and of the first now: once */
+	assert_int_equal(d->fake.executed[OP_BIND_CONN_TO_SESSION], 2);
+	assert_int_equal(d->fake.sessions, 1);
+}
+
+static void test_backchannel_is_beyond_repair(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	drive_start(d, 2);
+	d->fake.status_flags = SEQ4_STATUS_BACKCHANNEL_FAULT;
+	job_remove(&job, d, 1);
+	job_succeeds(&job);
+	d->fake.status_flags = 0;
+	drive_until_count(d, &d->fake.sessions, 2);
+	job_remove(&job, d, 1);
+	job_succeeds(&job);
+	assert_int_equal(d->fake.executed[OP_REMOVE], 2);
+}
+
 #define REPLY(name) cmocka_unit_test_setup_teardown(test_##name, drive_setup, drive_teardown)
 
 int main(void)
@@ -346,6 +377,8 @@ int main(void)
 		REPLY(errors_for_the_owner),
 		REPLY(rejected_credentials),
 		REPLY(state_revoked),
+		REPLY(backchannel_is_down),
+		REPLY(backchannel_is_beyond_repair),
 	};
 	return cmocka_run_group_tests_name("replies", tests, NULL, NULL);
 }
