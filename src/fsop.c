@@ -240,10 +240,11 @@ const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name)
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label)
 {
 	nfs_compound_free(req->compound);
-	req->compound = nfs_compound_new(req->worker->conn, req->cred, label);
-	if (!req->compound)
+	struct nfs_compound *c = nfs_compound_new(req->worker->conn, req->cred, label);
+	req->compound = c;
+	if (!c)
 		fsop_reply_err(req, -ENOMEM);
-	return req->compound;
+	return c;
 }
 
 struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node)
