@@ -60,7 +60,8 @@ static int share_new_client(struct share *share)
 static void share_lost(void *arg, const struct nfs_fh *fh, bool lock, int err)
 {
 	struct share *share = arg;
-	struct node *node = node_find_fh(share->nodes, fh);
+	/* What is given up because the mount ends is nobody's loss. */
+	struct node *node = share->ended ? NULL : node_find_fh(share->nodes, fh);
 	if (!node)
 		return;
 	log_error("%s: inode %" PRIu64 ": %s", share->options->source, node->ino,
