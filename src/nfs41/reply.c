@@ -210,9 +210,10 @@ int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, 
 		return 0;
 	}
 	reply_count(c);
-	watch_heard(c->conn);
-	if (err)
+	if (err) {
+		watch_heard(c->conn);
 		return reply_rejected(c, err);
+	}
 	int kept = c->status;
 	err = c->p.stripped ? nfs_compound_decode_stripped(c, data, len, &seq)
 			    : nfs_compound_decode(c, data, len, sink_len, &seq);
@@ -223,6 +224,7 @@ int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, 
 		reply_cut(c, true);
 		return err;
 	}
+	watch_heard(c->conn);
 	if (status != NFS4_OK)
 		reply_count_error(c);
 	if (c->sequenced)
