@@ -68,6 +68,24 @@ static void release(struct fixture *f, unsigned worker, const struct slot_grant 
 	slot_release(&f->table, &f->w[worker].waiter, grant, true, SLOT_NO_TARGET);
 }
 
+static void test_doubt(void **state)
+{
+	struct fixture *f = *state;
+	struct slot_grant grant = take(f, 0);
+	assert_false(grant.doubtful);
+	slot_release(&f->table, &f->w[0].waiter, &grant, false, SLOT_NO_TARGET);
+	grant = take(f, 1);
+	assert_true(grant.doubtful);
+	assert_false(take(f, 1).doubtful);
+	release(f, 1, &grant);
+	assert_false(take(f, 0).doubtful);
+	grant = take(f, 0);
+	slot_release(&f->table, &f->w[0].waiter, &grant, false, SLOT_NO_TARGET);
+	slot_table_reset(&f->table, session_b, 4);
+	for (unsigned i = 0; i < 4; i++)
+		assert_false(take(f, 0).doubtful);
+}
+
 static void test_lowest_first(void **state)
 {
 	struct fixture *f = *state;
@@ -311,6 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lowest_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_sequence_counts_only_what_the_server_took, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_double_release_is_harmless, setup, teardown),

@@ -168,6 +168,27 @@ static void test_syslog(void **state)
 	log_init(LOG_TARGET_STDERR, false);
 }
 
+static void test_limit(void **state)
+{
+	const uint64_t start = UINT64_C(1000000000000);
+	struct log_limit limit = {0};
+
+	capture_begin();
+	for (unsigned i = 0; i < LOG_LIMIT_BURST; i++)
+		assert_true(log_limit_pass(&limit, start));
+	for (unsigned i = 0; i < 7; i++)
+		assert_false(log_limit_pass(&limit, start + LOG_LIMIT_PACE / 2));
+	assert_string_equal(capture_end(), "");
+	capture_begin();
+	assert_true(log_limit_pass(&limit, start + LOG_LIMIT_PACE));
+	assert_string_equal(capture_end(), "vsockfs: 7 messages like the next one were left out\n");
+	assert_false(log_limit_pass(&limit, start + LOG_LIMIT_PACE));
+	/* after a long silence all are there again, and no more */
+	for (unsigned i = 0; i < LOG_LIMIT_BURST; i++)
+		assert_true(log_limit_pass(&limit, start + 1000 * LOG_LIMIT_PACE));
+	assert_false(log_limit_pass(&limit, start + 1000 * LOG_LIMIT_PACE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +198,7 @@ int main(void)
 		cmocka_unit_test(test_long_lines_are_cut),
 		cmocka_unit_test(test_errno_is_kept),
 		cmocka_unit_test(test_priorities_for_the_journal),
+		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_syslog),
 	};
 

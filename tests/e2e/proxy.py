@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Stands between vsockfs and the server, forwards record by record, and damages what it is told."""
+
+import os
+import socket
+import struct
+import threading
+
+from nfsreply import NotCompound, Reply, p32, record, u32
+
+CALL, REPLY = 0, 1
+CLOSE = object()  # a damage returns this, or ends its list with it, to close the connection
+
+
+def receive_exactly(sock, n):
+    data = bytearray()
+    while len(data) < n:
+        block = sock.recv(n - len(data))
+        if not block:
+            raise ConnectionError
+        data += block
+    return bytes(data)
+
+
+def receive_record(sock):
+    data, last = b"", False
+    while not last:
+        mark = u32(receive_exactly(sock, 4))
+        last = mark >> 31
+        data += receive_exactly(sock, mark & 0x7fffffff)
+    return data
+
+
+class Connection:
+    def __init__(self, proxy, client, port):
+        self.proxy, self.client = proxy, client
+        self.server = socket.create_connection(("127.0.0.1", port))
+        self.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.lock = threading.Lock()
+        self.silent = False      # nothing more is forwarded to the client
+        self.reading = threading.Event()
+        self.reading.set()       # the client's records are read
+        for target in (self.serve_calls, self.serve_replies):
+            threading.Thread(target=self.run, args=(target,), daemon=True).start()
+
+    def run(self, target):
+        try:
+            while True:
+                target()
+        except (OSError, ValueError):
+            self.close()
+
+    def close(self):
+        for s in (self.client, self.server):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def send(self, data):
+        with self.lock:
+            self.client.sendall(data)
+
+    def act(self, actions):
+        """Bytes, or a list (or generator) of them, perhaps with CLOSE at its end."""
+        for action in [actions] if isinstance(actions, bytes) or actions is CLOSE else actions:
+            if action is CLOSE:
+                raise ConnectionError
+            self.send(action)
+
+    def serve_calls(self):
+        data = receive_record(self.client)
+        self.reading.wait()
+        if u32(data, 4) == REPLY:
+            self.proxy.note_callback_reply(data)
+            return
+        answer = self.proxy.answer_call(data)
+        if answer is None:
+            self.server.sendall(record(data))
+        else:
+            self.act(answer)
+
+    def serve_replies(self):
+        data = receive_record(self.server)
+        actions = self.proxy.damaged(self, data)
+        if not self.silent:
+            self.act(record(data) if actions is None else actions)
+
+
+class Proxy:
+    def __init__(self, path, port):
+        self.path, self.port = path, port
+        self.connections = []
+        self.lock = threading.Lock()
+        self.hits = 0
+        self.callback_replies = []
+        self.disarm()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+                self.connections.append(Connection(self, client, self.port))
+            except OSError:
+                return
+
+    def stop(self):
+        self.listener.close()
+        for c in self.connections:
+            c.close()
+        os.unlink(self.path)
+
+    def arm(self, damage, op=None, times=1):
+        """The next replies with a good result of `op` (None: all, of whatever kind) go through
+        damage(connection, reply): a Reply, or the record where op is None."""
+        with self.lock:
+            self.damage, self.op, self.times, self.hits = damage, op, times, 0
+
+    def arm_call(self, answer):
+        """The next COMPOUND is not forwarded; answer(record) goes back."""
+        with self.lock:
+            self.answer, self.hits = answer, 0
+
+    def disarm(self):
+        with self.lock:
+            self.damage = self.op = self.answer = None
+            self.times = 0
+
+    def damaged(self, connection, data):
+        with self.lock:
+            if self.times == 0:
+                return None
+            reply = data
+            if self.op is not None:
+                try:
+                    reply = Reply(data)
+                except NotCompound:
+                    return None
+                if not reply.has(self.op):
+                    return None
+            self.times -= 1
+            self.hits += 1
+            damage = self.damage
+        return damage(connection, reply)
+
+    def answer_call(self, data):
+        with self.lock:
+            if self.answer is None or u32(data, 20) != 1:
+                return None
+            answer, self.answer = self.answer, None
+            self.hits += 1
+        return answer(data)
+
+    def note_callback_reply(self, data):
+        with self.lock:
+            self.callback_replies.append(data)
+
+    def current(self):
+        return self.connections[-1]
+
+
+def callback(xid, proc, args, prog=0x40000000, vers=1):
+    return record(p32(xid, CALL, 2, prog, vers, proc, 0, 0, 0, 0) + args)
+
+
+def accept_stat(reply):
+    return struct.unpack_from(">I", reply, 20)[0]
