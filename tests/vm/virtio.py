@@ -99,14 +99,21 @@ def start_relay(stack, work, where, port):
             raise Missing(f"cannot listen on {where}: {file.read().strip().splitlines()[-1]}")
 
 
-def add_device(stack, work, server_port):
-    """Arguments that give QEMU a device through which CID 2 port 2049 is the server."""
+def find_device():
+    """What makes the device: the kernel's, or the path of a program."""
     if os.access(KERNEL_DEVICE, os.R_OK | os.W_OK):
-        start_relay(stack, work, f"vsock:{PORT}", server_port)
-        return ["-device", f"vhost-vsock-pci,guest-cid={0x10000 + os.getpid()}"]
+        return KERNEL_DEVICE
     program = os.environ.get("VHOST_DEVICE_VSOCK") or shutil.which("vhost-device-vsock")
     if not program:
         raise Missing(f"no {KERNEL_DEVICE} and no vhost-device-vsock program")
+    return program
+
+
+def add_device(stack, work, program, server_port):
+    """Arguments that give QEMU a device through which CID 2 port 2049 is the server."""
+    if program == KERNEL_DEVICE:
+        start_relay(stack, work, f"vsock:{PORT}", server_port)
+        return ["-device", f"vhost-vsock-pci,guest-cid={0x10000 + os.getpid()}"]
     control = os.path.join(work, "device")
     start_relay(stack, work, f"unix:{work}/vsock_{PORT}", server_port)
     start_process(stack, [program, "--guest-cid", "5", "--socket", control, "--uds-path",
@@ -122,6 +129,7 @@ def add_device(stack, work, server_port):
 
 
 def run(args, tap, stack):
+    program = find_device()
     # sockets want short paths, and ganesha a disk that has file handles
     work = stack.enter_context(tempfile.TemporaryDirectory(prefix="vsockfs-vm-", dir="/var/tmp"))
     export = os.path.join(work, "export")
@@ -134,7 +142,7 @@ def run(args, tap, stack):
     server = Ganesha(work, export)
     stack.callback(server.stop)
     server.start()
-    device = add_device(stack, work, server.port)
+    device = add_device(stack, work, program, server.port)
     machine.run(tap, device, HostFiles(export).answer)
     if tap.failed:
         tap.diag(server.log_tail())
