@@ -139,6 +139,27 @@ static void answer(uint32_t op, int status)
 	c->done(c);
 }
 
+/* Of the compound that is next to be answered: a word of its arguments behind PUTFH, and the last.
+ */
+#define BEHIND_PUTFH (NFS_COMPOUND_FIRST_AT + 12)
+enum { CLAIM_PREVIOUS_WORD = 1, CLAIM_FH_WORD = 4 };
+
+static uint32_t word_at(size_t at)
+{
+	const uint8_t *p = sent[0]->head + at;
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static uint32_t word_from_end(size_t words)
+{
+	return word_at(sent[0]->out.len - 4 * words);
+}
+
+static bool lock_is_reclaim(void)
+{
+	return word_at(BEHIND_PUTFH + 8) != 0;
+}
+
 static void run(bool grace)
 {
 	ended = 0;
@@ -178,9 +199,16 @@ static void test_open_and_ranges_are_reclaimed(void **arg)
 	struct nfs_stateid stateid;
 	run(true);
 	assert_true(sent[0]->privileged);
+	/* and no delegation with it */
+	assert_int_equal(word_from_end(2), CLAIM_PREVIOUS_WORD);
+	assert_int_equal(word_from_end(1), OPEN_DELEGATE_NONE);
 	answer(OP_OPEN, 0);
 	assert_false(nfs_lock_stateid(state, lock, &stateid));
+	assert_int_equal(word_at(BEHIND_PUTFH + 4), WRITE_LT);
+	assert_true(lock_is_reclaim());
 	answer(OP_LOCK, 0);
+	assert_int_equal(word_at(BEHIND_PUTFH + 4), READ_LT);
+	assert_true(lock_is_reclaim());
 	answer(OP_LOCK, 0);
 	expect_end(0);
 	expect_stateid(open, 101);
@@ -215,7 +243,12 @@ static void test_no_grace_leaves_all_for_later(void **arg)
 	run(false);
 	unsigned locks = 0;
 	while (nsent > 0) {
-		locks += op_of(sent[0]) == OP_LOCK;
+		bool is_lock = op_of(sent[0]) == OP_LOCK;
+		locks += is_lock;
+		if (is_lock)
+			assert_false(lock_is_reclaim());
+		else
+			assert_int_equal(word_from_end(1), CLAIM_FH_WORD);
 		answer(op_of(sent[0]), 0);
 	}
 	assert_int_equal(locks, 2);
