@@ -304,25 +304,6 @@ def cut_names(env):
         [f"b{n}" for n in range(i)] + [f"e{n}" for n in range(i)])
 
 
-@suite.test("under kills, creating, renaming and removing report no false error", timeout=120)
-def killed_names(env):
-    server = env.server(**GRACELESS)
-    mount = server.mount("nconnect=1")
-    path = os.path.join(mount.point, "")
-
-    def step(i):
-        os.close(os.open(f"{path}a{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-        os.rename(f"{path}a{i}", f"{path}b{i}")
-        os.mkdir(f"{path}d{i}")
-        os.rmdir(f"{path}d{i}")
-
-    with Meanwhile(step) as meanwhile:
-        for _ in range(5):
-            server.restart(away=0.1)
-            time.sleep(0.5)
-    assert sorted(os.listdir(server.export)) == sorted(f"b{n}" for n in range(meanwhile.count))
-
-
 def gives_up(env, options, number):
     server = env.server(**GRACELESS)
     mount = server.mount(f"{options},timeo=10,retrans=1")
