@@ -16,7 +16,7 @@
 /* Bytes that may wait for a commit before one is started unasked. */
 #define UNSTABLE_PRESSING (32u << 20)
 
-TAILQ_HEAD(unstable_list, unstable_write);
+STAILQ_HEAD(unstable_list, unstable_write);
 
 /* What one node has waiting. Goes away when nothing is left and no commit is under way. */
 struct unstable {
@@ -78,8 +78,8 @@ void unstable_pool_free(struct unstable_pool *pool)
 	size_t lost = 0;
 	while ((unstable = LIST_FIRST(&pool->nodes))) {
 		struct unstable_write *write;
-		while ((write = TAILQ_FIRST(&unstable->writes))) {
-			TAILQ_REMOVE(&unstable->writes, write, entry);
+		while ((write = STAILQ_FIRST(&unstable->writes))) {
+			STAILQ_REMOVE_HEAD(&unstable->writes, entry);
 			lost += write->len;
 			unstable_write_free(write);
 		}
@@ -129,7 +129,7 @@ static size_t write_memory(const struct unstable_write *write)
 static struct unstable *node_unstable(struct unstable_pool *pool, struct node *node)
 {
 	if (!node->unstable && (node->unstable = calloc(1, sizeof(*node->unstable)))) {
-		TAILQ_INIT(&node->unstable->writes);
+		STAILQ_INIT(&node->unstable->writes);
 		STAILQ_INIT(&node->unstable->waiting);
 		LIST_INSERT_HEAD(&pool->nodes, node->unstable, entry);
 	}
@@ -142,7 +142,7 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 	pthread_mutex_lock(&pool->mutex);
 	struct unstable *unstable = node_unstable(pool, node);
 	if (unstable) {
-		TAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
+		STAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
 		pool->bytes += write_memory(write_take);
 	}
 	pthread_mutex_unlock(&pool->mutex);
@@ -172,7 +172,7 @@ static void commit_task(struct loop_task *task)
 static void commit_activate(struct unstable *unstable, struct commit *commit)
 {
 	unstable->active = commit;
-	TAILQ_CONCAT(&commit->writes, &unstable->writes, entry);
+	STAILQ_CONCAT(&commit->writes, &unstable->writes);
 }
 
 static void commit_finish(struct commit *commit)
@@ -186,7 +186,7 @@ static void commit_finish(struct commit *commit)
 	if (next) {
 		STAILQ_REMOVE_HEAD(&unstable->waiting, entry);
 		commit_activate(unstable, next);
-	} else if (TAILQ_EMPTY(&unstable->writes)) {
+	} else if (STAILQ_EMPTY(&unstable->writes)) {
 		LIST_REMOVE(unstable, entry);
 		free(unstable);
 		node->unstable = NULL;
@@ -201,10 +201,11 @@ static void commit_finish(struct commit *commit)
 	free(commit);
 }
 
-/* Lets go of a write, at the head of the commit's list or anywhere in it. */
-static void commit_drop(struct commit *commit, struct unstable_write *write)
+/* Lets go of the first write. */
+static void commit_drop_first(struct commit *commit)
 {
-	TAILQ_REMOVE(&commit->writes, write, entry);
+	struct unstable_write *write = STAILQ_FIRST(&commit->writes);
+	STAILQ_REMOVE_HEAD(&commit->writes, entry);
 	pthread_mutex_lock(&commit->pool->mutex);
 	commit->pool->bytes -= write_memory(write);
 	pthread_mutex_unlock(&commit->pool->mutex);
@@ -215,9 +216,8 @@ static void commit_fail(struct commit *commit, int err)
 {
 	if (commit->err == 0)
 		commit->err = err;
-	struct unstable_write *write;
-	while ((write = TAILQ_FIRST(&commit->writes)))
-		commit_drop(commit, write);
+	while (!STAILQ_EMPTY(&commit->writes))
+		commit_drop_first(commit);
 	commit_finish(commit);
 }
 
@@ -225,7 +225,7 @@ static void commit_rewrite(struct commit *commit);
 
 static void commit_lose(struct commit *commit, int err)
 {
-	const struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	const struct unstable_write *write = STAILQ_FIRST(&commit->writes);
 	log_error("%u bytes that the server lost in its restart could not be written again: %s",
 		write->len, strerror(-err));
 	commit_fail(commit, err);
@@ -242,7 +242,7 @@ static void commit_rewritten(struct nfs_compound *c)
 	if (reclaim_refused(commit->pool->share->reclaim, &commit->use, commit->worker->conn,
 		    c->status, commit_rewrite_again))
 		return;
-	struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	struct unstable_write *write = STAILQ_FIRST(&commit->writes);
 	int err = nfs_compound_errno(c);
 	if (!err && commit->res.count == 0)
 		err = -EIO;
@@ -253,13 +253,13 @@ static void commit_rewritten(struct nfs_compound *c)
 	commit->use.tries = 0;
 	write->done += commit->res.count;
 	if (write->done >= write->len)
-		commit_drop(commit, write);
+		commit_drop_first(commit);
 	commit_rewrite(commit);
 }
 
 static void commit_rewrite(struct commit *commit)
 {
-	struct unstable_write *write = TAILQ_FIRST(&commit->writes);
+	struct unstable_write *write = STAILQ_FIRST(&commit->writes);
 	if (!write) {
 		commit->pool->epoch++;
 		commit_finish(commit);
@@ -295,12 +295,12 @@ static void commit_committed(struct nfs_compound *c)
 	/* From the first lost write on, all are: rewriting it may undo what came after it. */
 	size_t lost = 0;
 	uint32_t epoch = commit->pool->epoch;
-	struct unstable_write *write = TAILQ_FIRST(&commit->writes), *next;
+	struct unstable_write *write = STAILQ_FIRST(&commit->writes), *next;
 	for (; write; write = next) {
-		next = TAILQ_NEXT(write, entry);
+		next = STAILQ_NEXT(write, entry);
 		if (lost == 0 && write->epoch == epoch &&
 			memcmp(write->verifier, commit->verifier, NFS4_VERIFIER_SIZE) == 0) {
-			commit_drop(commit, write);
+			commit_drop_first(commit);
 		} else {
 			write->done = 0;
 			lost += write->len;
@@ -349,7 +349,7 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 		.cred = rpc_cred_ref(cred),
 		.done = done,
 		.arg = arg};
-	TAILQ_INIT(&commit->writes);
+	STAILQ_INIT(&commit->writes);
 	bool wait = unstable->active != NULL;
 	if (wait)
 		STAILQ_INSERT_TAIL(&unstable->waiting, commit, entry);

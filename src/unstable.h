@@ -21,7 +21,7 @@ struct unstable_pool;
 
 /* One written range. Small data is copied, large data stays in the buffer that it came in. */
 struct unstable_write {
-	TAILQ_ENTRY(unstable_write) entry;
+	STAILQ_ENTRY(unstable_write) entry;
 	struct file *file; /* referenced */
 	struct buf *buf;   /* referenced; `data` lies in it */
 	const uint8_t *data;
