@@ -525,7 +525,7 @@ class Server:
 
 def open_fds():
     # the descriptor that lists them is among them, and gone afterwards
-    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
+    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
 
 
 def run_in_env(env, function):
