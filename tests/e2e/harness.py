@@ -387,7 +387,7 @@ class Suite:
     def end_group(self, pid):
         """Ends what a test left: its mounts first, so that no process waits on one."""
         for point in mounts_below(self.work):
-            if point != self.mount.point:
+            if point != self.mount.point and not point.startswith(self.export + "/"):
                 Mount(None, None, point).kill()
         try:
             os.killpg(pid, signal.SIGKILL)

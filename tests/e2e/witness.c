@@ -221,7 +221,6 @@ static int mount_export(struct witness *w, const char *port, const char *export)
 int main(int argc, char **argv)
 {
 	struct witness w = {0};
-	char name[64];
 	int r;
 
 	if (argc < 5 || argc > 6) {
@@ -234,9 +233,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "witness: out of memory\n");
 		return 1;
 	}
-	/* a client id of its own: two witnesses of one host must not replace each other's state */
-	snprintf(name, sizeof(name), "witness-%d", getpid());
-	nfs4_set_client_name(w.nfs, name);
 	r = mount_export(&w, argv[1], argv[2]);
 	if (r == 0)
 		r = run(&w, argv[3], argv[4], argc == 6 ? argv[5] : NULL);
