@@ -98,6 +98,7 @@ int drive_teardown(void **state)
 	if (d->client)
 		drive_stop(d);
 	fake_stop(&d->fake);
+	assert_int_equal(d->fake.trailing, 0);
 	nfs_client_free(d->client);
 	loop_free(d->loop);
 	rpc_cred_unref(d->cred);

@@ -149,7 +149,7 @@ static uint32_t destroy_clientid(struct fake *fake, const struct fake_call *call
 		return NFS4ERR_STALE_CLIENTID;
 	if (fake->session_alive)
 		return NFS4ERR_CLIENTID_BUSY;
-	fake->clientid_known = false;
+	fake->clientid_known = fake->reclaim_completed = false;
 	return NFS4_OK;
 }
 
@@ -168,8 +168,12 @@ static uint32_t execute_op(
 	case OP_READ: put_read(call->count[i], out); return NFS4_OK;
 	case OP_REMOVE: put_change_info(out); return NFS4_OK;
 	case OP_PUTROOTFH:
-	case OP_LOOKUP:
-	case OP_RECLAIM_COMPLETE: return NFS4_OK;
+	case OP_LOOKUP: return NFS4_OK;
+	case OP_RECLAIM_COMPLETE:
+		if (fake->reclaim_completed)
+			return NFS4ERR_COMPLETE_ALREADY;
+		fake->reclaim_completed = true;
+		return NFS4_OK;
 	default: return NFS4ERR_NOTSUPP;
 	}
 }

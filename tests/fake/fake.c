@@ -125,7 +125,7 @@ void fake_restart(struct fake *fake)
 	fake_cut(fake);
 	fake->session_alive = false;
 	fake->clientid += 1000;
-	fake->clientid_known = fake->clientid_confirmed = false;
+	fake->clientid_known = fake->clientid_confirmed = fake->reclaim_completed = false;
 }
 
 void fake_send_raw(struct fake_conn *conn, const void *data, size_t len)
@@ -286,10 +286,12 @@ static void handle_call(struct fake_conn *conn, struct wire_in *in, struct fake_
 		get_op(in, call, i);
 	fake->ncalls++;
 	fake->last = *call;
+	if (call->sequenced && (in->bad || in->pos != in->len))
+		fake->trailing++;
 	if (call->sequenced) {
 		fake->calls[fake->nsequenced++ % FAKE_CALLS] =
 			(struct fake_call_note){call->xid, call->sequence, call->slot,
-				call->highest, call->op[call->nops - 1], call->cachethis};
+				call->highest, fake_last_op(call), call->cachethis};
 		if (call->slot > fake->highest_used)
 			fake->highest_used = call->slot;
 	}

@@ -58,6 +58,12 @@ struct fake_call {
 	uint32_t fail_status; /* 0: none does */
 };
 
+/* The operation that a script may take it for; 0: a NULL call. */
+static inline uint32_t fake_last_op(const struct fake_call *call)
+{
+	return call->nops > 0 && call->nops <= FAKE_OPS ? call->op[call->nops - 1] : 0;
+}
+
 enum fake_verdict {
 	FAKE_NORMAL,
 	FAKE_SILENT,	   /* neither executed nor answered */
@@ -97,7 +103,7 @@ struct fake {
 
 	/* what it is */
 	uint64_t clientid;
-	bool clientid_known, clientid_confirmed, session_alive;
+	bool clientid_known, clientid_confirmed, reclaim_completed, session_alive;
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	uint32_t slots, create_sequence;
 	struct fake_slot slot[FAKE_SLOTS];
@@ -105,6 +111,7 @@ struct fake {
 	uint8_t create_reply[512];
 
 	/* what it saw */
+	unsigned trailing; /* calls with bytes behind the last operation */
 	unsigned accepted, sessions, replays, executed[NFS_OP_LIMIT], ncalls, pings, highest_used;
 	uint64_t bytes_in, bytes_out; /* with record marks */
 	struct fake_call last;

@@ -13,8 +13,7 @@ static struct plan {
 
 static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
 {
-	bool null = call->proc == NFSPROC4_NULL;
-	if (plan.times == 0 || (null ? plan.op != 0 : call->op[call->nops - 1] != plan.op))
+	if (plan.times == 0 || fake_last_op(call) != plan.op)
 		return FAKE_NORMAL;
 	plan.seen++;
 	plan.times--;
@@ -79,7 +78,7 @@ static unsigned copies;
 
 static enum fake_verdict busy_with_the_first(struct fake *fake, struct fake_call *call)
 {
-	if (call->nops == 0 || call->op[call->nops - 1] != OP_REMOVE)
+	if (fake_last_op(call) != OP_REMOVE)
 		return FAKE_NORMAL;
 	copies++;
 	if (copies == 1)

@@ -21,7 +21,7 @@ static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
 {
 	uint8_t data[FAKE_REPLY];
 	struct wire_out out;
-	if (plan.times == 0 || call->nops == 0 || call->op[call->nops - 1] != plan.op)
+	if (plan.times == 0 || fake_last_op(call) != plan.op)
 		return FAKE_NORMAL;
 	plan.times--;
 	plan.seen++;
@@ -243,7 +243,7 @@ static void test_garbage_for_ever(void **state)
 static enum fake_verdict flood(struct fake *fake, struct fake_call *call)
 {
 	static const uint8_t huge[8] = {0xff, 0xff, 0xff, 0xff};
-	if (plan.times == 0 || call->nops == 0 || call->op[call->nops - 1] != OP_REMOVE)
+	if (plan.times == 0 || fake_last_op(call) != OP_REMOVE)
 		return FAKE_NORMAL;
 	plan.times--;
 	plan.seen++;

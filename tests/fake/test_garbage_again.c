@@ -27,7 +27,7 @@ static enum fake_verdict spoil(struct fake *fake, struct fake_call *call)
 {
 	static uint8_t data[FAKE_REPLY];
 	struct wire_out out;
-	if (call->nops == 0 || call->op[call->nops - 1] != plan.op || plan.times == 0)
+	if (fake_last_op(call) != plan.op || plan.times == 0)
 		return FAKE_NORMAL;
 	plan.times--;
 	plan.seen++;
@@ -114,7 +114,7 @@ static void test_twice_in_front_of_a_payload(void **state)
 static enum fake_verdict delay(struct fake *fake, struct fake_call *call)
 {
 	enum fake_verdict verdict = FAKE_NORMAL;
-	if (call->op[call->nops - 1] != OP_REMOVE)
+	if (fake_last_op(call) != OP_REMOVE)
 		return verdict;
 	if (plan.seen % 2 == 0) {
 		plan.times = 1;

@@ -118,7 +118,7 @@ static void test_compounds_and_their_results(void **state)
 
 static enum fake_verdict fail_remove(struct fake *fake, struct fake_call *call)
 {
-	if (call->op[call->nops - 1] == OP_REMOVE) {
+	if (fake_last_op(call) == OP_REMOVE) {
 		call->fail_at = call->nops - 1;
 		call->fail_status = NFS4ERR_NOTEMPTY;
 	}
@@ -279,7 +279,7 @@ static void test_too_long_arguments(void **state)
 static enum fake_verdict swallow(struct fake *fake, struct fake_call *call)
 {
 	struct drive *d = fake->arg;
-	if (call->op[call->nops - 1] != OP_REMOVE)
+	if (fake_last_op(call) != OP_REMOVE)
 		return FAKE_NORMAL;
 	d->flag++;
 	return FAKE_SILENT;

@@ -14,7 +14,7 @@ static struct plan {
 
 static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
 {
-	if (plan.times == 0 || call->nops == 0 || call->op[call->nops - 1] != plan.op)
+	if (plan.times == 0 || fake_last_op(call) != plan.op)
 		return FAKE_NORMAL;
 	plan.seen++;
 	plan.times--;
@@ -28,38 +28,46 @@ static void expect(struct drive *d, uint32_t op, enum fake_verdict verdict, uint
 	d->fake.script = follow_plan;
 }
 
-/* A holder of opens: reclaims with one privileged REMOVE, so that the server can be seen to have it
- * before RECLAIM_COMPLETE. */
+/* A holder of opens: reclaims with two privileged REMOVEs, one after the other. */
 static struct {
 	struct drive *d;
-	unsigned begun, ended;
-	bool grace, wait;
-	struct job job;
+	struct nfs_conn *conn;
+	unsigned begun, ended, left;
+	bool grace;
 	void (*done)(void *arg, int err);
 	void *arg;
 } holder;
 
-static void holder_done(struct nfs_compound *c)
+static void holder_next(struct nfs_compound *before)
 {
-	assert_int_equal(c->status, NFS4_OK);
-	nfs_compound_free(c);
-	holder.ended++;
-	holder.done(holder.arg, 0);
+	if (before)
+		assert_int_equal(before->status, NFS4_OK);
+	nfs_compound_free(before);
+	/* after it nothing can be reclaimed */
+	assert_false(holder.d->fake.reclaim_completed);
+	if (holder.left-- == 0) {
+		holder.ended++;
+		holder.done(holder.arg, 0);
+		return;
+	}
+	struct nfs_compound *c = nfs_compound_new(holder.conn, holder.d->cred, OP_REMOVE);
+	c->privileged = true;
+	nfs_op_putrootfh(c);
+	nfs_op_remove(c, "reclaimed", 9, NULL);
+	nfs_compound_send(c, holder_next, NULL);
 }
 
 static void holder_reclaim(void *arg, struct nfs_conn *conn, bool grace,
 	void (*done)(void *done_arg, int err), void *done_arg)
 {
+	assert_ptr_equal(conn, holder.d->conn[0]);
+	holder.conn = conn;
 	holder.begun++;
 	holder.grace = grace;
 	holder.done = done;
 	holder.arg = done_arg;
-	assert_ptr_equal(conn, holder.d->conn[0]);
-	struct nfs_compound *c = nfs_compound_new(conn, holder.d->cred, OP_REMOVE);
-	c->privileged = true;
-	nfs_op_putrootfh(c);
-	nfs_op_remove(c, "reclaimed", 9, NULL);
-	nfs_compound_send(c, holder_done, NULL);
+	holder.left = 2;
+	holder_next(NULL);
 }
 
 static void hold(struct drive *d)
@@ -106,7 +114,7 @@ static void test_ordinary_compounds_wait_for_the_reclaim(void **state)
 	fake_cut(&d->fake);
 	job_succeeds(&job);
 	assert_int_equal(holder.begun, 1);
-	assert_int_equal(d->fake.executed[OP_REMOVE], 1);
+	assert_int_equal(d->fake.executed[OP_REMOVE], 2);
 	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 2);
 }
 
@@ -125,6 +133,22 @@ static void test_restarts_again_while_reclaiming(void **state)
 	assert_int_equal(holder.begun, 2);
 	assert_int_equal(holder.ended, 2);
 	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 2);
+}
+
+static void test_restarts_again_while_completing(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	drive_start(d, 1);
+	hold(d);
+	fake_restart(&d->fake);
+	expect(d, OP_RECLAIM_COMPLETE, FAKE_SILENT, 0);
+	job_getattr(&job, d, 0);
+	drive_until_count(d, &plan.seen, 1);
+	fake_restart(&d->fake);
+	job_succeeds(&job);
+	assert_int_equal(holder.begun, 2);
+	assert_true(d->fake.reclaim_completed);
 }
 
 static void test_session_ends_unnoticed(void **state)
@@ -215,6 +239,7 @@ static void test_create_session_is_lost(void **state)
 	assert_int_equal(d->fake.sessions, 2);
 	assert_int_equal(d->fake.replays, 1);
 	assert_int_equal(d->fake.executed[OP_BIND_CONN_TO_SESSION], 1);
+	assert_int_equal(d->fake.accepted, 2);
 }
 
 static void test_create_session_sequence_is_learnt_again(void **state)
@@ -393,6 +418,7 @@ int main(void)
 		RECOVER(server_restarts),
 		RECOVER(ordinary_compounds_wait_for_the_reclaim),
 		RECOVER(restarts_again_while_reclaiming),
+		RECOVER(restarts_again_while_completing),
 		RECOVER(session_ends_unnoticed),
 		RECOVER(perhaps_executed_in_the_lost_session),
 		RECOVER(abandoned_in_the_lost_session),

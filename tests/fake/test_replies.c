@@ -17,7 +17,7 @@ static struct plan {
 
 static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
 {
-	if (call->op[call->nops - 1] != plan.op)
+	if (fake_last_op(call) != plan.op)
 		return FAKE_NORMAL;
 	if (plan.seen < 16)
 		plan.at[plan.seen] = loop_now(fake->loop);
@@ -258,7 +258,7 @@ static enum fake_verdict reject(struct fake *fake, struct fake_call *call)
 {
 	uint8_t data[32];
 	struct wire_out out;
-	if (call->op[call->nops - 1] != OP_REMOVE)
+	if (fake_last_op(call) != OP_REMOVE)
 		return FAKE_NORMAL;
 	wire_out_init(&out, data, sizeof(data));
 	wire_put_u32(&out, call->xid);
@@ -313,6 +313,7 @@ static void test_state_revoked(void **state)
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
 	d->fake.status_flags = SEQ4_STATUS_RESTART_RECLAIM_NEEDED;
+	d->fake.reclaim_completed = false;
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
 	drive_until_count(d, &reclaims, 2);
