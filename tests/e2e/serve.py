@@ -27,6 +27,8 @@ def vsock_relay(tcp_port):
     subprocess.run(["modprobe", "-q", "vsock_loopback"], check=False)
     relay = None
     try:
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as s:
+            s.bind((LOCAL, NFS_PORT))  # for the reason, which the relay keeps to itself
         relay = start_relay(f"vsock:{LOCAL}:{NFS_PORT}", tcp_port)
         with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as s:
             s.settimeout(2)
@@ -59,7 +61,7 @@ def main():
         else:
             relay = start_relay(f"unix:{directory}/sock", server.port)
             write(directory, "source", f"unix:{directory}/sock:/export")
-            write(directory, "over", f"a Unix socket, as AF_VSOCK does not work here ({why})")
+            write(directory, "over", f"a Unix socket, as there is no vsock loopback here: {why}")
         write(directory, "pid", str(os.getpid()))
         signal.pause()
     except (Unavailable, RuntimeError) as e:
