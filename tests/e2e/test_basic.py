@@ -156,6 +156,11 @@ def rename_flags(env):
     assert sorted(os.listdir(env.disk)) == ["b", "c"]
     env.fails(errno.EINVAL, renameat2, env.path("b"), env.path("c"), RENAME_EXCHANGE)
     assert read(env.on_disk("b")) == b"b" and read(env.on_disk("c")) == b"a"
+    for i in range(5):  # what the kernel believes to be free is not: the server must refuse
+        assert not os.path.exists(env.path(f"d{i}"))
+        write(env.on_disk(f"d{i}"), b"by the host")
+        env.fails(errno.EEXIST, renameat2, env.path("b"), env.path(f"d{i}"), RENAME_NOREPLACE)
+        assert read(env.on_disk(f"d{i}")) == b"by the host" and read(env.on_disk("b")) == b"b"
 
 
 @suite.test("symlinks: any target, followed, dangling, looping")
