@@ -98,7 +98,6 @@ class Env:
         self.daemon = suite.mount
         self.stack = contextlib.ExitStack()
         self.mount_count = 0
-        self.kept = set()  # descriptors that outlive the function
 
     def path(self, *parts):
         return os.path.join(self.mnt, *parts)
@@ -462,7 +461,6 @@ class Server:
             self.orders.close()
             report(os.open(os.devnull, os.O_WRONLY), self.keep, (orders,))
         orders.close()
-        self.env.kept.add(self.orders.fileno())
         self.port = self.order("start")
         return self
 
@@ -523,19 +521,24 @@ class Server:
         return self.env.stack.enter_context(mount)
 
 
-def open_fds():
-    # the descriptor that lists them is among them, and gone afterwards
-    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")}
+def fds_below(directory):
+    """Descriptors of files below it, whether these still exist or not."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one that lists them is gone
+            if os.readlink(f"/proc/self/fd/{fd}").startswith(directory + "/"):
+                found.add(int(fd))
+    return found
 
 
 def run_in_env(env, function):
-    before = open_fds()
+    before = fds_below(env.work)
     with env.stack:
         try:
             function(env)
         finally:  # what the test left open would keep its own mounts busy
             os.chdir("/")
-            for fd in open_fds() - before - env.kept:
+            for fd in fds_below(env.work) - before:
                 with contextlib.suppress(OSError):
                     os.close(fd)
 
