@@ -302,7 +302,8 @@ static int share_wait_init(struct share *share)
 			return -errno;
 		eventfd_read(share->event_fd, &value);
 	}
-	return share->ended ? -ENODEV : 0;
+	/* Unmounted as soon as it was there, before this thread ran again: that is a good end. */
+	return share->init_done ? 0 : -ENODEV;
 }
 
 static int share_serve_all(struct share *share)
