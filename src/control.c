@@ -210,9 +210,8 @@ static int listen_at(struct control *control, const char *directory, uint32_t ma
 	if (r < 0)
 		return r;
 	control->sa.sun_family = AF_UNIX;
-	int n = snprintf(control->sa.sun_path, sizeof(control->sa.sun_path),
-		"%s/%" PRIu32 ":%" PRIu32 ".sock", directory, major, minor);
-	if (n >= (int)sizeof(control->sa.sun_path))
+	if (!control_path(
+		    directory, major, minor, control->sa.sun_path, sizeof(control->sa.sun_path)))
 		return -ENAMETOOLONG;
 	r = replace_stale(directory, major, minor, control->sa.sun_path);
 	if (r < 0)

@@ -2,6 +2,7 @@
 #ifndef VSOCKFS_CONTROL_H
 #define VSOCKFS_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
@@ -33,6 +34,9 @@ struct control_ops {
  * environment: not while another thread changes it.
  */
 int control_directory(uid_t uid, char out[CONTROL_PATH_MAX]);
+
+/* The socket's path in `directory`. False: it does not fit. */
+bool control_path(const char *directory, uint32_t major, uint32_t minor, char *out, size_t size);
 
 /*
  * Daemon: listens for the mount with this device number. Call it after daemonizing (it starts the

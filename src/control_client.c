@@ -26,14 +26,18 @@ int control_directory(uid_t uid, char out[CONTROL_PATH_MAX])
 	return n < (int)CONTROL_PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
+bool control_path(const char *directory, uint32_t major, uint32_t minor, char *out, size_t size)
+{
+	int n = snprintf(out, size, "%s/%" PRIu32 ":%" PRIu32 ".sock", directory, major, minor);
+	return n < (int)size;
+}
+
 int control_connect_in(const char *directory, uint32_t major, uint32_t minor)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
-	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/%" PRIu32 ":%" PRIu32 ".sock",
-		directory, major, minor);
 
-	if (n >= (int)sizeof(sa.sun_path))
+	if (!control_path(directory, major, minor, sa.sun_path, sizeof(sa.sun_path)))
 		return -ENAMETOOLONG;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)

@@ -19,6 +19,7 @@
 static const int forwarded[] = {SIGINT, SIGTERM};
 #define FORWARDED_COUNT (sizeof(forwarded) / sizeof(forwarded[0]))
 
+static int null_fd = -1; /* opened while files may be opened for writing */
 static int word_fd = -1; /* the child's end, until it has said how it went */
 static volatile pid_t child_pid;
 
@@ -40,8 +41,8 @@ static int open_standard_fds(void)
 		if (fd < 0)
 			return -errno;
 	} while (fd <= STDERR_FILENO);
-	close(fd);
-	return 0;
+	null_fd = fd;
+	return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static int report_death(int result)
@@ -149,12 +150,9 @@ void daemonize_ready(bool debug)
 	log_init(LOG_TARGET_SYSLOG, debug);
 	if (chdir("/") < 0)
 		log_warn("cannot change to /: %s", strerror(errno));
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-			dup2(null, fd);
-		close(null);
-	}
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		dup2(null_fd, fd);
+	close(null_fd);
 	tell_parent(0);
 }
 

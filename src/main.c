@@ -10,9 +10,11 @@
 
 #include "control.h"
 #include "daemonize.h"
-#include "mountinfo.h"
+#include "guard.h"
 #include "nfs41/idmap.h"
 #include "options.h"
+#include "privilege.h"
+#include "sandbox.h"
 #include "share.h"
 #include "util/log.h"
 
@@ -37,20 +39,30 @@ static void main_stats(void *arg, enum stats_form form, FILE *out)
 	share_print_stats(arg, form, out);
 }
 
-/* What needs the mount's device number. */
-static struct control *main_mounted(struct share *share)
+/* The last that takes privileges. */
+static struct control *main_mounted(struct share *share, struct guard *guard)
 {
 	static const struct control_ops ops = {.stats = main_stats};
-	struct mountinfo info;
+	const struct options *options = share->options;
+	const struct guard_mount_id *id = guard_id(guard);
 	struct control *control = NULL;
-	int err = mountinfo_find_self(share->options->mountpoint, &info);
-	if (!err) {
-		share_raise_readahead(share, info.major, info.minor);
-		err = control_new(info.major, info.minor, &ops, share, &control);
-	}
+	int err = control_new(id->major, id->minor, &ops, share, &control);
 	if (err)
 		log_debug("no control socket: %s", strerror(-err));
+	guard_ready(guard, share->rsize, !options->foreground);
+	err = options->sandbox ? sandbox_enter() : 0;
+	if (err)
+		log_debug("no system call filter: %s", strerror(-err));
 	return control;
+}
+
+static void main_unmount(struct share *share, struct guard *guard, struct control *control)
+{
+	if (control) {
+		control_free(control);
+		guard_remove_control(guard);
+	}
+	share_unmount(share);
 }
 
 /* Returns when the mount has ended, or a signal asks for its end. */
@@ -81,12 +93,12 @@ static bool main_worth_retrying(int err)
 }
 
 /* A share that is connected, or an exit status with one line said. */
-static int main_connect(const struct options *options, struct share **share)
+static int main_connect(const struct options *options, struct guard *guard, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
 	for (;;) {
 		struct share *s;
-		int err = share_new(options, &s);
+		int err = share_new(options, guard, &s);
 		if (err) {
 			log_error("%s: %s", options->source, strerror(-err));
 			return MAIN_SYSTEM;
@@ -119,12 +131,10 @@ static int main_signals(void)
 }
 
 /* Mounts and serves until the end. Returns the exit status. */
-static int main_run(const struct options *options)
+static int main_serve(const struct options *options, struct guard *guard)
 {
 	struct share *share;
-	signal(SIGPIPE, SIG_IGN);
-	idmap_init(main_numeric_ids);
-	int status = main_connect(options, &share);
+	int status = main_connect(options, guard, &share);
 	if (status != MAIN_OK) {
 		daemonize_fail(status);
 		return status;
@@ -136,15 +146,33 @@ static int main_run(const struct options *options)
 		status = MAIN_MOUNT;
 		daemonize_fail(status);
 	} else {
-		struct control *control = main_mounted(share);
+		struct control *control = main_mounted(share, guard);
 		daemonize_ready(options->debug);
 		main_wait(share, signals);
-		control_free(control);
-		share_unmount(share);
+		main_unmount(share, guard, control);
 	}
 	share_disconnect(share, MAIN_STOP_NS);
 	share_free(share);
 	close(signals);
+	return status;
+}
+
+static int main_run(const struct options *options)
+{
+	struct guard *guard;
+	signal(SIGPIPE, SIG_IGN);
+	idmap_init(main_numeric_ids);
+	privilege_prepare();
+	int err = guard_start(options, options->auto_unmount ? GUARD_UNMOUNT : GUARD_LEAVE, &guard);
+	if (err) {
+		log_error("cannot start a process: %s", strerror(-err));
+		daemonize_fail(MAIN_SYSTEM);
+		return MAIN_SYSTEM;
+	}
+	if (options->sandbox)
+		privilege_drop(options);
+	int status = main_serve(options, guard);
+	guard_free(guard);
 	return status;
 }
 

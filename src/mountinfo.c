@@ -40,6 +40,9 @@ static void parse_user(struct mountinfo *info, const char *super_options)
 
 	info->fuse_user = p;
 	info->user = p ? (uid_t)strtoul(p + strlen(",user_id="), NULL, 10) : 0;
+	p = strstr(super_options, ",gid=");
+	info->has_gid = p;
+	info->gid = p ? (gid_t)strtoul(p + strlen(",gid="), NULL, 10) : 0;
 }
 
 /* "36 35 0:98 / /mnt rw,noatime shared:1 - fuse.vsockfs 2:/export rw,user_id=0" */

@@ -19,6 +19,8 @@ struct mountinfo {
 	uint32_t major, minor; /* device number */
 	bool fuse_user;	       /* user_id= was given */
 	uid_t user;	       /* who mounted it, from FUSE's user_id= */
+	bool has_gid;	       /* gid= was given */
+	gid_t gid;	       /* whose members see everything, from procfs' gid= */
 	char type[64];
 	char source[PATH_MAX];
 };

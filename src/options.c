@@ -249,7 +249,6 @@ static int finish_fuse_options(struct words *w)
 	fputs(w->noatime ? ",noatime" : "", out);
 	fputs(w->sync ? ",sync" : "", out);
 	fputs(w->dirsync ? ",dirsync" : "", out);
-	fputs(w->auto_unmount ? ",auto_unmount" : "", out);
 	fputs(o->allow_other ? ",allow_other" : o->allow_root ? ",allow_root" : "", out);
 	if (w->access == WORDS_ACCESS_KERNEL || (shared && !o->access_server))
 		fputs(",default_permissions", out);

@@ -35,6 +35,8 @@ struct options {
 	bool read_only;
 	bool allow_other;   /* default: when root mounts */
 	bool allow_root;    /* never together with allow_other */
+	bool auto_unmount;  /* also when the daemon is killed */
+	bool sandbox;	    /* privileges are dropped and system calls filtered */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
 	char *fuse_options; /* comma list for libfuse: fsname, subtype, ro, dev, suid, noexec,
 			       noatime, ... */

@@ -110,6 +110,7 @@ static const struct option_choice choices_access[] = {
 static const struct option_choice choices_lookupcache[] = {{"all", OPTIONS_LOOKUPCACHE_ALL},
 	{"pos", OPTIONS_LOOKUPCACHE_POSITIVE}, {"positive", OPTIONS_LOOKUPCACHE_POSITIVE},
 	{"none", OPTIONS_LOOKUPCACHE_NONE}, {NULL}};
+static const struct option_choice choices_sandbox[] = {{"yes", true}, {"no", false}, {NULL}};
 static const struct option_choice choices_local_lock[] = {{"none", false}, {"all", true}, {NULL}};
 
 #define AT(field) offsetof(struct words, field), sizeof(((struct words *)0)->field)
@@ -196,6 +197,7 @@ static const struct option_word words[] = {
 	FLAG("allow_other", allow, WORDS_ALLOW_OTHER),
 	FLAG("allow_root", allow, WORDS_ALLOW_ROOT),
 	FLAG("default_permissions", access, WORDS_ACCESS_KERNEL),
+	CHOICE("sandbox", o.sandbox, choices_sandbox),
 
 	/* the mount itself */
 	FLAG("ro", o.read_only, true),
@@ -211,7 +213,7 @@ static const struct option_word words[] = {
 	FLAG("sync", sync, true),
 	FLAG("async", sync, false),
 	FLAG("dirsync", dirsync, true),
-	FLAG("auto_unmount", auto_unmount, true),
+	FLAG("auto_unmount", o.auto_unmount, true),
 	TEXT("fsname", fsname),
 	TEXT("subtype", subtype),
 

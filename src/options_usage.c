@@ -48,7 +48,9 @@ static const char usage_text[] =
 	"  default_permissions  the kernel checks (with allow_other, unless access=server)\n"
 	"Mount\n"
 	"  ro, rw, [no]suid, [no]dev, [no]exec, [no]atime, sync, async, dirsync\n"
-	"  auto_unmount, fsname=TEXT, subtype=TEXT\n"
+	"  auto_unmount       unmount also when the daemon is killed\n"
+	"  sandbox=yes|no     drop privileges and filter system calls (yes)\n"
+	"  fsname=TEXT, subtype=TEXT\n"
 	"  sloppy             ignore unknown options\n"
 	"\n"
 	"vsockfs(1) explains them. Unmount with umount(8), or fusermount3 -u.\n";

@@ -211,7 +211,8 @@ void words_init(struct words *w, const char *program)
 			.io = LOOP_AUTO,
 			.cache = OPTIONS_CACHE_AUTO,
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,
-			.cto = true},
+			.cto = true,
+			.sandbox = true},
 	};
 }
 

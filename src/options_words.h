@@ -35,7 +35,7 @@ struct words {
 	uint32_t retry_min;
 	int vers_minor, minorversion;	    /* -1: not given */
 	int proto, allow, access, resvport; /* enum words_* */
-	bool nosuid, nodev, noexec, noatime, sync, dirsync, auto_unmount;
+	bool nosuid, nodev, noexec, noatime, sync, dirsync;
 	/* seconds, negative when not given */
 	double acregmin, acregmax, acdirmin, acdirmax;
 };

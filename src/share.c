@@ -13,13 +13,16 @@
 #include <unistd.h>
 
 #include "fsop.h"
+#include "guard.h"
 #include "util/log.h"
 
 #define SHARE_NS_PER_S	UINT64_C(1000000000)
 #define SHARE_REQUESTS	128
 #define SHARE_BUFS_KEPT 4
 /* The kernel sends FUSE_INIT as soon as the mount is made. */
-#define SHARE_INIT_MS		 10000
+#define SHARE_INIT_MS 10000
+/* For dirty pages that go to the server before the mount does. */
+#define SHARE_UNMOUNT_MS	 30000
 #define SHARE_CONNECT_TIMEOUT_NS (5 * SHARE_NS_PER_S)
 
 static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
@@ -104,12 +107,13 @@ static int share_new_workers(struct share *share)
 	return 0;
 }
 
-int share_new(const struct options *options, struct share **share)
+int share_new(const struct options *options, struct guard *guard, struct share **share)
 {
 	struct share *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->options = options;
+	s->guard = guard;
 	s->fuse_fd = -1;
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
@@ -308,14 +312,12 @@ static int share_wait_init(struct share *share)
 
 static int share_serve_all(struct share *share)
 {
-	int fd = fuse_session_fd(share->session);
-	int err = -fuse_session_custom_io(share->session, &fsop_custom_io, fd);
-	if (!err && (share->fuse_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)) < 0)
-		err = -errno;
+	int err = -fuse_session_custom_io(share->session, &fsop_custom_io, share->fuse_fd);
 	if (!err)
 		err = notify_start(share->notify, share->session);
 	for (unsigned i = 0; !err && i < share->nworkers; i++) {
-		struct share_serve serve = {.worker = share->workers[i], .fd = share_clone(fd)};
+		struct share_serve serve = {
+			.worker = share->workers[i], .fd = share_clone(share->fuse_fd)};
 		if (serve.fd < 0)
 			err = serve.fd;
 		else
@@ -324,9 +326,17 @@ static int share_serve_all(struct share *share)
 	return err ? err : share_wait_init(share);
 }
 
-int share_mount(struct share *share)
+static int share_open_device(struct share *share)
 {
 	const char *mountpoint = share->options->mountpoint;
+	int err = guard_mount(share->guard, share->rsize, &share->fuse_fd);
+	if (err)
+		snprintf(share->why, sizeof(share->why), "mounting on %s failed", mountpoint);
+	return err;
+}
+
+int share_mount(struct share *share)
+{
 	share->session = share_new_session(share);
 	if (!share->session) {
 		snprintf(share->why, sizeof(share->why),
@@ -334,40 +344,26 @@ int share_mount(struct share *share)
 			share->options->fuse_options);
 		return -EINVAL;
 	}
-	if (fuse_session_mount(share->session, mountpoint) != 0) {
-		snprintf(share->why, sizeof(share->why), "mounting on %s failed", mountpoint);
-		fuse_session_destroy(share->session);
-		share->session = NULL;
-		return -EIO;
-	}
-	int err = share_serve_all(share);
+	int err = share_open_device(share);
+	if (err)
+		return err;
+	err = share_serve_all(share);
 	if (err) {
 		snprintf(share->why, sizeof(share->why),
 			"the kernel does not answer on /dev/fuse: %s", strerror(-err));
-		fuse_session_unmount(share->session);
+		share_unmount(share);
 		return err;
 	}
 	share->mounted_at = loop_clock();
 	return 0;
 }
 
-void share_raise_readahead(struct share *share, uint32_t major, uint32_t minor)
-{
-	char path[64], text[16];
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major, minor);
-	int len = snprintf(text, sizeof(text), "%u", share->rsize / 1024);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	/* Only root may, and only the speed of reading depends on it. */
-	if (fd < 0 || write(fd, text, (size_t)len) != len)
-		log_debug("%s stays as it is: %s", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
-
 void share_unmount(struct share *share)
 {
-	if (share->session)
-		fuse_session_unmount(share->session);
+	int err = guard_unmount(share->guard, SHARE_UNMOUNT_MS);
+	/* What is not written by then (the server is away) ends with the device. */
+	if (err && err != -ETIMEDOUT)
+		log_error("%s is not unmounted: %s", share->options->mountpoint, strerror(-err));
 }
 
 struct share_stop {

@@ -29,6 +29,7 @@
 #define SHARE_BUFS 64
 
 struct fuse_session;
+struct guard;
 struct fsop_lock_wait;
 
 struct share {
@@ -43,6 +44,7 @@ struct share {
 	struct buf_pool *bufs;
 	struct notify *notify;
 	struct unstable_pool *unstable;
+	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;
 	bool kernel_checks;	/* default_permissions is in force */
@@ -62,7 +64,7 @@ struct share {
 };
 
 /* Makes workers, loops and the client. 0 or -errno. */
-int share_new(const struct options *options, struct share **share);
+int share_new(const struct options *options, struct guard *guard, struct share **share);
 /* Everything must have ended (share_disconnect). NULL is allowed. */
 void share_free(struct share *share);
 
@@ -73,11 +75,6 @@ void share_free(struct share *share);
 int share_connect(struct share *share);
 /* Mounts and hands the FUSE device to the workers. 0 or -errno with share->why. */
 int share_mount(struct share *share);
-/*
- * Lets the kernel read ahead by a whole READ; FUSE_INIT can only lower the 128 KiB that it starts
- * with. The numbers are those of the mount's device.
- */
-void share_raise_readahead(struct share *share, uint32_t major, uint32_t minor);
 /* Takes the mount away (lazily) if it is still there. */
 void share_unmount(struct share *share);
 /* Gives state back to the server and stops the workers. Blocks at most about `timeout_ns`. */

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Sourced by ./try and ./check: the Debian packages they need, and how to get those that lack.
 
-PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev"
+PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev
+	libseccomp-dev libcap-ng-dev"
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc

@@ -24,7 +24,8 @@ import traceback
 
 import compare
 from ganesha import Ganesha, Unavailable, die_with_parent
-from mounts import Mount, MountFailed, identity, kernel_stacks, mountinfo, stacks
+from mounts import (Mount, MountFailed, guards_of, identity, kernel_stacks, mountinfo,
+                    stacks)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -396,7 +397,7 @@ class Suite:
 
     def finish(self):
         """The last point of every suite: unmounting leaves nothing behind."""
-        pids = self.mount.pids()
+        pids = self.mount.pids() + guards_of(self.mount.point)
         try:
             self.mount.umount()
             text = "ok"

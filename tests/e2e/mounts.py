@@ -42,18 +42,25 @@ def mountinfo(point):
     return found
 
 
-def processes_of(point):
+def processes_of(point, name="vsockfs"):
     """Pids of the daemons that serve point: background mode has no child to ask."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
+            with open(f"/proc/{pid}/comm") as f:
+                comm = f.read().strip()
             with open(f"/proc/{pid}/cmdline", "rb") as f:
                 words = f.read().split(b"\0")
         except OSError:
             continue
-        if os.path.basename(words[0]).startswith(b"vsockfs") and os.fsencode(point) in words:
+        if comm == name and os.fsencode(point) in words:
             found.append(int(pid))
     return found
+
+
+def guards_of(point):
+    """The processes that unmount point, and nothing else."""
+    return processes_of(point, "vsockfs-guard")
 
 
 def stacks(pid):

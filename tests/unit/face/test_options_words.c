@@ -266,7 +266,6 @@ static void test_mount_flags(void **state)
 		{"sync", "sync", "async"},
 		{"sync,async", "rw", "sync"},
 		{"dirsync", "dirsync", "sync"},
-		{"auto_unmount", "auto_unmount", "sync"},
 		{"user", "nosuid", "suid"},
 		{"user", "noexec", "dev"},
 		{"users", "nodev", "dev"},
@@ -287,8 +286,16 @@ static void test_mount_flags(void **state)
 	}
 	accept_words("ro");
 	assert_true(options.read_only);
+	/* The guard's, which hands it on only to fusermount3. */
+	assert_false(options.auto_unmount);
+	accept_words("auto_unmount");
+	assert_true(options.auto_unmount && !fuse_has("auto_unmount"));
 	refuse_words("fsname=", "-o fsname=: must be a text that is not empty");
 	refuse_words("subtype", "-o subtype: needs a value: a text that is not empty");
+	assert_true(options.sandbox);
+	accept_words("sandbox=no");
+	assert_false(options.sandbox);
+	refuse_words("sandbox=maybe", "-o sandbox=maybe: must be yes or no");
 	refuse_words("ro=1", "-o ro=1: ro takes no value");
 }
 

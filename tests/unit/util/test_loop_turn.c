@@ -3,6 +3,7 @@
 #include "loop_fixture.h"
 
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
@@ -394,6 +395,40 @@ static void test_auto_prefers_io_uring(void **state)
 	loop_free(NULL);
 }
 
+static int find_ring(void)
+{
+	char path[32], target[64];
+	for (int fd = 0; fd < 64; fd++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		ssize_t len = readlink(path, target, sizeof(target) - 1);
+		target[len < 0 ? 0 : len] = '\0';
+		if (strcmp(target, "anon_inode:[io_uring]") == 0)
+			return fd;
+	}
+	return -1;
+}
+
+static int probed;
+
+static void task_probes(struct loop_task *task)
+{
+	struct io_uring_probe probe = {0};
+	probed = syscall(SYS_io_uring_register, find_ring(), IORING_REGISTER_PROBE, &probe, 0) < 0
+			 ? errno
+			 : 0;
+	loop_stop(current->loop);
+}
+
+static void test_the_ring_takes_no_other_orders(void **state)
+{
+	struct fixture *f = current = fixture_get(state);
+	struct loop_task task = {.run = task_probes};
+
+	loop_post(f->loop, &task);
+	assert_int_equal(loop_run(f->loop), 0);
+	assert_int_equal(probed, EACCES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +447,8 @@ int main(void)
 		cmocka_unit_test(test_auto_falls_back_to_poll),
 		cmocka_unit_test_setup_teardown(
 			test_auto_prefers_io_uring, fixture_setup_uring, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_ring_takes_no_other_orders, fixture_setup_uring, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_GUARD_H
+#define VSOCKFS_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "options.h"
+
+/*
+ * A small process beside the daemon that does what takes privileges, so that the daemon can drop
+ * its own before it hears from the server: it mounts (through libfuse, thus fusermount3 for users
+ * other than root) and unmounts exactly that mount, which it knows by its id, not only by its path.
+ * It outlives the daemon: with -o auto_unmount a mount whose daemon was killed goes away at once.
+ *
+ *	guard_start -> (privileges dropped, connected) -> guard_mount -> (FUSE_INIT answered) ->
+ *	guard_ready -> ... -> guard_unmount -> guard_free
+ *
+ * Main thread only.
+ */
+
+struct guard;
+
+/* What tells a mount from all others. */
+struct guard_mount_id {
+	uint64_t id; /* statx(2)'s, unique since Linux 6.8 */
+	uint32_t major, minor;
+	bool unique;
+};
+
+/* What the guard does when the daemon has gone without saying anything. */
+enum guard_orphan {
+	GUARD_LEAVE,   /* nothing: the mount is dead, or taken over */
+	GUARD_UNMOUNT, /* -o auto_unmount */
+};
+
+/* Forks; no thread may run yet. `options` must stay. 0 or -errno. */
+int guard_start(const struct options *options, enum guard_orphan orphan, struct guard **guard);
+
+/* Mounts with this max_read: the FUSE device in *fd_out, or -errno (libfuse says why on stderr). */
+int guard_mount(struct guard *guard, uint32_t max_read, int *fd_out);
+/* Instead of guard_mount: what another daemon mounted is to be looked after from now on. */
+int guard_adopt(struct guard *guard, const struct guard_mount_id *id);
+const struct guard_mount_id *guard_id(const struct guard *guard);
+
+/*
+ * Lets the kernel read ahead by `max_read` bytes; FUSE_INIT can only lower the 128 KiB that it
+ * starts with. `background`: the guard lets go of the terminal.
+ */
+void guard_ready(struct guard *guard, uint32_t max_read, bool background);
+
+/*
+ * Takes the mount away (lazily, dirty pages are written first) if it is still there. 0, -ETIMEDOUT
+ * when that is not done after `timeout_ms`, or -errno.
+ */
+int guard_unmount(struct guard *guard, int timeout_ms);
+
+/* Removes the control socket, whose listener has ended. */
+void guard_remove_control(struct guard *guard);
+
+/* Ends the guard, which does not unmount then. NULL is allowed. */
+void guard_free(struct guard *guard);
+
+#endif

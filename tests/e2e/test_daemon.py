@@ -1,0 +1,252 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon as a process: what rights it keeps, how it and its mount end, what memory it locks."""
+
+import errno
+import os
+import resource
+import signal
+
+from harness import Skip, Suite
+from mounts import guards_of, mountinfo
+
+suite = Suite()
+
+CAP_NET_BIND_SERVICE = 1 << 10
+CAP_NET_ADMIN = 1 << 12
+CAP_SYS_ADMIN = 1 << 21
+CAP_SYS_RESOURCE = 1 << 24
+# PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, which PR_SET_IO_FLUSHER sets: asking for it takes a right
+FLUSHER = 0x00080000 | 0x00100000
+RESIDENT_MAX = 16 << 10  # KiB
+
+
+def status(pid, task=None):
+    path = f"/proc/{pid}/task/{task}/status" if task else f"/proc/{pid}/status"
+    with open(path) as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def tasks(pid):
+    return os.listdir(f"/proc/{pid}/task")
+
+
+def sanitized():
+    return os.environ.get("VSOCKFS_SANITIZED") == "1"
+
+
+def capabilities(pid, which):
+    return {int(status(pid, task)[which], 16) for task in tasks(pid)}
+
+
+def errno_of(call, *args):
+    try:
+        call(*args)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def confined_pid(env, mount):
+    """The daemon's pid once it has confined itself, which it does a moment after it has mounted."""
+    pid = mount.pids()[0]
+    if not sanitized():
+        env.eventually(lambda: status(pid)["Seccomp"] == "2", within=10, what="the filter")
+    return pid
+
+
+def need_resource():
+    with open("/proc/self/status") as f:
+        own = int(next(line for line in f if line.startswith("CapEff")).split()[1], 16)
+    if not own & CAP_SYS_RESOURCE:
+        raise Skip("root lacks CAP_SYS_RESOURCE here")
+
+
+def gone(point):
+    return mountinfo(point) is None
+
+
+@suite.test("every thread of the daemon has a filter, no new rights and few capabilities")
+def confined(env):
+    mount = env.mount("noresvport")
+    pid = confined_pid(env, mount)
+    for task in tasks(pid):
+        s = status(pid, task)
+        assert s["NoNewPrivs"] == "1", (task, s["NoNewPrivs"])
+        assert sanitized() or s["Seccomp"] == "2", (task, s["Seccomp"])
+    needed = CAP_NET_ADMIN if suite.transport == "unix" else 0
+    for which in ("CapEff", "CapPrm"):
+        assert capabilities(pid, which) == {needed}, (which, capabilities(pid, which))
+    for which in ("CapInh", "CapBnd", "CapAmb"):
+        assert capabilities(pid, which) == {0}, (which, capabilities(pid, which))
+
+
+@suite.test("ports below 1024 stay within reach, which reconnecting takes")
+def reserved_port(env):
+    mount = env.mount("resvport", transport="tcp")
+    assert capabilities(mount.process.pid, "CapEff") == {CAP_NET_BIND_SERVICE}
+
+
+@suite.test("the guard can unmount and nothing else")
+def guard_confined(env):
+    mount = env.mount()
+    guards = guards_of(mount.point)
+    assert len(guards) == 1, guards
+    env.eventually(lambda: capabilities(guards[0], "CapEff") == {CAP_SYS_ADMIN}, within=10,
+                   what="the guard's loss of rights")
+    env.eventually(lambda: sanitized() or status(guards[0])["Seccomp"] == "2", within=10,
+                   what="the guard's filter")
+    assert status(guards[0])["NoNewPrivs"] == "1"
+    fds = os.listdir(f"/proc/{guards[0]}/fd")
+    held = [os.readlink(f"/proc/{guards[0]}/fd/{fd}") for fd in fds]
+    assert "/dev/fuse" not in held, held
+
+
+@suite.test("sandbox=no leaves the rights as they are")
+def unconfined(env):
+    mount = env.mount("sandbox=no")
+    path = f"/run/vsockfs/{mountinfo(mount.point)[0]}.sock"
+    env.eventually(lambda: os.path.exists(path), within=10, what="the end of the start")
+    s = status(mount.process.pid)
+    assert (s["Seccomp"], s["NoNewPrivs"]) == ("0", "0"), s
+    assert int(s["CapEff"], 16) & CAP_SYS_ADMIN
+
+
+@suite.test("a user's daemon is confined as well, and ends with its mount by SIGTERM")
+def unprivileged(env):
+    mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt"), "noresvport",
+                            user="nobody").start()
+    try:
+        s = status(confined_pid(env, mount))
+        assert s["NoNewPrivs"] == "1" and int(s["CapEff"], 16) == 0, s
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(15) == 0
+        assert gone(mount.point) and not guards_of(mount.point)
+    finally:
+        mount.kill()
+
+
+def kill_one(env, options, user=None, background=False):
+    """A mount whose daemon was killed while a program reads, and that read's errno."""
+    point = os.path.join(env.work, env.name + "-mnt")
+    mount = suite.new_mount(point, options, user=user, background=background).start()
+    pid = mount.pids()[0]
+    directory = os.open(point, os.O_RDONLY) if user is None else -1
+    os.kill(pid, signal.SIGKILL)
+    if mount.process:
+        mount.process.wait()
+    return mount, directory
+
+
+@suite.test("without auto_unmount a killed daemon leaves a mount that fails at once, and no process")
+def left(env):
+    mount, directory = kill_one(env, "")
+    try:
+        env.eventually(lambda: errno_of(os.listdir, mount.point) == errno.ENOTCONN, within=10,
+                       what="ENOTCONN")
+        assert errno_of(os.fstat, directory) in (0, errno.ENOTCONN)
+        env.eventually(lambda: not guards_of(mount.point), within=10, what="the guard's end")
+        assert not gone(mount.point)
+    finally:
+        os.close(directory)
+        mount.kill()
+
+
+@suite.test("with auto_unmount the mount of a killed daemon goes, though a program is in it")
+def auto_unmount(env):
+    for background in (False, True):
+        mount, directory = kill_one(env, "auto_unmount", background=background)
+        try:
+            env.eventually(lambda: gone(mount.point), within=10, what="the end of the mount")
+            env.eventually(lambda: errno_of(os.listdir, directory) == errno.ENOTCONN, within=10,
+                           what="ENOTCONN")
+            assert os.listdir(mount.point) == []
+            env.eventually(lambda: not guards_of(mount.point), within=10, what="the guard's end")
+        finally:
+            os.close(directory)
+            mount.kill()
+
+
+@suite.test("with auto_unmount a user's mount goes as well")
+def auto_unmount_user(env):
+    mount, _ = kill_one(env, "auto_unmount,noresvport", user="nobody")
+    try:
+        env.eventually(lambda: gone(mount.point), within=10, what="the end of the mount")
+    finally:
+        mount.kill()
+
+
+@suite.test("auto_unmount does not take away what was mounted over it, or instead of it")
+def other_mount(env):
+    point = os.path.join(env.work, env.name + "-mnt")
+    mount = suite.new_mount(point, "auto_unmount").start()
+    try:
+        env.run(["mount", "-t", "tmpfs", "none", point])
+        os.kill(mount.process.pid, signal.SIGKILL)
+        mount.process.wait()
+        env.eventually(lambda: not guards_of(point), within=10, what="the guard's end")
+        assert mountinfo(point)[1] == "tmpfs", mountinfo(point)
+        env.run(["umount", point])
+    finally:
+        mount.kill()
+
+
+@suite.test("SIGTERM while files are open takes the mount away, and the rest fails")
+def terminated(env):
+    mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt")).start()
+    try:
+        with open(os.path.join(mount.point, env.name, "f"), "wb", buffering=0) as f:
+            f.write(b"written")
+            mount.process.send_signal(signal.SIGTERM)
+            assert mount.process.wait(15) == 0
+            assert gone(mount.point) and not guards_of(mount.point)
+            assert errno_of(f.write, b"more") == errno.ENOTCONN
+        with open(env.on_disk("f"), "rb") as f:
+            assert f.read() == b"written"
+    except OSError as e:
+        assert e.errno == errno.ENOTCONN, e  # close(2)
+    finally:
+        mount.kill()
+
+
+@suite.test("the control socket goes with the mount")
+def control_socket(env):
+    mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt")).start()
+    try:
+        path = f"/run/vsockfs/{mountinfo(mount.point)[0]}.sock"
+        env.eventually(lambda: os.path.exists(path), within=10, what="the socket")
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(15) == 0
+        assert not os.path.exists(path)
+    finally:
+        mount.kill()
+
+
+@suite.test("the daemon allocates as an I/O flusher, and is killed late for want of memory")
+def flusher(env):
+    need_resource()
+    mount = env.mount()
+    pid = mount.process.pid
+    for task in tasks(pid):
+        with open(f"/proc/{pid}/task/{task}/stat") as f:
+            flags = int(f.read().rsplit(") ", 1)[1].split()[6])
+        assert flags & FLUSHER == FLUSHER, (task, hex(flags))
+    with open(f"/proc/{pid}/oom_score_adj") as f:
+        assert int(f.read()) == -900
+
+
+@suite.test("the daemon's memory is locked, and little")
+def memory(env):
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] != resource.RLIM_INFINITY:
+        need_resource()
+    mount = env.mount()
+    os.listdir(mount.point)
+    s = status(mount.process.pid)
+    locked, resident = int(s["VmLck"].split()[0]), int(s["VmRSS"].split()[0])
+    assert locked > 0, s
+    assert sanitized() or resident < RESIDENT_MAX, resident
+    print(f"# resident {resident} KiB", flush=True)
+
+
+if __name__ == "__main__":
+    suite.main()
