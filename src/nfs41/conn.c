@@ -129,6 +129,7 @@ static void conn_down(void *arg, int err)
 {
 	struct nfs_conn *conn = arg;
 	struct nfs_client *client = conn->client;
+	bool was_bound = conn->bound != 0;
 	conn->rpc = NULL;
 	conn->bound = 0;
 	bool closing = atomic_load(&client->closing);
@@ -150,6 +151,9 @@ static void conn_down(void *arg, int err)
 	if (err == -EPROTO)
 		call_suspect_held(conn);
 	call_pump(conn);
+	/* another one has to watch now */
+	if (was_bound)
+		client_kick_conns(client);
 	if (conn->index == 0)
 		client_event(
 			client, &(struct recovery_event){.type = RECOVERY_EV_DOWN, .status = err});
@@ -166,6 +170,10 @@ static void conn_up(void *arg)
 		return;
 	}
 	conn->state = CONN_UP;
+	conn->heard_at = loop_now(conn->loop);
+	conn->suspected_at = 0;
+	conn->warned = false;
+	atomic_store(&conn->suspected, false);
 	conn_count(&conn->stats.connects, 1);
 	if (conn->index == 0) {
 		client->connected_once = true;
@@ -243,6 +251,7 @@ void conn_set_bound(struct nfs_conn *conn, uint32_t generation)
 	conn->state = CONN_BOUND;
 	conn->bound = generation;
 	conn->bound_at = loop_now(conn->loop);
+	watch_start(conn);
 	conn_tell_recovery(conn, true);
 }
 
@@ -350,6 +359,9 @@ void conn_update(struct nfs_conn *conn)
 	if (alive)
 		call_resend(conn);
 	call_pump(conn);
+	if (atomic_exchange(&conn->suspected, false))
+		watch_suspected(conn);
+	watch_start(conn);
 	call_check_drained(conn);
 }
 

@@ -38,16 +38,16 @@ struct nfs_conn {
 	unsigned index; /* among the client's */
 
 	enum conn_state state;
-	struct rpc_conn *rpc; /* NULL: none, not even a closing one */
-	uint32_t serial;      /* counts connections */
-	unsigned garbage;     /* connections in a row that ended in it and did nothing good */
-	uint32_t bound;	      /* generation of the session that it is bound to; 0: none */
-	uint32_t binding;     /* generation that BIND_CONN_TO_SESSION was sent for */
-	uint64_t bound_at;    /* ns; 0: this connection never was */
-	uint64_t backoff;     /* ns; 0: the last connection was good for a while */
-	int open_err;	      /* CONN_CONNECTING could not begin: -errno */
-	int reset_err;	      /* why it was ended from here: -errno, or 0 */
-	bool troubled;	      /* its loss was told */
+	struct rpc_conn *rpc;	/* NULL: none, not even a closing one */
+	uint32_t serial;	/* counts connections */
+	unsigned garbage;	/* connections in a row that ended in it and did nothing good */
+	_Atomic uint32_t bound; /* generation of the session that it is bound to; 0: none */
+	uint32_t binding;	/* generation that BIND_CONN_TO_SESSION was sent for */
+	uint64_t bound_at;	/* ns; 0: this connection never was */
+	uint64_t backoff;	/* ns; 0: the last connection was good for a while */
+	int open_err;		/* CONN_CONNECTING could not begin: -errno */
+	int reset_err;		/* why it was ended from here: -errno, or 0 */
+	bool troubled;		/* its loss was told */
 	struct loop_timer retry;
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
@@ -58,9 +58,12 @@ struct nfs_conn {
 	bool waiting; /* the slot table may have promised something */
 
 	struct loop_timer watch;
-	bool watching;	   /* `watch` is set */
-	uint64_t heard_at; /* last reply, or when calls were first outstanding since */
+	bool watching;	       /* `watch` is set */
+	uint64_t heard_at;     /* last reply, or when calls were first outstanding since */
+	uint64_t suspected_at; /* when another connection fell silent; 0: not since heard_at */
+	unsigned silences;     /* connections in a row that ended because of it */
 	bool pinging;
+	bool warned; /* the others know that this one is silent */
 	struct rpc_call ping;
 	struct {
 		uint8_t headroom[RPC_MSG_HEAD_MAX];
@@ -70,6 +73,7 @@ struct nfs_conn {
 	struct loop_task task;
 	atomic_bool posted;
 	atomic_bool drained, closed; /* told to the client */
+	atomic_bool suspected;	     /* another connection is silent */
 	_Atomic uint64_t renewed_at; /* when the last SEQUENCE that was answered was sent */
 	struct nfs_stats stats;
 };
@@ -130,8 +134,10 @@ void call_give_up(struct nfs_compound *c);
 int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);
 
 /* watch.c */
-/* Something was sent: time has to be watched. */
+/* Something was sent, or the connection has come up: time has to be watched. */
 void watch_start(struct nfs_conn *conn);
+/* Asks whether this connection is as dead as another one seems to be. */
+void watch_suspected(struct nfs_conn *conn);
 /* The server has said something. */
 void watch_heard(struct nfs_conn *conn);
 

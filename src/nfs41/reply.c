@@ -155,7 +155,7 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 	if (seq->status != NFS4_OK) {
 		reply_refused(c, (int)seq->status);
 	} else {
-		conn->garbage = 0;
+		conn->garbage = conn->silences = 0;
 		if (conn->backoff > CONN_BACKOFF_MIN)
 			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);

@@ -5,14 +5,22 @@
 #include "util/log.h"
 
 /*
- * Looks at the clock while something is under way. A stream that was restored with its machine
- * may be dead without an error (there is no keepalive on vsock), so a connection on which nothing
- * was heard for WATCH_PING gets a NULL call, and is ended if there is nothing until WATCH_DEAD: all
- * is sent again on the next one, exactly once thanks to the session. A server that is merely slow
- * with something answers NULL and keeps its connection. With a small timeo, both are parts of it.
+ * Looks at the clock. A stream that was restored with its machine may be dead without an error
+ * (there is no keepalive on vsock), so a connection on which nothing was heard for WATCH_PING gets
+ * a NULL call, and is ended if there is nothing until WATCH_DEAD: all is sent again on the next
+ * one, exactly once thanks to the session. A server that is merely slow with something answers NULL
+ * and keeps its connection. With a small timeo, both are parts of it.
+ *
+ * Without anything under way one connection is watched for all (watch_is_sentry). While that one
+ * does not answer, the others are asked too, early enough that all that are dead end at the same
+ * time.
+ *
+ * A link so slow that a large message takes longer than this would never get it through: each
+ * connection in a row that ends so doubles the patience with the next.
  */
-#define WATCH_PING UINT64_C(5000000000)	 /* ns */
-#define WATCH_DEAD UINT64_C(15000000000) /* ns */
+#define WATCH_PING	 UINT64_C(2500000000) /* ns */
+#define WATCH_DEAD	 UINT64_C(5000000000) /* ns */
+#define WATCH_DOUBLE_MAX 3
 
 #define WATCH_TICK_MIN UINT64_C(10000000)   /* ns */
 #define WATCH_TICK_MAX UINT64_C(5000000000) /* ns */
@@ -27,6 +35,8 @@ void watch_heard(struct nfs_conn *conn)
 {
 	struct nfs_client *client = conn->client;
 	conn->heard_at = loop_now(conn->loop);
+	conn->suspected_at = 0;
+	conn->warned = false;
 	if (atomic_load_explicit(&client->silent, memory_order_relaxed) &&
 		atomic_exchange(&client->silent, false))
 		log_warn("%s: server OK", client->peer);
@@ -46,8 +56,18 @@ static int watch_pinged(
 	conn_count(&stats->total_ns, call->replied_at - call->sent_at);
 	if (err)
 		conn_count(&stats->errors, 1);
+	conn->silences = 0;
 	watch_heard(conn);
 	return 0;
+}
+
+/* The first connection that is bound: it is watched even when nothing is under way. */
+static bool watch_is_sentry(const struct nfs_conn *conn)
+{
+	for (unsigned i = 0; i < conn->index; i++)
+		if (atomic_load_explicit(&conn->client->conns[i]->bound, memory_order_relaxed) != 0)
+			return false;
+	return conn->state == CONN_BOUND;
 }
 
 static void watch_ping(struct nfs_conn *conn)
@@ -69,18 +89,81 @@ static void watch_ping(struct nfs_conn *conn)
 	}
 }
 
+/* Of two numbers of ns. */
+static uint64_t watch_min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t watch_limit(const struct nfs_conn *conn, uint64_t limit, unsigned part)
+{
+	uint64_t timeo = conn->client->config.timeo_ns / part;
+	return watch_min(limit, timeo) << conn->silences;
+}
+
+/* Whether silence on it means anything. */
+static bool watch_is_due(const struct nfs_conn *conn)
+{
+	return conn->state >= CONN_UP && (rpc_conn_pending(conn->rpc) > 0 || watch_is_sentry(conn));
+}
+
+static uint64_t watch_ping_at(const struct nfs_conn *conn)
+{
+	return conn->suspected_at > 0 ? conn->suspected_at
+				      : conn->heard_at + watch_limit(conn, WATCH_PING, 2);
+}
+
+static uint64_t watch_warn_at(const struct nfs_conn *conn)
+{
+	return conn->heard_at + watch_limit(conn, WATCH_DEAD, 1) / 4 * 3;
+}
+
+/* A connection that was suspected gets a moment to answer, however long it was silent before. */
+static uint64_t watch_dead_at(const struct nfs_conn *conn)
+{
+	uint64_t dead = watch_limit(conn, WATCH_DEAD, 1), at = conn->heard_at + dead;
+	if (conn->suspected_at > 0 && at < conn->suspected_at + dead / 4)
+		at = conn->suspected_at + dead / 4;
+	return at;
+}
+
+static void watch_warn_others(struct nfs_conn *conn)
+{
+	struct nfs_client *client = conn->client;
+	conn->warned = true;
+	for (unsigned i = 0; i < client->nconns; i++) {
+		struct nfs_conn *other = client->conns[i];
+		if (other == conn)
+			continue;
+		atomic_store(&other->suspected, true);
+		conn_kick(other);
+	}
+}
+
 static void watch_silence(struct nfs_conn *conn, uint64_t now)
 {
-	uint64_t timeo = conn->client->config.timeo_ns;
-	uint64_t dead = timeo < WATCH_DEAD ? timeo : WATCH_DEAD;
-	uint64_t ping = timeo / 2 < WATCH_PING ? timeo / 2 : WATCH_PING;
-	if (conn->state < CONN_UP || rpc_conn_pending(conn->rpc) == 0)
+	if (!watch_is_due(conn))
 		return;
-	uint64_t quiet = now - conn->heard_at;
-	if (quiet >= dead)
+	if (now >= watch_dead_at(conn)) {
+		if (conn->silences < WATCH_DOUBLE_MAX)
+			conn->silences++;
 		conn_reset(conn, -ETIMEDOUT);
-	else if (quiet >= ping && !conn->pinging)
+		return;
+	}
+	if (now >= watch_ping_at(conn) && !conn->pinging)
 		watch_ping(conn);
+	if (now >= watch_warn_at(conn) && !conn->warned && conn->suspected_at == 0)
+		watch_warn_others(conn);
+}
+
+void watch_suspected(struct nfs_conn *conn)
+{
+	if (conn->state < CONN_UP || conn->suspected_at > 0)
+		return;
+	conn->suspected_at = loop_now(conn->loop);
+	if (!conn->pinging)
+		watch_ping(conn);
+	watch_start(conn);
 }
 
 static void watch_complain(struct nfs_conn *conn, uint64_t now)
@@ -113,19 +196,23 @@ static void watch_patience_over(struct nfs_conn *conn, uint64_t now)
 		call_give_up(c);
 }
 
+/* When to look next; UINT64_MAX: when something was sent. */
 static uint64_t watch_next(const struct nfs_conn *conn, uint64_t now)
 {
 	const struct nfs_client_config *config = &conn->client->config;
-	uint64_t tick = config->timeo_ns / 4;
-	tick = tick < WATCH_TICK_MIN ? WATCH_TICK_MIN : tick;
-	tick = tick > WATCH_TICK_MAX ? WATCH_TICK_MAX : tick;
 	const struct nfs_compound *oldest = watch_oldest(conn);
-	if (config->soft && oldest) {
-		uint64_t end = oldest->p.queued_at + watch_patience(config);
-		if (end < now + tick)
-			return end;
-	}
-	return now + tick;
+	uint64_t next = UINT64_MAX;
+	if (!TAILQ_EMPTY(&conn->all))
+		next = now + watch_min(config->timeo_ns / 4, WATCH_TICK_MAX);
+	if (config->soft && oldest)
+		next = watch_min(next, oldest->p.queued_at + watch_patience(config));
+	if (watch_is_due(conn) && !conn->pinging)
+		next = watch_min(next, watch_ping_at(conn));
+	else if (watch_is_due(conn) && !conn->warned && conn->suspected_at == 0)
+		next = watch_min(next, watch_warn_at(conn));
+	else if (watch_is_due(conn))
+		next = watch_min(next, watch_dead_at(conn));
+	return next < now + WATCH_TICK_MIN ? now + WATCH_TICK_MIN : next;
 }
 
 static void watch_fire(struct loop_timer *timer)
@@ -138,15 +225,18 @@ static void watch_fire(struct loop_timer *timer)
 	if (conn->client->config.soft)
 		watch_patience_over(conn, now);
 	watch_silence(conn, now);
-	if (!TAILQ_EMPTY(&conn->all) || (conn->rpc && rpc_conn_pending(conn->rpc) > 0))
-		watch_start(conn);
+	watch_start(conn);
 }
 
 void watch_start(struct nfs_conn *conn)
 {
-	if (conn->watching)
+	/* whatever it was set for, it is no later than what is new needs */
+	if (conn->watching && conn->silences == 0)
+		return;
+	uint64_t next = watch_next(conn, loop_now(conn->loop));
+	if (next == UINT64_MAX)
 		return;
 	conn->watching = true;
 	conn->watch.fire = watch_fire;
-	loop_timer_set(conn->loop, &conn->watch, watch_next(conn, loop_now(conn->loop)));
+	loop_timer_set(conn->loop, &conn->watch, next);
 }

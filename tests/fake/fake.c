@@ -115,6 +115,13 @@ void fake_cut(struct fake *fake)
 		conn_kill(conn);
 }
 
+void fake_mute(struct fake *fake)
+{
+	struct fake_conn *conn;
+	TAILQ_FOREACH (conn, &fake->conns, entry)
+		conn->mute = true;
+}
+
 void fake_lose_session(struct fake *fake)
 {
 	fake->session_alive = false;
@@ -130,7 +137,7 @@ void fake_restart(struct fake *fake)
 
 void fake_send_raw(struct fake_conn *conn, const void *data, size_t len)
 {
-	if (conn->dead)
+	if (conn->dead || conn->mute)
 		return;
 	if (send(conn->fd, data, len, MSG_NOSIGNAL) != (ssize_t)len)
 		conn_kill(conn);
@@ -343,7 +350,9 @@ static void conn_read(struct loop_poll *poll, int result)
 		conn_free(conn);
 		return;
 	}
-	conn->len += (size_t)n;
-	handle_records(conn);
+	if (!conn->mute) {
+		conn->len += (size_t)n;
+		handle_records(conn);
+	}
 	loop_poll_start(conn->fake->loop, poll);
 }

@@ -32,6 +32,7 @@ struct fake_conn {
 	int fd;
 	struct loop_poll poll;
 	bool bound, dead;
+	bool mute;     /* what comes is lost, and nothing is said about it */
 	uint8_t *data; /* what was received and not yet answered */
 	size_t len, cap;
 	TAILQ_ENTRY(fake_conn) entry;
@@ -134,6 +135,9 @@ void fake_restart(struct fake *fake);
 /* The session ends; the client id stays. */
 void fake_lose_session(struct fake *fake);
 void fake_cut(struct fake *fake);
+/* The present connections go on without end and without an answer, as those of a guest that was
+ * restored from a snapshot. */
+void fake_mute(struct fake *fake);
 
 /* Sends one record with these bytes on a connection. */
 void fake_send_record(struct fake_conn *conn, const void *data, size_t len);
