@@ -147,10 +147,7 @@ static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
 		*offset = DIR_AFTER_DOT;
 	}
 	if (*offset == DIR_AFTER_DOT) {
-		struct node *parent = node_find(share->nodes, node->parent_id);
-		if (parent)
-			entry.attr.st_ino = parent->ino;
-		node_unpin(share->nodes, parent);
+		entry.attr.st_ino = node_parent_ino(share->nodes, node);
 		if (!fill_add(fill, "..", &entry, DIR_AFTER_DOTDOT))
 			return false;
 		*offset = DIR_AFTER_DOTDOT;

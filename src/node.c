@@ -305,6 +305,15 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 	pthread_mutex_unlock(&table->mutex);
 }
 
+uint64_t node_parent_ino(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	const struct node *parent = table_lookup(table, node->parent_id);
+	uint64_t ino = parent ? parent->ino : node->ino;
+	pthread_mutex_unlock(&table->mutex);
+	return ino;
+}
+
 struct node *node_find_open(
 	struct node_table *table, uint64_t parent_id, const char *name, size_t len)
 {

@@ -230,6 +230,19 @@ static void test_open_files_are_found_by_name(void **state)
 	assert_null(node_find_open(table, NODE_ROOT_ID, "a", 1));
 }
 
+static void test_parent(void **state)
+{
+	struct node_table *table = *state;
+	struct node *dir = lookup(table, 1), *node = lookup(table, 2);
+	/* not known yet, or forgotten: its own */
+	assert_int_equal(node_parent_ino(table, node), node->ino);
+	node_set_name(table, node, dir->id, "a", 1);
+	assert_int_equal(node_parent_ino(table, node), dir->ino);
+	assert_int_not_equal(dir->ino, node->ino);
+	node_forget(table, dir->id, 1);
+	assert_int_equal(node_parent_ino(table, node), node->ino);
+}
+
 static void test_silly_name_goes_with_the_last_close(void **state)
 {
 	struct node_table *table = *state;
@@ -279,6 +292,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_hold_doubles_while_nothing_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_open_files_are_found_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_parent, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_silly_name_goes_with_the_last_close, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_first_error_is_told_once, setup, teardown),
