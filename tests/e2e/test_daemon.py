@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon as a process: what rights it keeps, how it and its mount end, what memory it locks."""
 
+import contextlib
 import errno
+import mmap
 import os
 import resource
 import signal
@@ -246,6 +248,63 @@ def memory(env):
     assert locked > 0, s
     assert sanitized() or resident < RESIDENT_MAX, resident
     print(f"# resident {resident} KiB", flush=True)
+
+
+@contextlib.contextmanager
+def memory_limit(limit):
+    """A cgroup with so much memory; yields a function that moves a process into it."""
+    own = f"vsockfs-{os.getpid()}"
+    kinds = (("/sys/fs/cgroup", "cgroup.subtree_control", "memory.max"),
+             ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.limit_in_bytes"))
+    for root, sign, limit_file in kinds:
+        group = os.path.join(root, own)
+        with contextlib.suppress(OSError):
+            with open(os.path.join(root, sign)) as f:
+                if sign.startswith("cgroup") and "memory" not in f.read().split():
+                    continue
+            os.mkdir(group)
+            break
+    else:
+        raise Skip("no memory controller to make a cgroup with")
+    try:
+        with open(os.path.join(group, limit_file), "w") as f:
+            f.write(str(limit))
+
+        def enter(pid):
+            with open(os.path.join(group, "cgroup.procs"), "w") as f:
+                f.write(str(pid))
+        yield enter
+    finally:
+        with open(os.path.join(group, "cgroup.procs")) as f, \
+                open(os.path.join(root, "cgroup.procs"), "w") as back:
+            for pid in f.read().split():
+                back.write(pid)
+                back.flush()
+        os.rmdir(group)
+
+
+def dirty(path, size, enter):
+    enter(os.getpid())
+    with open(path, "w+b") as f:
+        f.truncate(size)
+        with mmap.mmap(f.fileno(), size) as m:
+            for at in range(0, size, 4096):
+                m[at:at + 8] = at.to_bytes(8, "little")
+
+
+@suite.test("a mapping is written though it is larger than the memory of program and daemon",
+            timeout=300)
+def pressure(env):
+    limit = 96 << 20
+    size = 3 * limit
+    mount = env.mount()
+    with memory_limit(limit) as enter:
+        enter(mount.process.pid)
+        env.child(dirty, os.path.join(mount.point, env.name, "f"), size, enter).join()
+    with open(env.on_disk("f"), "rb") as f:
+        for at in range(0, size, 4096):
+            f.seek(at)
+            assert f.read(8) == at.to_bytes(8, "little"), at
 
 
 if __name__ == "__main__":
