@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "handle.h"
 #include "nfs41/op.h"
 #include "share.h"
 
@@ -31,6 +32,27 @@ struct file *file_ref(struct file *file)
 {
 	atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
 	return file;
+}
+
+int file_publish(struct file *file, uint64_t *fh)
+{
+	file->handle = handle_new(file->share->handles, file);
+	if (!file->handle)
+		return -ENOMEM;
+	file_ref(file);
+	*fh = file->handle;
+	return 0;
+}
+
+struct file *file_find(const struct share *share, uint64_t fh)
+{
+	return handle_find(share->handles, fh);
+}
+
+void file_withdraw(struct file *file)
+{
+	handle_drop(file->share->handles, file->handle);
+	file_unref(file);
 }
 
 /* Nobody waits for these: what could be done about a failure the server does itself, with the

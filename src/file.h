@@ -10,7 +10,7 @@
 #include "node.h"
 
 /*
- * An open file (what fuse_file_info.fh points to), reference-counted: by the kernel until RELEASE,
+ * An open file (what fuse_file_info.fh stands for), reference-counted: by the kernel until RELEASE,
  * by requests under way, and by written data that is not committed. With the last reference
  * the server gets CLOSE, and the file's silly name is removed. Any worker's thread.
  */
@@ -21,7 +21,8 @@ struct file {
 	struct share *share;
 	struct node *node; /* pinned */
 	struct nfs_open *open;
-	int flags; /* of open(2) */
+	int flags;	 /* of open(2) */
+	uint64_t handle; /* fuse_file_info.fh, or 0 */
 	atomic_uint refs;
 };
 
@@ -34,6 +35,13 @@ struct file *file_new(struct share *share, struct node *node, const struct nfs_f
 	int flags);
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file); /* NULL is allowed */
+
+/* Gives the kernel a reference, and a number for it. 0 or -ENOMEM. */
+int file_publish(struct file *file, uint64_t *fh);
+/* The file of that number, or NULL. */
+struct file *file_find(const struct share *share, uint64_t fh);
+/* The kernel has released it, or never heard of it: the number and its reference go. */
+void file_withdraw(struct file *file);
 
 /* Sends CLOSE and does not wait for it. */
 void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,

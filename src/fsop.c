@@ -210,7 +210,12 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 	struct fsop_request *req = request_new(fuse);
 	if (!req)
 		return NULL;
-	req->file = file_ref((struct file *)(uintptr_t)fi->fh);
+	struct file *file = file_find(req->share, fi->fh);
+	if (!file) {
+		fsop_reply_err(req, -EBADF);
+		return NULL;
+	}
+	req->file = file_ref(file);
 	req->node = node_pin(req->share->nodes, req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
 	return req;

@@ -200,8 +200,9 @@ void fsop_setattr(
 	struct fsop_request *req = fsop_begin(fuse, ino);
 	if (!req)
 		return;
-	if (fi)
-		req->file = file_ref((struct file *)(uintptr_t)fi->fh);
+	struct file *file = fi ? file_find(req->share, fi->fh) : NULL;
+	if (file)
+		req->file = file_ref(file);
 	setattr_set(&req->u.setattr.set, attr, to_set);
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (to_set & FUSE_SET_ATTR_SIZE)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fsop.h"
+#include "handle.h"
 
 /*
  * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
@@ -28,23 +29,35 @@ struct fsop_dir {
 	bool valid;
 };
 
-static struct fsop_dir *dir_of(const struct fuse_file_info *fi)
+static struct fsop_dir *dir_new(void)
 {
-	return (struct fsop_dir *)(uintptr_t)fi->fh;
+	struct fsop_dir *dir = calloc(1, sizeof(*dir));
+	if (dir)
+		dir->block = DIR_BLOCK_FIRST;
+	return dir;
+}
+
+static void dir_free(struct fsop_dir *dir)
+{
+	free(dir->res.data);
+	free(dir);
 }
 
 static void opendir_reply(struct fsop_request *req)
 {
-	struct fsop_dir *dir = calloc(1, sizeof(*dir));
-	if (!dir) {
+	struct handle_table *handles = req->share->handles;
+	struct fuse_file_info *fi = &req->u.open.fi;
+	struct fsop_dir *dir = dir_new();
+	fi->fh = dir ? handle_new(handles, dir) : 0;
+	if (!fi->fh) {
+		free(dir);
 		fsop_reply_err(req, -ENOMEM);
 		return;
 	}
-	dir->block = DIR_BLOCK_FIRST;
-	struct fuse_file_info *fi = &req->u.open.fi;
-	fi->fh = (uintptr_t)dir;
-	if (fuse_reply_open(req->fuse, fi) != 0)
-		free(dir);
+	if (fuse_reply_open(req->fuse, fi) != 0) {
+		handle_drop(handles, fi->fh);
+		dir_free(dir);
+	}
 	fsop_end(req);
 }
 
@@ -84,9 +97,12 @@ void fsop_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 void fsop_releasedir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	struct fsop_dir *dir = dir_of(fi);
-	free(dir->res.data);
-	free(dir);
+	struct handle_table *handles = worker_self()->share->handles;
+	struct fsop_dir *dir = handle_find(handles, fi->fh);
+	if (dir) {
+		handle_drop(handles, fi->fh);
+		dir_free(dir);
+	}
 	fuse_reply_err(fuse, 0);
 }
 
@@ -316,7 +332,11 @@ static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t of
 	struct fsop_request *req = fsop_begin(fuse, ino);
 	if (!req)
 		return;
-	req->u.readdir.dir = dir_of(fi);
+	req->u.readdir.dir = handle_find(req->share->handles, fi->fh);
+	if (!req->u.readdir.dir) {
+		fsop_reply_err(req, -EBADF);
+		return;
+	}
 	req->u.readdir.offset = (uint64_t)offset;
 	req->u.readdir.size = size;
 	req->u.readdir.plus = plus;

@@ -43,9 +43,13 @@ static int open_make_file(struct fsop_request *req, struct node *node)
 static void open_reply(struct fsop_request *req)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
-	fi->fh = (uintptr_t)file_ref(req->file);
+	int err = file_publish(req->file, &fi->fh);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
 	if (fuse_reply_open(req->fuse, fi) != 0)
-		file_unref(req->file);
+		file_withdraw(req->file);
 	fsop_end(req);
 }
 
@@ -150,6 +154,8 @@ static void create_reply(struct fsop_request *req)
 	}
 	struct node *node = node_find(share->nodes, entry.ino);
 	err = open_make_file(req, node);
+	if (!err)
+		err = file_publish(req->file, &fi->fh);
 	if (err) {
 		node_unpin(share->nodes, node);
 		node_forget(share->nodes, entry.ino, 1);
@@ -158,9 +164,8 @@ static void create_reply(struct fsop_request *req)
 	}
 	open_cache_flags(req, &req->attr, fi);
 	node_unpin(share->nodes, node);
-	fi->fh = (uintptr_t)file_ref(req->file);
 	if (fuse_reply_create(req->fuse, &entry, fi) != 0) {
-		file_unref(req->file);
+		file_withdraw(req->file);
 		node_forget(share->nodes, entry.ino, 1);
 	}
 	fsop_end(req);
@@ -215,7 +220,7 @@ static void release_committed(void *arg, int err)
 	if (err)
 		node_set_error(req->share->nodes, req->node, err);
 	fsop_reply_err(req, 0);
-	file_unref(file);
+	file_withdraw(file);
 }
 
 static void release_commit(struct fsop_request *req)
@@ -233,7 +238,10 @@ void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	(void)ino;
 	struct fsop_request *req = fsop_begin_file(fuse, fi);
 	if (!req) {
-		file_unref((struct file *)(uintptr_t)fi->fh);
+		struct share *share = worker_self()->share;
+		struct file *file = file_find(share, fi->fh);
+		if (file)
+			file_withdraw(file);
 		return;
 	}
 	req->then = release_commit;

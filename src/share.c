@@ -14,6 +14,7 @@
 
 #include "fsop.h"
 #include "guard.h"
+#include "handle.h"
 #include "util/log.h"
 
 #define SHARE_NS_PER_S	UINT64_C(1000000000)
@@ -128,6 +129,8 @@ int share_new(const struct options *options, struct guard *guard, struct share *
 	if (!err)
 		err = nfs_state_new(&s->state);
 	if (!err)
+		err = handle_table_new(0, &s->handles);
+	if (!err)
 		err = share_new_reclaim(s);
 	if (!err)
 		err = unstable_pool_new(s, &s->unstable);
@@ -158,6 +161,7 @@ void share_free(struct share *share)
 	unstable_pool_free(share->unstable);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
+	handle_table_free(share->handles);
 	node_table_free(share->nodes);
 	buf_pool_free(share->bufs);
 	rpc_cred_unref(share->mount_cred);

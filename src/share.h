@@ -30,6 +30,7 @@
 
 struct fuse_session;
 struct guard;
+struct handle_table;
 struct fsop_lock_wait;
 
 struct share {
@@ -38,6 +39,7 @@ struct share {
 	struct nfs_state *state;
 	struct reclaim *reclaim;
 	struct node_table *nodes;
+	struct handle_table *handles; /* what the kernel has open: files, directories */
 	struct proccred *creds;
 	struct rpc_cred
 		*mount_cred; /* of the process that mounts: session, root lookup, clean-up */
