@@ -57,8 +57,10 @@ static void call_unlist(struct nfs_compound *c)
 
 void call_release(struct nfs_compound *c, bool used, uint32_t target)
 {
-	if (c->p.has_slot)
-		slot_release(&c->conn->client->slots, &c->conn->waiter, &c->p.grant, used, target);
+	struct nfs_client *client = c->conn->client;
+	if (c->p.has_slot &&
+		slot_release(&client->slots, &c->conn->waiter, &c->p.grant, used, target))
+		client_kick_conns(client);
 	c->p.has_slot = false;
 }
 
@@ -131,6 +133,26 @@ static void call_transmit(struct nfs_compound *c)
 	c->p.sent_once = true;
 }
 
+static void call_patch(struct nfs_compound *c)
+{
+	const struct slot_grant *grant = &c->p.grant;
+	nfs_compound_patch_sequence(c, atomic_load(&c->conn->client->minor), grant->sessionid,
+		grant->sequence, grant->slot, grant->highest,
+		nfs_compound_cachethis(c) && !c->p.uncached);
+}
+
+void call_send_probe(struct nfs_compound *c, const struct slot_grant *grant)
+{
+	memset(&c->p, 0, sizeof(c->p));
+	c->p.probe = c->p.owned = c->p.has_slot = true;
+	c->p.grant = *grant;
+	c->p.queued_at = loop_now(c->conn->loop);
+	c->call.done = reply_done;
+	nfs_compound_finish(c);
+	call_patch(c);
+	call_transmit(c);
+}
+
 /* A slot, or not now: none is free, or the session has just become another. */
 static bool call_take_slot(struct nfs_compound *c)
 {
@@ -146,9 +168,7 @@ static bool call_take_slot(struct nfs_compound *c)
 		call_release(c, false, SLOT_NO_TARGET);
 		return false;
 	}
-	nfs_compound_patch_sequence(c, atomic_load(&client->minor), grant->sessionid,
-		grant->sequence, grant->slot, grant->highest,
-		nfs_compound_cachethis(c) && !c->p.uncached);
+	call_patch(c);
 	return true;
 }
 

@@ -157,6 +157,14 @@ void client_session_lost(struct nfs_client *client, uint32_t generation, int sta
 	client_post(client);
 }
 
+void client_cloned(struct nfs_client *client, uint32_t generation)
+{
+	slot_table_bury(&client->slots, generation);
+	pthread_mutex_lock(&client->lock);
+	client->mail.cloned_generation = generation;
+	client_post(client);
+}
+
 void client_conn_drained(struct nfs_client *client)
 {
 	pthread_mutex_lock(&client->lock);
@@ -313,6 +321,24 @@ static void client_set_timer(struct nfs_client *client)
 		loop_timer_set(loop, &client->timer, deadline);
 }
 
+/* A client owner that nobody has, and connections that the server associates with nothing. */
+static void client_become_other(struct nfs_client *client)
+{
+	log_warn("%s: this guest is a clone, or has been cloned: from now on it is a client of its "
+		 "own, without the locks that it held",
+		client->peer);
+	int err = client_make_owner(client);
+	if (err)
+		log_error("%s: no random numbers: %s", client->peer, strerror(-err));
+	slot_table_bury(&client->slots, client->recovery.generation);
+	client->has_clientid = false;
+	client->create_misordered = false;
+	if (client->reclaim_ops && client->reclaim_ops->cloned)
+		client->reclaim_ops->cloned(client->reclaim_arg);
+	atomic_fetch_add(&client->identity, 1);
+	client_kick_conns(client);
+}
+
 /* What the owner hears. */
 static void client_tell(struct nfs_client *client, unsigned actions)
 {
@@ -333,6 +359,8 @@ void client_event(struct nfs_client *client, const struct recovery_event *ev)
 	atomic_store(&client->minor, client->recovery.minor);
 	if (actions & RECOVERY_DO_HOLD)
 		slot_table_open(&client->slots, false);
+	if (actions & RECOVERY_DO_BECOME_OTHER)
+		client_become_other(client);
 	if (actions & RECOVERY_DO_CONNECT)
 		client_connect(client);
 	if (actions & RECOVERY_DO_EXCHANGE_ID)
@@ -412,6 +440,9 @@ static void client_read_mail(struct loop_task *task)
 	if (mail.start)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_START,
 					     .timeout = client->config.timeo_ns});
+	if (mail.cloned_generation != 0)
+		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_CLONED,
+					     .generation = mail.cloned_generation});
 	if (mail.lost_generation != 0)
 		client_lost(client, mail.lost_generation, mail.lost_status);
 	if (mail.revoked)

@@ -75,6 +75,13 @@ struct nfs_reclaim_ops {
 	 */
 	void (*reclaim)(void *arg, struct nfs_conn *conn, bool grace,
 		void (*done)(void *done_arg, int err), void *done_arg);
+	/*
+	 * This guest is a clone, or was cloned: what the server holds belongs to the other one, and
+	 * this one becomes a client of its own. Opens have to be made anew (`reclaim`, without
+	 * grace, follows); locks and delegations are lost, without a word to the server. First
+	 * worker's thread; may be NULL.
+	 */
+	void (*cloned)(void *arg);
 };
 void nfs_client_set_reclaim(
 	struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg);

@@ -27,6 +27,7 @@ struct client_mail {
 	bool start, stop, reclaimed, revoked, grace, rebind;
 	uint64_t stop_timeout;
 	uint32_t lost_generation; /* 0: none */
+	uint32_t cloned_generation;
 	int lost_status;
 	int reclaim_err;
 	unsigned drained, closed; /* connections */
@@ -59,6 +60,7 @@ struct nfs_client {
 	struct log_limit complaints; /* about connections */
 	atomic_bool complained;	     /* that they work again is worth a line */
 	atomic_uint minor;
+	_Atomic uint32_t identity; /* counts the client owners that we have been */
 
 	pthread_mutex_t callback_lock;
 	struct callback callback;
@@ -68,9 +70,8 @@ struct nfs_client {
 	void *reclaim_arg;
 
 	struct recovery recovery;
-	struct loop_timer timer; /* the machine's */
-	struct loop_timer renew; /* the lease's */
-	bool renewing;
+	struct loop_timer timer;       /* the machine's */
+	struct loop_timer renew;       /* the lease's */
 	bool connected_once;	       /* since the start: tells "nothing listens" from "no NFS" */
 	_Atomic uint32_t status_flags; /* SEQ4_STATUS_* seen and dealt with */
 	_Atomic uint64_t clientid;
@@ -96,6 +97,8 @@ void client_event(struct nfs_client *client, const struct recovery_event *ev);
 /* Any thread. */
 void client_session_lost(struct nfs_client *client, uint32_t generation, int status);
 void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags);
+/* Another guest uses session `generation`: one of the two is a clone. */
+void client_cloned(struct nfs_client *client, uint32_t generation);
 void client_conn_drained(struct nfs_client *client);
 void client_conn_closed(struct nfs_client *client);
 void client_kick_conns(struct nfs_client *client);
@@ -108,7 +111,7 @@ void client_step_create_session(struct nfs_client *client);
 void client_step_destroy_session(struct nfs_client *client);
 void client_step_destroy_clientid(struct nfs_client *client);
 void client_step_reclaim_complete(struct nfs_client *client);
-/* Renews the lease with an empty SEQUENCE when nothing else did; sets its timer anew. */
+/* Has the lease renewed by a probe when nothing else did; sets its timer anew. */
 void client_step_renew(struct nfs_client *client);
 
 /* client_why.c: what made the start fail, as a sentence in client->why; returns -errno. */

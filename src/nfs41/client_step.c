@@ -140,7 +140,7 @@ static uint32_t step_adopt_session(struct nfs_client *client)
 		res->fore.max_response, res->fore.max_response_cached);
 	/* a reply from the server's cache does not bind the connection that it came on */
 	if (conn->serial == client->create_serial)
-		conn_set_bound(conn, generation);
+		conn_set_associated(conn, generation);
 	client_kick_conns(client);
 	return generation;
 }
@@ -177,7 +177,7 @@ void client_step_create_session(struct nfs_client *client)
 			.max_response = config->rsize + STEP_OVERHEAD_ASK,
 			.max_response_cached = STEP_CACHED_ASK,
 			.max_ops = STEP_OPS_ASK,
-			.max_requests = config->max_requests},
+			.max_requests = config->max_requests + 1},
 		.back = {.max_request = STEP_BACK_SIZE,
 			.max_response = STEP_BACK_SIZE,
 			.max_response_cached = CALLBACK_REPLY_MAX,
@@ -261,21 +261,17 @@ void client_step_destroy_clientid(struct nfs_client *client)
 	nfs_compound_send(c, step_destroyed_clientid, client);
 }
 
-static void step_renewed(struct nfs_compound *c)
+/* On any connection; where there is none, the probe of the next one does it. */
+static void step_probe(struct nfs_client *client)
 {
-	struct nfs_client *client = c->arg;
-	client->renewing = false;
-	nfs_compound_free(c);
-}
-
-static void step_send_sequence(struct nfs_client *client)
-{
-	struct nfs_compound *c =
-		nfs_compound_new(client->conns[0], client->config.cred, OP_SEQUENCE);
-	if (!c)
+	for (unsigned i = 0; i < client->nconns; i++) {
+		struct nfs_conn *conn = client->conns[i];
+		if (atomic_load(&conn->bound) == 0)
+			continue;
+		atomic_store(&conn->renew, true);
+		conn_kick(conn);
 		return;
-	client->renewing = true;
-	nfs_compound_send(c, step_renewed, client);
+	}
 }
 
 void client_step_renew(struct nfs_client *client)
@@ -291,7 +287,7 @@ void client_step_renew(struct nfs_client *client)
 		latest = at > latest ? at : latest;
 	}
 	bool due = latest + half <= now;
-	if (due && !client->renewing && client->recovery.state == RECOVERY_READY)
-		step_send_sequence(client);
+	if (due && client->recovery.state == RECOVERY_READY)
+		step_probe(client);
 	loop_timer_set(loop, &client->renew, due ? now + half : latest + half);
 }

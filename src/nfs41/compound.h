@@ -119,6 +119,7 @@ struct nfs_compound {
 		bool sent_once;
 		bool uncertain; /* sent into a connection that ended: executed or not */
 		bool stripped;	/* only SEQUENCE is left of it */
+		bool probe;	/* see probe.c: in no list but that of the sent ones */
 		bool uncached;	/* its reply is too big for the server's cache */
 		unsigned delays;
 		unsigned garbage, cuts; /* replies that did not come well, none good between */

@@ -26,6 +26,7 @@
 
 static void conn_retry(struct loop_timer *timer);
 static void conn_run_task(struct loop_task *task);
+static void conn_bind(struct nfs_conn *conn);
 
 static void conn_wake(struct slot_waiter *waiter)
 {
@@ -138,7 +139,7 @@ static void conn_down(void *arg, int err)
 	else if (err == -EPIPE)
 		err = -ECONNRESET; /* the same news, from the sending side */
 	conn->reset_err = 0;
-	if (!closing && conn->bound_at > 0)
+	if (!closing && conn->bound_at > 0 && err != -ESTALE)
 		conn_tell_trouble(conn, err);
 	if (conn->bound_at > 0 && loop_now(conn->loop) - conn->bound_at >= CONN_GOOD)
 		conn->backoff = 0;
@@ -174,6 +175,8 @@ static void conn_up(void *arg)
 	conn->suspected_at = 0;
 	conn->warned = false;
 	atomic_store(&conn->suspected, false);
+	conn->identity = atomic_load(&client->identity);
+	conn->probe_sent = false;
 	conn_count(&conn->stats.connects, 1);
 	if (conn->index == 0) {
 		client->connected_once = true;
@@ -243,30 +246,85 @@ void conn_reset(struct nfs_conn *conn, int err)
 	rpc_conn_close(conn->rpc);
 }
 
-void conn_set_bound(struct nfs_conn *conn, uint32_t generation)
+static void conn_set_bound(struct nfs_conn *conn)
 {
-	if (conn->state < CONN_UP)
-		return;
-	loop_timer_cancel(conn->loop, &conn->retry);
 	conn->state = CONN_BOUND;
-	conn->bound = generation;
+	conn->bound = conn->joining;
 	conn->bound_at = loop_now(conn->loop);
 	watch_start(conn);
 	conn_tell_recovery(conn, true);
 }
 
-void conn_rebind(struct nfs_conn *conn)
+/*
+ * The probe comes first, so that a clone leaves no trace in what is another guest's session. The
+ * server associates the connection with the session then, or says that BIND_CONN_TO_SESSION has to
+ * do that before; the backchannel needs it in any case.
+ */
+static void conn_go_on(struct nfs_conn *conn)
 {
-	if (conn->state != CONN_BOUND)
+	loop_timer_cancel(conn->loop, &conn->retry);
+	if (!conn->probed) {
+		conn->state = CONN_PROBING;
+		probe_send(conn);
+	} else if (!conn->associated) {
+		conn_bind(conn);
+	} else {
+		conn_set_bound(conn);
+	}
+}
+
+static void conn_join(struct nfs_conn *conn, uint32_t generation, bool associated)
+{
+	conn->bound = 0;
+	conn->joining = generation;
+	conn->probed = false;
+	conn->associated = associated;
+	conn_go_on(conn);
+}
+
+void conn_set_associated(struct nfs_conn *conn, uint32_t generation)
+{
+	if (conn->state >= CONN_UP)
+		conn_join(conn, generation, true);
+}
+
+void conn_set_probed(struct nfs_conn *conn)
+{
+	if (conn->state != CONN_PROBING)
 		return;
+	conn->probed = true;
+	conn_go_on(conn);
+	conn_kick(conn);
+}
+
+void conn_rejoin(struct nfs_conn *conn)
+{
+	if (conn->state < CONN_UP)
+		return;
+	loop_timer_cancel(conn->loop, &conn->retry);
 	conn->bound = 0;
 	conn->state = CONN_UP;
 	conn_kick(conn);
 }
 
+void conn_retry_later(struct nfs_conn *conn)
+{
+	loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
+}
+
+void conn_rebind(struct nfs_conn *conn)
+{
+	if (conn->state == CONN_BOUND)
+		conn_rejoin(conn);
+}
+
 void conn_lost_binding(struct nfs_conn *conn)
 {
-	if (conn->state != CONN_BOUND)
+	if (conn->state == CONN_PROBING && !conn->associated) {
+		conn_bind(conn);
+		return;
+	}
+	if (conn->state != CONN_BOUND && conn->state != CONN_PROBING)
 		return;
 	if (loop_now(conn->loop) - conn->bound_at < CONN_REBIND_MIN) {
 		conn_reset(conn, -ENOTCONN);
@@ -280,14 +338,12 @@ static void conn_judge_bind(struct nfs_conn *conn, int status)
 	switch (status) {
 	case -ECONNRESET:
 	case -EPROTO: return; /* `down` follows */
-	case NFS4ERR_DELAY:
-		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
-		return;
+	case NFS4ERR_DELAY: conn_retry_later(conn); return;
 	case NFS4ERR_BADSESSION:
 	case NFS4ERR_DEADSESSION:
 	case NFS4ERR_STALE_CLIENTID:
 		conn->state = CONN_UP;
-		client_session_lost(conn->client, conn->binding, status);
+		client_session_lost(conn->client, conn->joining, status);
 		return;
 	case NFS4_OK: break;
 	default:
@@ -295,7 +351,8 @@ static void conn_judge_bind(struct nfs_conn *conn, int status)
 		log_debug("%s: BIND_CONN_TO_SESSION: %s", conn->client->peer,
 			status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
 	}
-	conn_set_bound(conn, conn->binding);
+	conn->associated = true;
+	conn_go_on(conn);
 }
 
 static void conn_bind_done(struct nfs_compound *c)
@@ -315,12 +372,11 @@ static void conn_bind(struct nfs_conn *conn)
 	struct nfs_client *client = conn->client;
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	conn->state = CONN_BINDING;
-	conn->bound = 0;
-	conn->binding = slot_table_session(&client->slots, sessionid, NULL);
+	conn->joining = slot_table_session(&client->slots, sessionid, NULL);
 	struct nfs_compound *c =
 		nfs_compound_new(conn, client->config.cred, OP_BIND_CONN_TO_SESSION);
 	if (!c) {
-		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop) + CONN_BIND_DELAY);
+		conn_retry_later(conn);
 		return;
 	}
 	nfs_compound_unsequenced(c);
@@ -338,6 +394,19 @@ static void conn_retry(struct loop_timer *timer)
 		conn_connect(conn);
 	else if (conn->state == CONN_BINDING)
 		conn_bind(conn);
+	else if (conn->state > CONN_UP)
+		probe_send(conn);
+}
+
+/* Whether it has to join the session in force (again). */
+static bool conn_is_stray(const struct nfs_conn *conn, uint32_t generation)
+{
+	switch (conn->state) {
+	case CONN_UP: return true;
+	case CONN_PROBING: return conn->joining != generation && !conn->probe_sent;
+	case CONN_BOUND: return conn->bound != generation;
+	default: return false;
+	}
 }
 
 void conn_update(struct nfs_conn *conn)
@@ -352,10 +421,14 @@ void conn_update(struct nfs_conn *conn)
 	call_leave_session(conn, generation);
 	if (conn->state == CONN_DOWN && conn->index < atomic_load(&client->wanted))
 		conn_connect(conn);
-	bool stray =
-		conn->state == CONN_UP || (conn->state == CONN_BOUND && conn->bound != generation);
-	if (stray && alive)
-		conn_bind(conn);
+	if (conn->state >= CONN_UP && conn->identity != atomic_load(&client->identity))
+		conn_reset(conn, -ESTALE);
+	if (alive && conn_is_stray(conn, generation))
+		conn_join(conn, generation, false);
+	else if (alive && conn->state == CONN_PROBING)
+		probe_send(conn);
+	if (alive && conn->state == CONN_BOUND && atomic_exchange(&conn->renew, false))
+		probe_send(conn);
 	if (alive)
 		call_resend(conn);
 	call_pump(conn);

@@ -15,8 +15,9 @@
 
 /*
  * One worker's connection and the compounds that go over it: conn.c makes and binds connections,
- * call.c sends compounds, reply.c judges replies, watch.c looks at the clock. Everything
- * belongs to the worker's thread, except what is atomic.
+ * probe.c asks on each whether the session is ours alone, call.c sends compounds, reply.c judges
+ * replies, watch.c looks at the clock. Everything belongs to the worker's thread, except what is
+ * atomic.
  */
 
 #define CONN_BACKOFF_MIN UINT64_C(100000000) /* ns */
@@ -26,7 +27,8 @@ enum conn_state {
 	CONN_BACKOFF,	 /* waits before connecting again */
 	CONN_CONNECTING, /* or closing a connection that is not good */
 	CONN_UP,	 /* connected; not bound to the session in force */
-	CONN_BINDING,	 /* BIND_CONN_TO_SESSION is under way, or about to be repeated */
+	CONN_PROBING,	 /* the probe is under way, or waits for its slot, or will be repeated */
+	CONN_BINDING,	 /* the same of BIND_CONN_TO_SESSION */
 	CONN_BOUND,	 /* compounds flow */
 };
 
@@ -38,16 +40,19 @@ struct nfs_conn {
 	unsigned index; /* among the client's */
 
 	enum conn_state state;
-	struct rpc_conn *rpc;	/* NULL: none, not even a closing one */
-	uint32_t serial;	/* counts connections */
-	unsigned garbage;	/* connections in a row that ended in it and did nothing good */
-	_Atomic uint32_t bound; /* generation of the session that it is bound to; 0: none */
-	uint32_t binding;	/* generation that BIND_CONN_TO_SESSION was sent for */
-	uint64_t bound_at;	/* ns; 0: this connection never was */
-	uint64_t backoff;	/* ns; 0: the last connection was good for a while */
-	int open_err;		/* CONN_CONNECTING could not begin: -errno */
-	int reset_err;		/* why it was ended from here: -errno, or 0 */
-	bool troubled;		/* its loss was told */
+	struct rpc_conn *rpc;	 /* NULL: none, not even a closing one */
+	uint32_t serial;	 /* counts connections */
+	unsigned garbage;	 /* connections in a row that ended in it and did nothing good */
+	_Atomic uint32_t bound;	 /* generation of the session that it is bound to; 0: none */
+	uint32_t joining;	 /* generation that it is to be bound to */
+	bool probed, associated; /* to that one: what of it is done */
+	bool probe_sent;	 /* and not answered */
+	uint32_t identity;	 /* whose the connection is: as nfs_client.identity */
+	uint64_t bound_at;	 /* ns; 0: this connection never was */
+	uint64_t backoff;	 /* ns; 0: the last connection was good for a while */
+	int open_err;		 /* CONN_CONNECTING could not begin: -errno */
+	int reset_err;		 /* why it was ended from here: -errno, or 0 */
+	bool troubled;		 /* its loss was told */
 	struct loop_timer retry;
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
@@ -73,6 +78,7 @@ struct nfs_conn {
 	struct loop_task task;
 	atomic_bool posted;
 	atomic_bool drained, closed; /* told to the client */
+	atomic_bool renew;	     /* the lease is to be renewed */
 	atomic_bool suspected;	     /* another connection is silent */
 	_Atomic uint64_t renewed_at; /* when the last SEQUENCE that was answered was sent */
 	struct nfs_stats stats;
@@ -94,8 +100,14 @@ void conn_kick(struct nfs_conn *conn);
 void conn_update(struct nfs_conn *conn);
 /* Connects, when nothing is connected. */
 void conn_connect(struct nfs_conn *conn);
-/* The present connection belongs to session `generation` (CREATE_SESSION does that). */
-void conn_set_bound(struct nfs_conn *conn, uint32_t generation);
+/* The present connection is associated with session `generation` (CREATE_SESSION does that). */
+void conn_set_associated(struct nfs_conn *conn, uint32_t generation);
+/* The probe went well, or says that nothing speaks against going on. */
+void conn_set_probed(struct nfs_conn *conn);
+/* Joins the session once more, from the beginning. */
+void conn_rejoin(struct nfs_conn *conn);
+/* What it waits for is to be tried again soon. */
+void conn_retry_later(struct nfs_conn *conn);
 /* BIND_CONN_TO_SESSION once more, for the sake of the backchannel. */
 void conn_rebind(struct nfs_conn *conn);
 /* The server says that it does not. */
@@ -129,6 +141,19 @@ void call_release(struct nfs_compound *c, bool used, uint32_t target);
 void call_check_drained(struct nfs_conn *conn);
 /* A soft mount's patience is over. */
 void call_give_up(struct nfs_compound *c);
+/* Sends a probe in the slot that its grant names. Its end is told to probe_answered. */
+void call_send_probe(struct nfs_compound *c, const struct slot_grant *grant);
+
+/* probe.c */
+/* Sends a probe, if none is under way: for a new connection (CONN_PROBING), or to renew the lease.
+ */
+void probe_send(struct nfs_conn *conn);
+/*
+ * `seq` is NULL, and `err` -errno, when there is no reply. `foreign`: the reply is a good one, but
+ * not to a probe.
+ */
+void probe_answered(
+	struct nfs_compound *c, const struct nfs_sequence_res *seq, int err, bool foreign);
 
 /* reply.c: rpc_call's `done` */
 int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);

@@ -376,7 +376,32 @@ static void reclaim_run(void *arg, struct nfs_conn *conn, bool grace,
 	}
 }
 
-const struct nfs_reclaim_ops reclaim_ops = {reclaim_run};
+/* The open's locks are another guest's now. */
+static void reclaim_lose_locks(struct reclaim *r, struct nfs_open *open)
+{
+	struct nfs_state *state = r->config.state;
+	struct nfs_lock *lock;
+	nfs_open_rewind_locks(state, open);
+	while ((lock = nfs_open_next_lock(state, open))) {
+		nfs_lock_settled(state, lock, NULL, true);
+		nfs_lock_unref(state, lock);
+		if (r->config.lost)
+			r->config.lost(r->config.arg, &open->fh, true, -EIO);
+	}
+}
+
+static void reclaim_cloned(void *arg)
+{
+	struct reclaim *r = arg;
+	struct nfs_open *open;
+	nfs_state_rewind(r->config.state, true);
+	while ((open = nfs_state_next(r->config.state))) {
+		reclaim_lose_locks(r, open);
+		nfs_open_unref(r->config.state, open);
+	}
+}
+
+const struct nfs_reclaim_ops reclaim_ops = {.reclaim = reclaim_run, .cloned = reclaim_cloned};
 
 static void use_run(struct loop_task *task)
 {

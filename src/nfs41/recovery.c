@@ -95,7 +95,7 @@ static unsigned recovery_ready(struct recovery *r, uint64_t now)
 		actions |= RECOVERY_DO_READY;
 		r->deadline = UINT64_MAX;
 	}
-	r->first = false;
+	r->first = r->cloned = false;
 	r->state = RECOVERY_READY;
 	r->issued = false;
 	r->exchanged = false;
@@ -136,7 +136,7 @@ static unsigned recovery_exchanged(
 	if (ev->new_client) {
 		r->completed = false;
 		r->reclaim = !r->first;
-		r->grace = true;
+		r->grace = !r->cloned;
 	}
 	return recovery_enter(r, RECOVERY_CREATE, now);
 }
@@ -212,6 +212,26 @@ static unsigned recovery_lost(struct recovery *r, const struct recovery_event *e
 	}
 	r->delay = 0;
 	return RECOVERY_DO_HOLD | recovery_enter(r, next, now);
+}
+
+/* All that the server holds for us it holds for the other one as well. */
+static unsigned recovery_cloned(struct recovery *r, const struct recovery_event *ev)
+{
+	bool has_session = recovery_has_session(r) || r->state == RECOVERY_DISCARD;
+	if (ev->generation != 0 && (!has_session || ev->generation != r->generation))
+		return 0;
+	switch (r->state) {
+	case RECOVERY_IDLE:
+	case RECOVERY_CLOSING: return 0;
+	case RECOVERY_DESTROY_SESSION:
+	case RECOVERY_DESTROY_CLIENTID: return recovery_close(r);
+	default: break;
+	}
+	r->state = RECOVERY_EXCHANGE;
+	r->issued = r->connected = r->exchanged = r->completed = false;
+	r->cloned = true;
+	r->retry_at = r->delay = 0;
+	return RECOVERY_DO_HOLD | RECOVERY_DO_BECOME_OTHER;
 }
 
 static unsigned recovery_revoked(struct recovery *r, const struct recovery_event *ev, uint64_t now)
@@ -304,7 +324,7 @@ static unsigned recovery_start(struct recovery *r, const struct recovery_event *
 	if (r->state != RECOVERY_IDLE)
 		return 0;
 	r->first = true;
-	r->completed = r->reclaim = r->connected = false;
+	r->completed = r->reclaim = r->connected = r->cloned = false;
 	r->delay = r->retry_at = 0;
 	r->deadline = now + ev->timeout;
 	return RECOVERY_DO_HOLD | RECOVERY_DO_CONNECT | recovery_enter(r, RECOVERY_EXCHANGE, now);
@@ -319,6 +339,7 @@ unsigned recovery_event(struct recovery *r, const struct recovery_event *ev, uin
 	case RECOVERY_EV_RESULT: return recovery_result(r, ev, now);
 	case RECOVERY_EV_RECLAIMED: return recovery_reclaimed(r, ev, now);
 	case RECOVERY_EV_LOST: return recovery_lost(r, ev, now);
+	case RECOVERY_EV_CLONED: return recovery_cloned(r, ev);
 	case RECOVERY_EV_REVOKED: return recovery_revoked(r, ev, now);
 	case RECOVERY_EV_TIME: return recovery_time(r, now);
 	case RECOVERY_EV_STOP: return recovery_stop(r, ev, now);

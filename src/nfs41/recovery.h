@@ -14,6 +14,7 @@
  *   READY -LOST-> CREATE (session gone), EXCHANGE (client id gone) or DISCARD (session unusable)
  *   CREATE -> RECLAIM -> COMPLETE -> READY   when the client id is a new one
  *   CREATE -> RECLAIM -> COMPLETE -> RECLAIM -> READY   when the server has no grace for all of it
+ *   any -CLONED-> EXCHANGE (as somebody else) -> CREATE -> COMPLETE -> RECLAIM -> READY
  *   READY -STOP, DRAINED-> DESTROY_SESSION -> DESTROY_CLIENTID -> CLOSING -CLOSED-> IDLE
  */
 enum recovery_state {
@@ -37,6 +38,8 @@ enum recovery_event_type {
 	RECOVERY_EV_RECLAIMED, /* status: 0, everything as far as it could be; -EAGAIN: the rest
 				  without grace; -ESTALE: once more, the session went away */
 	RECOVERY_EV_LOST,      /* session `generation` ended, as `status` (nfsstat4) says */
+	RECOVERY_EV_CLONED,    /* session `generation` (0: whichever there is) and its client id are
+				  another guest's: they must not be touched any more */
 	RECOVERY_EV_REVOKED,   /* the session goes on without state; `grace`: it may be reclaimed */
 	RECOVERY_EV_TIME,      /* the deadline has come */
 	RECOVERY_EV_STOP,      /* `timeout` ns for all of it */
@@ -50,7 +53,7 @@ struct recovery_event {
 	int status; /* 0, -errno (-ECONNRESET: sent into a connection that ended; -ESTALE: into a
 		       session that was replaced), or nfsstat4 */
 	bool new_client;     /* EXCHANGE_ID: not the client id that was had before */
-	uint32_t generation; /* CREATE_SESSION: the new session's; LOST: the lost one's */
+	uint32_t generation; /* CREATE_SESSION: the new session's; LOST, CLONED: the old one's */
 	bool grace;
 	uint64_t timeout; /* ns */
 };
@@ -70,6 +73,9 @@ struct recovery_event {
 #define RECOVERY_DO_CLOSE	     0x0800 /* CLOSED follows */
 #define RECOVERY_DO_FAILED	     0x1000 /* tell the owner: recovery.status, recovery.failed_in */
 #define RECOVERY_DO_STOPPED	     0x2000 /* tell the owner */
+/* Comes with HOLD, before what follows it: another client owner, and no connection that belonged to
+ * the old one; UP follows. */
+#define RECOVERY_DO_BECOME_OTHER 0x4000
 
 struct recovery {
 	enum recovery_state state;
@@ -83,6 +89,7 @@ struct recovery {
 	bool grace;	 /* the server may accept reclaims */
 	bool reclaiming; /* RECLAIMED will come */
 	bool completed;	 /* RECLAIM_COMPLETE was accepted for this client id */
+	bool cloned;	 /* nothing can be reclaimed: it is another's */
 	bool stopping, drained;
 	uint32_t generation;
 	int status; /* of the failure */

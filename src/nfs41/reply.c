@@ -173,6 +173,10 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
  * it goes out with the same slot and sequence, which keeps it from being executed twice. */
 static void reply_cut(struct nfs_compound *c, bool garbage)
 {
+	if (c->p.probe) {
+		probe_answered(c, NULL, -ECONNRESET, false);
+		return;
+	}
 	if (!c->sequenced) {
 		call_end(c, garbage ? -EPROTO : -ECONNRESET);
 		return;
@@ -190,12 +194,35 @@ static int reply_rejected(struct nfs_compound *c, int err)
 	log_debug("%s: %s was rejected: %s", c->conn->client->peer, nfs_op_name(c->label),
 		c->call.reason ? c->call.reason : "no reason");
 	reply_count_error(c);
+	if (c->p.probe) {
+		probe_answered(c, NULL, err, false);
+		return 0;
+	}
 	/* an RPC layer that refuses does not get as far as SEQUENCE */
 	struct nfs_conn *conn = c->conn;
 	call_release(c, false, SLOT_NO_TARGET);
 	/* a program knows no such word */
 	call_end(c, c->sequenced && err == -EPROTO ? -EIO : err);
 	call_pump(conn);
+	return 0;
+}
+
+/* The reply to a probe, unless it is garbage. Another's reply begins with the same SEQUENCE. */
+static int reply_probe(struct nfs_compound *c, const uint8_t *data, size_t len)
+{
+	struct nfs_sequence_res seq;
+	bool foreign = nfs_compound_decode(c, data, len, 0, &seq) != 0;
+	int err = foreign ? nfs_compound_decode_stripped(c, data, len, &seq) : 0;
+	if (!err && foreign && seq.status != NFS4_OK)
+		err = -EPROTO;
+	if (err) {
+		reply_cut(c, true);
+		return err;
+	}
+	watch_heard(c->conn);
+	if (c->status != NFS4_OK)
+		reply_count_error(c);
+	probe_answered(c, &seq, 0, foreign);
 	return 0;
 }
 
@@ -214,6 +241,8 @@ int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, 
 		watch_heard(c->conn);
 		return reply_rejected(c, err);
 	}
+	if (c->p.probe)
+		return reply_probe(c, data, len);
 	int kept = c->status;
 	err = c->p.stripped ? nfs_compound_decode_stripped(c, data, len, &seq)
 			    : nfs_compound_decode(c, data, len, sink_len, &seq);

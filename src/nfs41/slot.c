@@ -6,9 +6,9 @@
 void slot_table_init(struct slot_table *table, uint32_t wanted)
 {
 	*table = (struct slot_table){
-		.capacity = wanted == 0		      ? 1
-			    : wanted > SLOT_TABLE_MAX ? SLOT_TABLE_MAX
-						      : wanted,
+		.capacity = wanted == 0		       ? 2
+			    : wanted >= SLOT_TABLE_MAX ? SLOT_TABLE_MAX
+						       : wanted + 1,
 	};
 	pthread_mutex_init(&table->lock, NULL);
 	TAILQ_INIT(&table->waiters);
@@ -24,27 +24,36 @@ static bool slot_is_busy(const struct slot_table *table, uint32_t slot)
 	return (table->busy[slot / 64] >> (slot % 64)) & 1;
 }
 
+/* The first one for compounds. */
+static uint32_t slot_first(const struct slot_table *table)
+{
+	return table->limit > 1 ? 1 : 0;
+}
+
+/* Those of `word` that compounds may have. */
+static uint64_t slot_mask(const struct slot_table *table, uint32_t word)
+{
+	uint64_t mask = UINT64_MAX;
+	if (table->limit / 64 == word)
+		mask = (UINT64_C(1) << (table->limit % 64)) - 1;
+	return word == 0 ? mask & (UINT64_MAX << slot_first(table)) : mask;
+}
+
 static uint32_t slot_count_free(const struct slot_table *table)
 {
-	uint32_t busy = 0, words = table->limit / 64;
-	for (uint32_t i = 0; i < words; i++)
-		busy += (uint32_t)__builtin_popcountll(table->busy[i]);
-	if (table->limit % 64 > 0) {
-		uint64_t below = (UINT64_C(1) << (table->limit % 64)) - 1;
-		busy += (uint32_t)__builtin_popcountll(table->busy[words] & below);
-	}
-	return table->limit - busy;
+	uint32_t free = 0;
+	for (uint32_t i = 0; i * 64 < table->limit; i++)
+		free += (uint32_t)__builtin_popcountll(~table->busy[i] & slot_mask(table, i));
+	return free;
 }
 
 /* table->limit when there is none */
 static uint32_t slot_find_free(const struct slot_table *table)
 {
-	for (uint32_t base = 0; base < table->limit; base += 64) {
-		uint64_t idle = ~table->busy[base / 64];
-		if (idle == 0)
-			continue;
-		uint32_t slot = base + (uint32_t)__builtin_ctzll(idle);
-		return slot < table->limit ? slot : table->limit;
+	for (uint32_t i = 0; i * 64 < table->limit; i++) {
+		uint64_t idle = ~table->busy[i] & slot_mask(table, i);
+		if (idle != 0)
+			return i * 64 + (uint32_t)__builtin_ctzll(idle);
 	}
 	return table->limit;
 }
@@ -108,7 +117,7 @@ uint32_t slot_table_reset(
 	memset(table->busy, 0, sizeof(table->busy));
 	memset(table->doubt, 0, sizeof(table->doubt));
 	memset(table->sequence, 0, sizeof(table->sequence));
-	table->dead = false;
+	table->dead = table->probing = table->kept_wanted = false;
 	table->reserved = 0;
 	table->passed = 0;
 	slot_set_limit(table, granted > 0 ? granted - 1 : 0);
@@ -202,6 +211,24 @@ bool slot_take(struct slot_table *table, struct slot_waiter *waiter, bool privil
 	return taken;
 }
 
+enum slot_kept slot_take_kept(struct slot_table *table, struct slot_grant *grant)
+{
+	enum slot_kept kept;
+	pthread_mutex_lock(&table->lock);
+	if (table->generation == 0 || table->dead) {
+		kept = SLOT_KEPT_DEAD;
+	} else if (!slot_is_busy(table, 0)) {
+		kept = SLOT_KEPT_TAKEN;
+		table->probing = true;
+		slot_fill(table, 0, grant);
+	} else {
+		kept = table->probing ? SLOT_KEPT_WAIT : SLOT_KEPT_USED;
+		table->kept_wanted |= table->probing;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return kept;
+}
+
 void slot_renounce(struct slot_table *table, struct slot_waiter *waiter)
 {
 	pthread_mutex_lock(&table->lock);
@@ -214,21 +241,33 @@ void slot_renounce(struct slot_table *table, struct slot_waiter *waiter)
 	pthread_mutex_unlock(&table->lock);
 }
 
-void slot_release(struct slot_table *table, struct slot_waiter *waiter,
+static void slot_give_back(
+	struct slot_table *table, const struct slot_grant *grant, bool used, uint32_t target)
+{
+	uint64_t bit = UINT64_C(1) << (grant->slot % 64);
+	table->busy[grant->slot / 64] &= ~bit;
+	table->doubt[grant->slot / 64] &= ~bit;
+	if (used)
+		table->sequence[grant->slot] = grant->sequence;
+	else
+		table->doubt[grant->slot / 64] |= bit;
+	if (target != SLOT_NO_TARGET)
+		slot_set_limit(table, target);
+}
+
+bool slot_release(struct slot_table *table, struct slot_waiter *waiter,
 	const struct slot_grant *grant, bool used, uint32_t target)
 {
+	bool wanted = false;
 	pthread_mutex_lock(&table->lock);
 	if (grant->generation == table->generation && slot_is_busy(table, grant->slot)) {
-		table->busy[grant->slot / 64] &= ~(UINT64_C(1) << (grant->slot % 64));
-		uint64_t bit = UINT64_C(1) << (grant->slot % 64);
-		table->doubt[grant->slot / 64] &= ~bit;
-		if (used)
-			table->sequence[grant->slot] = grant->sequence;
-		else
-			table->doubt[grant->slot / 64] |= bit;
-		if (target != SLOT_NO_TARGET)
-			slot_set_limit(table, target);
+		slot_give_back(table, grant, used, target);
+		if (grant->slot == 0) {
+			wanted = table->kept_wanted;
+			table->probing = table->kept_wanted = false;
+		}
 		slot_promise(table, waiter);
 	}
 	pthread_mutex_unlock(&table->lock);
+	return wanted;
 }

@@ -15,6 +15,9 @@
  * one is used exactly when every other is busy: a server that grows its table when it sees that
  * (knfsd) does so. A slot that the server took back keeps its sequence id for the day it returns.
  *
+ * Slot 0 is kept for probes (probe.c), which tell whether somebody else uses the session. It is the
+ * one slot that no server takes back; while it is the only one, it serves compounds as well.
+ *
  * A worker that finds no slot becomes a waiter. A slot that comes free is promised to one waiter
  * (which is woken) and given to nobody else until that one takes or renounces it. A worker that
  * waits itself prefers its own freed slots, but may pass over the others only so many times.
@@ -53,6 +56,8 @@ struct slot_table {
 	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	bool open;	   /* false: only privileged compounds go out */
 	bool dead;	   /* the server does not know the session any more: nothing goes out */
+	bool probing;	   /* slot 0 is out for a probe */
+	bool kept_wanted;  /* a probe waits for slot 0 */
 	uint32_t capacity; /* slots that may ever be used */
 	uint32_t limit;	   /* slots that may be used now */
 	uint32_t reserved; /* promised to waiters */
@@ -63,7 +68,7 @@ struct slot_table {
 	TAILQ_HEAD(, slot_waiter) waiters;
 };
 
-/* `wanted`: slots to use at most, whatever the server offers. */
+/* `wanted`: slots to use for compounds at most, whatever the server offers; one more is kept. */
 void slot_table_init(struct slot_table *table, uint32_t wanted);
 void slot_table_deinit(struct slot_table *table);
 
@@ -86,14 +91,24 @@ void slot_table_shrink(struct slot_table *table, uint32_t generation, uint32_t h
  */
 bool slot_take(struct slot_table *table, struct slot_waiter *waiter, bool privileged,
 	struct slot_grant *grant);
+enum slot_kept {
+	SLOT_KEPT_TAKEN,
+	SLOT_KEPT_WAIT, /* another probe is under way: see slot_release */
+	SLOT_KEPT_USED, /* a compound has it, which came to it when there was no other slot */
+	SLOT_KEPT_DEAD, /* there is no session */
+};
+/* Takes slot 0 for a probe, also from a closed table. */
+enum slot_kept slot_take_kept(struct slot_table *table, struct slot_grant *grant);
 /* The worker needs no (more) slots: what it was promised goes to others. */
 void slot_renounce(struct slot_table *table, struct slot_waiter *waiter);
 /*
  * Gives a slot back. `used`: the server has accepted the sequence id. `target` is the highest slot
  * that the server wants to see used, or SLOT_NO_TARGET. A slot of a session that is gone is
  * ignored. The worker of `waiter`, if it waits, shall try slot_take afterwards without being woken.
+ * True: slot 0 has come free, and those who were told to wait for it shall try again. `waiter` may
+ * be NULL.
  */
-void slot_release(struct slot_table *table, struct slot_waiter *waiter,
+bool slot_release(struct slot_table *table, struct slot_waiter *waiter,
 	const struct slot_grant *grant, bool used, uint32_t target);
 
 #endif

@@ -239,6 +239,9 @@ static uint32_t execute_all(struct fake *fake, struct fake_call *call, struct wi
 
 void fake_execute(struct fake *fake, struct fake_call *call, struct wire_out *out)
 {
+	if (call->sequenced && !fake->strict_bind && fake->session_alive &&
+		memcmp(call->sessionid, fake->sessionid, NFS4_SESSIONID_SIZE) == 0)
+		call->conn->bound = true;
 	if (call->minor < 1 || call->minor > fake->minor_max) {
 		wire_put_u32(out, NFS4ERR_MINOR_VERS_MISMATCH);
 		wire_put_u32(out, 0);

@@ -115,6 +115,16 @@ void fake_cut(struct fake *fake)
 		conn_kill(conn);
 }
 
+void fake_advance(struct fake *fake, uint32_t slot, uint32_t by, const void *reply, size_t len)
+{
+	struct fake_slot *s = &fake->slot[slot];
+	s->sequence += by;
+	s->cached = len > 0;
+	s->reply_len = len > 0 ? len : 1;
+	if (len > 0)
+		memcpy(s->reply, reply, len);
+}
+
 void fake_mute(struct fake *fake)
 {
 	struct fake_conn *conn;
@@ -267,6 +277,20 @@ static void run_script(struct fake *fake, struct fake_call *call)
 		conn_kill(call->conn);
 }
 
+static void note_sequenced(struct fake *fake, const struct fake_call *call)
+{
+	const struct fake_call_note note = {call->xid, call->sequence, call->slot, call->highest,
+		fake_last_op(call), call->cachethis};
+	if (fake_is_probe(call)) {
+		fake->probe = note;
+		fake->probes++;
+	} else {
+		fake->calls[fake->nsequenced++ % FAKE_CALLS] = note;
+	}
+	if (call->slot > fake->highest_used)
+		fake->highest_used = call->slot;
+}
+
 static void handle_call(struct fake_conn *conn, struct wire_in *in, struct fake_call *call)
 {
 	struct fake *fake = conn->fake;
@@ -295,13 +319,8 @@ static void handle_call(struct fake_conn *conn, struct wire_in *in, struct fake_
 	fake->last = *call;
 	if (call->sequenced && (in->bad || in->pos != in->len))
 		fake->trailing++;
-	if (call->sequenced) {
-		fake->calls[fake->nsequenced++ % FAKE_CALLS] =
-			(struct fake_call_note){call->xid, call->sequence, call->slot,
-				call->highest, fake_last_op(call), call->cachethis};
-		if (call->slot > fake->highest_used)
-			fake->highest_used = call->slot;
-	}
+	if (call->sequenced)
+		note_sequenced(fake, call);
 	run_script(fake, call);
 }
 

@@ -65,6 +65,11 @@ static inline uint32_t fake_last_op(const struct fake_call *call)
 	return call->nops > 0 && call->nops <= FAKE_OPS ? call->op[call->nops - 1] : 0;
 }
 
+static inline bool fake_is_probe(const struct fake_call *call)
+{
+	return call->sequenced && call->nops == 2 && call->op[1] == OP_PUTROOTFH;
+}
+
 enum fake_verdict {
 	FAKE_NORMAL,
 	FAKE_SILENT,	   /* neither executed nor answered */
@@ -100,6 +105,7 @@ struct fake {
 	uint32_t status_flags, lease;
 	uint32_t max_request, max_response; /* granted at most */
 	bool no_bind_op;		    /* BIND_CONN_TO_SESSION is not supported */
+	bool strict_bind;		    /* SEQUENCE does not do what it does */
 	bool refuse;			    /* connections are closed as soon as they come */
 
 	/* what it is */
@@ -121,6 +127,8 @@ struct fake {
 		bool cachethis;
 	} calls[FAKE_CALLS]; /* sequenced ones, ring; `op` is the last operation */
 	unsigned nsequenced;
+	struct fake_call_note probe; /* the last one; they are not among `calls` */
+	unsigned probes;
 	uint8_t cb_reply[2048]; /* RPC reply to the last fake_callback */
 	size_t cb_reply_len;
 	unsigned cb_replies;
@@ -135,6 +143,9 @@ void fake_restart(struct fake *fake);
 /* The session ends; the client id stays. */
 void fake_lose_session(struct fake *fake);
 void fake_cut(struct fake *fake);
+/* As if another client had sent that many more requests in the slot, the last of which is the one
+ * whose reply is given: cached, or with `len` 0 not cached. */
+void fake_advance(struct fake *fake, uint32_t slot, uint32_t by, const void *reply, size_t len);
 /* The present connections go on without end and without an answer, as those of a guest that was
  * restored from a snapshot. */
 void fake_mute(struct fake *fake);

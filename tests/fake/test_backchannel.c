@@ -208,7 +208,7 @@ static void test_channel_that_is_offered(void **state)
 	assert_int_equal(create.cb_program, NFS4_CALLBACK);
 	assert_int_equal(create.flags, CREATE_SESSION4_FLAG_CONN_BACK_CHAN);
 	assert_int_equal(create.back[5], CALLBACK_SLOTS);
-	assert_int_equal(create.fore[5], d->config.max_requests);
+	assert_int_equal(create.fore[5], d->config.max_requests + 1);
 	next_sequence = 0;
 	begin(d, 1);
 	assert_int_equal(call_compound(d), NFS4_OK);

@@ -306,7 +306,7 @@ static void test_stop_while_reclaiming(void **state)
 	drive_start(d, 1);
 	hold(d);
 	fake_restart(&d->fake);
-	expect(d, OP_BIND_CONN_TO_SESSION, FAKE_NORMAL, 0);
+	expect(d, OP_PUTROOTFH, FAKE_NORMAL, 0);
 	drive_until_count(d, &plan.seen, 1);
 	drive_stop(d);
 	d->fake.script = NULL;

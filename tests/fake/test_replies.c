@@ -151,7 +151,8 @@ static void lose_by(struct drive *d, uint32_t status, bool destroyed)
 	assert_int_equal(d->fake.executed[OP_EXCHANGE_ID], 1);
 	/* the same client id: nothing to reclaim */
 	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 1);
-	assert_int_equal(note(d, 0)->sequence, 1);
+	/* a probe goes first where it has no slot of its own */
+	assert_in_range(note(d, 0)->sequence, 1, d->fake.slots > 1 ? 1 : 3);
 }
 
 static void test_badsession(void **state)
@@ -176,7 +177,9 @@ static void test_false_retry(void **state)
 
 static void test_badslot_of_the_last_slot(void **state)
 {
-	lose_by(*state, NFS4ERR_BADSLOT, true);
+	struct drive *d = *state;
+	d->fake.granted_slots = 1;
+	lose_by(d, NFS4ERR_BADSLOT, true);
 }
 
 static void test_bad_slot(void **state)
@@ -201,6 +204,7 @@ static void test_connection_not_bound(void **state)
 	drive_start(d, 1);
 	drive_for(d, 1100 * DRIVE_MS);
 	struct fake_conn *conn = TAILQ_FIRST(&d->fake.conns);
+	d->fake.strict_bind = true;
 	conn->bound = false;
 	job_remove(&job, d, 0);
 	job_succeeds(&job);

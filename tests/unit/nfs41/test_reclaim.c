@@ -257,6 +257,29 @@ static void test_no_grace_leaves_all_for_later(void **arg)
 	nfs_lock_unref(state, lock);
 }
 
+static void test_locks_of_a_clone_are_lost(void **arg)
+{
+	struct nfs_open *locked = make_open(1), *other = make_open(2);
+	struct nfs_lock *lock = make_lock(locked);
+	struct nfs_stateid stateid;
+	reclaim_ops.cloned(reclaim);
+	assert_int_equal(nsent, 0);
+	assert_int_equal(lost_locks, 1);
+	assert_int_equal(lost_err, -EIO);
+	assert_true(nfs_lock_is_lost(state, lock));
+	assert_false(nfs_lock_stateid(state, lock, &stateid));
+	run(false);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(word_from_end(1), CLAIM_FH_WORD);
+		answer(OP_OPEN, 0);
+	}
+	expect_end(0);
+	assert_int_equal(nfs_open_use(state, other, &stateid), 0);
+	assert_int_equal(nfs_open_use(state, locked, &stateid), -EIO);
+	assert_int_equal(lost_opens, 0);
+	nfs_lock_unref(state, lock);
+}
+
 static void test_file_is_gone(void **arg)
 {
 	struct nfs_stateid stateid;
@@ -451,6 +474,7 @@ int main(void)
 		TEST(open_and_ranges_are_reclaimed),
 		TEST(many_opens_a_few_at_a_time),
 		TEST(no_grace_leaves_all_for_later),
+		TEST(locks_of_a_clone_are_lost),
 		TEST(file_is_gone),
 		TEST(open_is_refused),
 		TEST(lost_lock_fails_io_until_unlocked),

@@ -41,7 +41,7 @@ static int setup_slots(void **state, uint32_t wanted, uint32_t granted)
 
 static int setup(void **state)
 {
-	return setup_slots(state, 4, 4);
+	return setup_slots(state, 4, 5);
 }
 
 static int teardown(void **state)
@@ -81,7 +81,7 @@ static void test_doubt(void **state)
 	assert_false(take(f, 0).doubtful);
 	grant = take(f, 0);
 	slot_release(&f->table, &f->w[0].waiter, &grant, false, SLOT_NO_TARGET);
-	slot_table_reset(&f->table, session_b, 4);
+	slot_table_reset(&f->table, session_b, 5);
 	for (unsigned i = 0; i < 4; i++)
 		assert_false(take(f, 0).doubtful);
 }
@@ -90,17 +90,17 @@ static void test_lowest_first(void **state)
 {
 	struct fixture *f = *state;
 	struct slot_grant a = take(f, 0), b = take(f, 0), c = take(f, 1);
-	assert_int_equal(a.slot, 0);
-	assert_int_equal(b.slot, 1);
-	assert_int_equal(c.slot, 2);
-	assert_int_equal(a.highest, 0);
-	assert_int_equal(c.highest, 2);
+	assert_int_equal(a.slot, 1);
+	assert_int_equal(b.slot, 2);
+	assert_int_equal(c.slot, 3);
+	assert_int_equal(a.highest, 1);
+	assert_int_equal(c.highest, 3);
 	assert_memory_equal(c.sessionid, session_a, sizeof(session_a));
 	release(f, 0, &a);
 	struct slot_grant d = take(f, 1);
-	assert_int_equal(d.slot, 0);
+	assert_int_equal(d.slot, 1);
 	assert_int_equal(d.sequence, 2);
-	assert_int_equal(d.highest, 2);
+	assert_int_equal(d.highest, 3);
 }
 
 static void test_sequence_counts_only_what_the_server_took(void **state)
@@ -138,10 +138,10 @@ static void test_waits_and_wakes_another_worker(void **state)
 	assert_int_equal(f->w[2].woken, 0);
 	/* promised to worker 1: nobody else may have it */
 	refuse(f, 0);
-	assert_int_equal(take(f, 1).slot, 2);
+	assert_int_equal(take(f, 1).slot, 3);
 	release(f, 1, &held[3]);
 	assert_int_equal(f->w[2].woken, 1);
-	assert_int_equal(take(f, 2).slot, 3);
+	assert_int_equal(take(f, 2).slot, 4);
 }
 
 static void test_own_slot_first_but_not_for_ever(void **state)
@@ -161,7 +161,7 @@ static void test_own_slot_first_but_not_for_ever(void **state)
 	release(f, 0, &held[0]);
 	assert_int_equal(f->w[1].woken, 1);
 	refuse(f, 0);
-	assert_int_equal(take(f, 1).slot, 0);
+	assert_int_equal(take(f, 1).slot, 1);
 }
 
 static void test_renounced_promise_goes_on(void **state)
@@ -177,7 +177,7 @@ static void test_renounced_promise_goes_on(void **state)
 	slot_renounce(&f->table, &f->w[1].waiter);
 	assert_int_equal(f->w[2].woken, 1);
 	slot_renounce(&f->table, &f->w[2].waiter);
-	assert_int_equal(take(f, 0).slot, 0);
+	assert_int_equal(take(f, 0).slot, 1);
 }
 
 static void test_target_shrinks_and_grows(void **state)
@@ -186,19 +186,19 @@ static void test_target_shrinks_and_grows(void **state)
 	struct slot_grant held[4];
 	for (unsigned i = 0; i < 4; i++)
 		held[i] = take(f, 0);
-	slot_release(&f->table, &f->w[0].waiter, &held[0], true, 1);
-	slot_release(&f->table, &f->w[0].waiter, &held[3], true, 1);
-	assert_int_equal(take(f, 0).slot, 0);
-	/* slot 2 still runs, slot 3 is retired */
+	slot_release(&f->table, &f->w[0].waiter, &held[0], true, 2);
+	slot_release(&f->table, &f->w[0].waiter, &held[3], true, 2);
+	assert_int_equal(take(f, 0).slot, 1);
+	/* slot 3 still runs, slot 4 is retired */
 	refuse(f, 1);
-	slot_release(&f->table, &f->w[0].waiter, &held[2], true, 1);
+	slot_release(&f->table, &f->w[0].waiter, &held[2], true, 2);
 	assert_int_equal(f->w[1].woken, 0);
 	/* back to all four: the retired ones go on with their sequence ids */
-	slot_release(&f->table, &f->w[0].waiter, &held[1], true, 3);
+	slot_release(&f->table, &f->w[0].waiter, &held[1], true, 4);
 	assert_int_equal(f->w[1].woken, 1);
 	for (unsigned i = 1; i < 4; i++) {
 		struct slot_grant g = take(f, 1);
-		assert_int_equal(g.slot, i);
+		assert_int_equal(g.slot, i + 1);
 		assert_int_equal(g.sequence, 2);
 	}
 	refuse(f, 1);
@@ -207,7 +207,7 @@ static void test_target_shrinks_and_grows(void **state)
 static void test_grows_up_to_what_was_wanted(void **state)
 {
 	teardown(state);
-	setup_slots(state, 100, 2);
+	setup_slots(state, 100, 3);
 	struct fixture *f = *state;
 	struct slot_grant a = take(f, 0);
 	take(f, 0);
@@ -216,17 +216,17 @@ static void test_grows_up_to_what_was_wanted(void **state)
 	for (unsigned i = 0; i < 99; i++)
 		take(f, 0);
 	refuse(f, 0);
-	assert_int_equal(f->table.limit, 100);
+	assert_int_equal(f->table.limit, 101);
 }
 
 static void test_recalled_slots(void **state)
 {
 	struct fixture *f = *state;
-	slot_table_shrink(&f->table, 1, 1);
+	slot_table_shrink(&f->table, 1, 2);
 	take(f, 0);
 	take(f, 0);
 	refuse(f, 0);
-	slot_table_shrink(&f->table, 1, 3);
+	slot_table_shrink(&f->table, 1, 4);
 	refuse(f, 0);
 }
 
@@ -239,11 +239,11 @@ static void test_promise_broken_by_a_shrink(void **state)
 	refuse(f, 1);
 	release(f, 0, &held[3]);
 	assert_int_equal(f->w[1].woken, 1);
-	slot_table_shrink(&f->table, 1, 2);
+	slot_table_shrink(&f->table, 1, 3);
 	refuse(f, 1);
 	release(f, 0, &held[1]);
 	assert_int_equal(f->w[1].woken, 2);
-	assert_int_equal(take(f, 1).slot, 1);
+	assert_int_equal(take(f, 1).slot, 2);
 	assert_int_equal(f->table.reserved, 0);
 }
 
@@ -271,7 +271,7 @@ static void test_buried_session(void **state)
 	assert_false(alive);
 	refuse(f, 0);
 	assert_false(slot_take(&f->table, &f->w[0].waiter, true, &grant));
-	slot_table_reset(&f->table, session_b, 4);
+	slot_table_reset(&f->table, session_b, 5);
 	take(f, 0);
 }
 
@@ -283,7 +283,7 @@ static void test_new_session_forgets_the_old(void **state)
 		old[i] = take(f, 0);
 	refuse(f, 1);
 	release(f, 0, &old[0]);
-	assert_int_equal(slot_table_reset(&f->table, session_b, 1), 2);
+	assert_int_equal(slot_table_reset(&f->table, session_b, 2), 2);
 	/* the promise to worker 1 was of the old session */
 	assert_int_equal(f->table.reserved, 0);
 	struct slot_grant new = take(f, 0);
@@ -291,10 +291,10 @@ static void test_new_session_forgets_the_old(void **state)
 	assert_int_equal(new.sequence, 1);
 	assert_memory_equal(new.sessionid, session_b, sizeof(session_b));
 	/* a late reply of the old session frees nothing here */
-	old[1].slot = 0;
+	old[1].slot = 1;
 	slot_release(&f->table, &f->w[0].waiter, &old[1], true, 3);
 	refuse(f, 2);
-	assert_int_equal(f->table.limit, 1);
+	assert_int_equal(f->table.limit, 2);
 }
 
 static void test_no_session_no_slot(void **state)
@@ -315,7 +315,7 @@ static void test_large_table(void **state)
 	setup_slots(state, 5000, 5000);
 	struct fixture *f = *state;
 	struct slot_grant grant;
-	for (unsigned i = 0; i < SLOT_TABLE_MAX; i++)
+	for (unsigned i = 0; i < SLOT_TABLE_MAX - 1; i++)
 		grant = take(f, 0);
 	assert_int_equal(grant.slot, SLOT_TABLE_MAX - 1);
 	assert_int_equal(grant.highest, SLOT_TABLE_MAX - 1);
@@ -323,6 +323,69 @@ static void test_large_table(void **state)
 	release(f, 0, &grant);
 	assert_int_equal(f->w[1].woken, 1);
 	assert_int_equal(take(f, 1).slot, SLOT_TABLE_MAX - 1);
+}
+
+static struct slot_grant take_kept(struct fixture *f)
+{
+	struct slot_grant grant;
+	assert_int_equal(slot_take_kept(&f->table, &grant), SLOT_KEPT_TAKEN);
+	assert_int_equal(grant.slot, 0);
+	return grant;
+}
+
+static void test_kept_slot(void **state)
+{
+	struct fixture *f = *state;
+	struct slot_grant other;
+	for (unsigned i = 0; i < 4; i++)
+		take(f, 0);
+	refuse(f, 0);
+	slot_table_open(&f->table, false);
+	struct slot_grant kept = take_kept(f);
+	assert_int_equal(kept.sequence, 1);
+	assert_int_equal(slot_take_kept(&f->table, &other), SLOT_KEPT_WAIT);
+	/* not answered: the same one again, in doubt */
+	assert_true(slot_release(&f->table, NULL, &kept, false, SLOT_NO_TARGET));
+	kept = take_kept(f);
+	assert_int_equal(kept.sequence, 1);
+	assert_true(kept.doubtful);
+	assert_false(slot_release(&f->table, NULL, &kept, true, SLOT_NO_TARGET));
+	kept = take_kept(f);
+	assert_int_equal(kept.sequence, 2);
+	assert_false(kept.doubtful);
+	assert_int_equal(f->w[0].woken, 0);
+	slot_table_bury(&f->table, 1);
+	assert_int_equal(slot_take_kept(&f->table, &other), SLOT_KEPT_DEAD);
+	/* the next session knows nothing of it */
+	slot_table_reset(&f->table, session_b, 5);
+	kept = take_kept(f);
+	assert_int_equal(kept.sequence, 1);
+	assert_false(kept.doubtful);
+}
+
+static void test_kept_slot_is_the_only_one(void **state)
+{
+	struct fixture *f = *state;
+	struct slot_grant other;
+	slot_table_reset(&f->table, session_b, 1);
+	struct slot_grant shared = take(f, 0);
+	assert_int_equal(shared.slot, 0);
+	refuse(f, 1);
+	assert_int_equal(slot_take_kept(&f->table, &other), SLOT_KEPT_USED);
+	assert_false(slot_release(&f->table, &f->w[0].waiter, &shared, true, SLOT_NO_TARGET));
+	/* promised to a compound, but the probe goes first */
+	assert_int_equal(f->w[1].woken, 1);
+	struct slot_grant kept = take_kept(f);
+	assert_int_equal(kept.sequence, 2);
+	refuse(f, 1);
+	assert_false(slot_release(&f->table, NULL, &kept, true, SLOT_NO_TARGET));
+	assert_int_equal(f->w[1].woken, 2);
+	shared = take(f, 1);
+	assert_int_equal(shared.sequence, 3);
+	/* there are others again */
+	slot_release(&f->table, &f->w[1].waiter, &shared, true, 4);
+	assert_int_equal(take(f, 0).slot, 1);
+	assert_int_equal(take_kept(f).sequence, 4);
 }
 
 int main(void)
@@ -348,6 +411,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_new_session_forgets_the_old, setup, teardown),
 		cmocka_unit_test(test_no_session_no_slot),
 		cmocka_unit_test_setup_teardown(test_large_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kept_slot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kept_slot_is_the_only_one, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("slot", tests, NULL, NULL);
 }
