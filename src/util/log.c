@@ -14,6 +14,7 @@
 #define LOG_LINE_MAX 2048 /* bytes, with the newline; longer messages are cut */
 
 static enum log_target log_target = LOG_TARGET_STDERR;
+static const char *log_name = "vsockfs";
 static bool log_debug_on;
 static bool log_journal; /* stderr is the journal's stream, which takes <N> prefixes */
 
@@ -28,13 +29,18 @@ static bool log_stderr_is_journal(void)
 	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
+void log_set_name(const char *name)
+{
+	log_name = name;
+}
+
 void log_init(enum log_target target, bool debug)
 {
 	log_target = target;
 	log_debug_on = debug;
 	log_journal = target == LOG_TARGET_STDERR && log_stderr_is_journal();
 	if (target == LOG_TARGET_SYSLOG)
-		openlog("vsockfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+		openlog(log_name, LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
 
 bool log_debug_enabled(void)
@@ -71,7 +77,10 @@ static void log_write_stderr(int priority, const char *message)
 	char line[LOG_LINE_MAX];
 	size_t len;
 
-	len = (size_t)snprintf(line, sizeof(line), log_journal ? "<%d>" : "vsockfs: ", priority);
+	if (log_journal)
+		len = (size_t)snprintf(line, sizeof(line), "<%d>", priority);
+	else
+		len = (size_t)snprintf(line, sizeof(line), "%s: ", log_name);
 	len += log_escape(line + len, sizeof(line) - len, message);
 	line[len++] = '\n'; /* in place of the NUL */
 	/* One write keeps the lines of several threads whole. */

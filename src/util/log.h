@@ -16,6 +16,8 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
 /* Called by main before other threads exist. `debug` lets log_debug through. */
 void log_init(enum log_target target, bool debug);
+/* Before log_init, for a program that is not called vsockfs; a constant. */
+void log_set_name(const char *name);
 bool log_debug_enabled(void);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

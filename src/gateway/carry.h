@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_GATEWAY_CARRY_H
+#define VSOCKFS_GATEWAY_CARRY_H
+
+#include "gateway/guest.h"
+
+/*
+ * One connection of a guest, carried to the server. It begins while the server is being connected
+ * to, which is tried again for as long as the configuration says; then two lanes move bytes until
+ * the server closes, the guest has closed and the server has answered that, a limit ends it, or
+ * the gateway does. It logs one line at its end.
+ */
+
+struct carry {
+	struct guest *guest;
+	int guest_fd, server_fd;
+	uint32_t guest_port; /* 0 of a Unix socket */
+	struct upstream upstream;
+	struct carry_lane up, down;	 /* to the server, from it */
+	struct loop_poll watch, connect; /* for the guest's end, and for the server's word */
+	bool watching, connecting, open, ended;
+	struct loop_timer timer; /* the next attempt, or idleness */
+	uint64_t started, moved_at, retry_ns;
+	TAILQ_ENTRY(carry) entry; /* of the guest's */
+};
+
+/* Takes the guest's socket, which is non-blocking. -ENOMEM, with the socket closed, or 0. */
+int carry_start(struct guest *guest, int fd_take, uint32_t guest_port);
+
+/* Moves bytes of one lane, and says how many. The connection may be gone afterwards. */
+uint64_t carry_move(struct carry_lane *lane);
+
+/* Ends at once; `why` is for the log. The memory lives until the loop has given it back. */
+void carry_end(struct carry *carry, const char *why);
+
+/* Takes no more requests, and ends once the server has been quiet for a moment. */
+void carry_drain(struct carry *carry);
+
+#endif

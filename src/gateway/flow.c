@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gateway/flow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Empty vessels that are kept: their pages are warm, and making a pipe costs two descriptors. */
+#define FLOW_STORE_KEEP 8
+
+struct flow_vessel {
+	struct flow_vessel *next;
+	int pipe[2];
+	char data[]; /* FLOW_CHUNK bytes of a buffer, none of a pipe */
+};
+
+static struct flow_vessel *flow_new_pipe(void)
+{
+	struct flow_vessel *v = malloc(sizeof(*v));
+
+	if (!v)
+		return NULL;
+	if (pipe2(v->pipe, O_NONBLOCK | O_CLOEXEC) < 0) {
+		free(v);
+		return NULL;
+	}
+	/* A wish: beyond a user's share of pipe memory the kernel refuses. */
+	(void)fcntl(v->pipe[1], F_SETPIPE_SZ, FLOW_CHUNK);
+	return v;
+}
+
+static void flow_free_vessel(struct flow_vessel *v, bool splice)
+{
+	if (splice) {
+		close(v->pipe[0]);
+		close(v->pipe[1]);
+	}
+	free(v);
+}
+
+static struct flow_vessel *flow_take(struct flow_store *store, bool splice)
+{
+	struct flow_vessel **list = splice ? &store->pipes : &store->buffers, *v = *list;
+
+	if (!v)
+		return splice ? flow_new_pipe() : malloc(sizeof(*v) + FLOW_CHUNK);
+	*list = v->next;
+	if (splice)
+		store->npipes--;
+	else
+		store->nbuffers--;
+	return v;
+}
+
+static void flow_give_back(struct flow_store *store, struct flow_vessel *v, bool splice)
+{
+	struct flow_vessel **list = splice ? &store->pipes : &store->buffers;
+	unsigned *count = splice ? &store->npipes : &store->nbuffers;
+
+	if (*count == FLOW_STORE_KEEP) {
+		flow_free_vessel(v, splice);
+		return;
+	}
+	v->next = *list;
+	*list = v;
+	++*count;
+}
+
+static void flow_free_list(struct flow_vessel *v, bool splice)
+{
+	while (v) {
+		struct flow_vessel *next = v->next;
+		flow_free_vessel(v, splice);
+		v = next;
+	}
+}
+
+void flow_store_deinit(struct flow_store *store)
+{
+	flow_free_list(store->buffers, false);
+	flow_free_list(store->pipes, true);
+	*store = (struct flow_store){0};
+}
+
+static int flow_family(int fd)
+{
+	int family = AF_UNSPEC;
+	socklen_t len = sizeof(family);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+	return family;
+}
+
+void flow_init(struct flow *flow, int source, int sink, struct flow_store *store)
+{
+	int from = flow_family(source);
+
+	*flow = (struct flow){.source = source, .sink = sink, .store = store};
+	flow->splice = (from == AF_INET || from == AF_INET6) && flow_family(sink) == AF_UNIX;
+}
+
+void flow_deinit(struct flow *flow)
+{
+	if (!flow->held)
+		return;
+	/* A pipe with bytes in it is of no use to another flow. */
+	if (flow->len > 0)
+		flow_free_vessel(flow->held, flow->splice);
+	else
+		flow_give_back(flow->store, flow->held, flow->splice);
+	flow->held = NULL;
+}
+
+static enum flow_state flow_break(struct flow *flow, bool from_source, int err)
+{
+	flow->from_source = from_source;
+	flow->err = err;
+	return FLOW_BROKEN;
+}
+
+static ssize_t flow_read(struct flow *flow)
+{
+	ssize_t n;
+
+	do {
+		if (flow->splice)
+			n = splice(flow->source, NULL, flow->held->pipe[1], NULL, FLOW_CHUNK,
+				SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		else
+			n = recv(flow->source, flow->held->data, FLOW_CHUNK, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t flow_write(struct flow *flow)
+{
+	ssize_t n;
+
+	do {
+		if (flow->splice)
+			n = splice(flow->held->pipe[0], NULL, flow->sink, NULL, flow->len,
+				SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		else
+			n = send(flow->sink, flow->held->data + flow->start, flow->len,
+				MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* FLOW_READY when bytes are held now. */
+static enum flow_state flow_fill(struct flow *flow)
+{
+	flow->held = flow_take(flow->store, flow->splice);
+	if (!flow->held && flow->splice) {
+		/* No descriptors are left for a pipe. */
+		flow->splice = false;
+		flow->held = flow_take(flow->store, false);
+	}
+	if (!flow->held)
+		return flow_break(flow, false, -ENOMEM);
+	ssize_t n = flow_read(flow);
+	if (n > 0) {
+		flow->start = 0;
+		flow->len = (size_t)n;
+		return FLOW_READY;
+	}
+	flow_deinit(flow);
+	if (n == -EAGAIN)
+		return FLOW_SOURCE;
+	if (n < 0)
+		return flow_break(flow, true, (int)n);
+	/* What fails here has ended already, and the other direction will tell. */
+	shutdown(flow->sink, SHUT_WR);
+	return FLOW_END;
+}
+
+enum flow_state flow_move(struct flow *flow, bool drain)
+{
+	enum flow_state state = FLOW_READY;
+
+	if (flow->len == 0)
+		state = drain ? FLOW_SOURCE : flow_fill(flow);
+	if (state != FLOW_READY)
+		return state;
+	bool whole = flow->start + flow->len == FLOW_CHUNK;
+	while (flow->len > 0) {
+		ssize_t n = flow_write(flow);
+		if (n == -EAGAIN)
+			return FLOW_SINK;
+		if (n <= 0)
+			return flow_break(flow, false, n < 0 ? (int)n : -EPIPE);
+		flow->start += (size_t)n;
+		flow->len -= (size_t)n;
+		flow->bytes += (uint64_t)n;
+	}
+	flow_deinit(flow);
+	/* A short read has emptied the source: waiting for it saves a call that finds nothing. */
+	return whole ? FLOW_READY : FLOW_SOURCE;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gateway/guest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/carry.h"
+#include "gateway/gateway.h"
+
+/* What a turn costs even when little is moved, in bytes; keeps small messages from being free. */
+#define GUEST_STEP_COST 8192
+/* So many guests are met before those that are gone are looked for. */
+#define GUEST_SWEEP 1024
+
+/* A quarter of a second's worth at once, so that the rate holds on average and bursts pass. */
+static uint64_t guest_rate_burst(uint64_t rate)
+{
+	return rate / 4 > FLOW_CHUNK ? rate / 4 : FLOW_CHUNK;
+}
+
+static void guest_set_rule(
+	struct guest *guest, const struct conf_rule *rule, const struct inet *address)
+{
+	const struct conf *conf = guest->gateway->conf;
+	bool v6 = address->family == AF_INET6;
+
+	guest->allowed = true;
+	guest->ports = rule->ports;
+	guest->limits = rule->limits;
+	guest->upstream.from = *address;
+	guest->upstream.server = v6 ? conf->server6 : conf->server4;
+	guest->upstream.server_port = v6 ? conf->server6_port : conf->server4_port;
+}
+
+/* The rate is allowed again. */
+static void guest_unpause(struct loop_timer *timer)
+{
+	struct guest *guest = (struct guest *)((char *)timer - offsetof(struct guest, pause));
+
+	if (!guest->running && !TAILQ_EMPTY(&guest->ready)) {
+		guest->running = true;
+		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
+	}
+}
+
+/* Forgets guests that are gone: where CIDs are given out anew, there may be many in time. */
+static void guest_sweep(struct gateway *gateway)
+{
+	struct guest *guest = TAILQ_FIRST(&gateway->guests), *next;
+
+	for (; guest; guest = next) {
+		next = TAILQ_NEXT(guest, entry);
+		if (TAILQ_EMPTY(&guest->carries) && !guest->listener &&
+			limit_full(&guest->connects, loop_now(gateway->loop)))
+			guest_free(guest);
+	}
+}
+
+static struct guest *guest_new(struct gateway *gateway, const struct name *name,
+	const struct conf_rule *rule, const struct inet *address)
+{
+	uint64_t now = loop_now(gateway->loop);
+	struct guest *guest;
+
+	if (++gateway->nguests % GUEST_SWEEP == 0)
+		guest_sweep(gateway);
+	guest = calloc(1, sizeof(*guest));
+	if (!guest)
+		return NULL;
+	guest->gateway = gateway;
+	guest->name = *name;
+	guest_set_rule(guest, rule, address);
+	limit_init(&guest->connects, rule->limits.connects,
+		rule->limits.connections + rule->limits.connects, now);
+	limit_init(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
+	guest->pause.fire = guest_unpause;
+	TAILQ_INIT(&guest->carries);
+	TAILQ_INIT(&guest->ready);
+	TAILQ_INSERT_TAIL(&gateway->guests, guest, entry);
+	return guest;
+}
+
+struct guest *guest_get(struct gateway *gateway, const struct name *name, const char **why)
+{
+	const struct conf_rule *rule;
+	struct inet address;
+	struct guest *guest;
+
+	*why = NULL;
+	TAILQ_FOREACH (guest, &gateway->guests, entry)
+		if (name_equal(&guest->name, name) && guest->allowed)
+			return guest;
+	rule = conf_find(gateway->conf, name);
+	if (!rule)
+		*why = "no rule names it";
+	else if (!conf_address(gateway->conf, name, &address))
+		*why = "its CID does not fit into the prefix";
+	return *why ? NULL : guest_new(gateway, name, rule, &address);
+}
+
+bool guest_update(struct guest *guest)
+{
+	const struct conf *conf = guest->gateway->conf;
+	const struct conf_rule *rule = conf_find(conf, &guest->name);
+	uint64_t now = loop_now(guest->gateway->loop);
+	struct upstream before = guest->upstream;
+	struct inet address;
+
+	guest->allowed = rule && conf_address(conf, &guest->name, &address);
+	if (!guest->allowed)
+		return false;
+	guest_set_rule(guest, rule, &address);
+	limit_change(&guest->connects, rule->limits.connects,
+		rule->limits.connections + rule->limits.connects, now);
+	limit_change(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
+	loop_timer_cancel(guest->gateway->loop, &guest->pause);
+	guest_unpause(&guest->pause);
+	return inet_equal(&before.from, &guest->upstream.from) &&
+	       inet_equal(&before.server, &guest->upstream.server) &&
+	       before.server_port == guest->upstream.server_port;
+}
+
+void guest_free(struct guest *guest)
+{
+	if (guest->running)
+		TAILQ_REMOVE(&guest->gateway->running, guest, run_entry);
+	loop_timer_cancel(guest->gateway->loop, &guest->pause);
+	TAILQ_REMOVE(&guest->gateway->guests, guest, entry);
+	free(guest);
+}
+
+void guest_queue(struct guest *guest, struct carry_lane *lane)
+{
+	if (!lane->queued)
+		TAILQ_INSERT_TAIL(&guest->ready, lane, entry);
+	lane->queued = true;
+	if (!guest->running && !guest->pause.set) {
+		guest->running = true;
+		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
+	}
+}
+
+void guest_unqueue(struct guest *guest, struct carry_lane *lane)
+{
+	if (lane->queued)
+		TAILQ_REMOVE(&guest->ready, lane, entry);
+	lane->queued = false;
+}
+
+/* One turn; connections of the guest take theirs one after the other. */
+static void guest_run(struct guest *guest)
+{
+	struct loop *loop = guest->gateway->loop;
+	struct carry_lane *lane;
+	uint64_t spent = 0;
+
+	while (spent < FLOW_CHUNK && (lane = TAILQ_FIRST(&guest->ready))) {
+		if (!limit_ok(&guest->rate, loop_now(loop))) {
+			uint64_t when = limit_when(&guest->rate, loop_now(loop));
+			loop_timer_set(loop, &guest->pause, when);
+			return;
+		}
+		guest_unqueue(guest, lane);
+		uint64_t moved = carry_move(lane);
+		limit_take(&guest->rate, moved, loop_now(loop));
+		spent += moved + GUEST_STEP_COST;
+	}
+	if (!guest->running && !guest->pause.set && !TAILQ_EMPTY(&guest->ready)) {
+		guest->running = true;
+		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
+	}
+}
+
+bool guest_run_all(struct gateway *gateway)
+{
+	struct guest_list round = TAILQ_HEAD_INITIALIZER(round);
+	struct guest *guest;
+
+	TAILQ_CONCAT(&round, &gateway->running, run_entry);
+	if (TAILQ_EMPTY(&round))
+		return false;
+	/* None goes away meanwhile: guests are freed at the end only. */
+	while ((guest = TAILQ_FIRST(&round))) {
+		TAILQ_REMOVE(&round, guest, run_entry);
+		guest->running = false;
+		guest_run(guest);
+	}
+	return true;
+}

@@ -1,0 +1,405 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What vsockfs-gateway does with connections, over the sockets where hypervisors deliver them."""
+
+import os
+import random
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+from fixture import BUILD, WAIT, Skip, eventually, is_closed, program, run
+
+
+def carries_both_ways(bench):
+    """bytes arrive both ways, from the guest's own address, and one line tells of them"""
+    server = bench.server()
+    gateway = bench.gateway(bench.conf(server, ("a",), ("b",)))
+    for guest, address in (("b", "127.0.1.2"), ("a", "127.0.1.1")):
+        s = bench.connect(guest)
+        s.sendall(b"call")
+        c, peer, port = server.accept()
+        assert peer == address, peer
+        assert port >= 1024, port
+        assert c.recv(16) == b"call"
+        c.sendall(b"the reply")
+        assert s.recv(16) == b"the reply"
+        s.close()
+        assert c.recv(1) == b""
+        c.close()
+        line = gateway.logs(bench.path(guest), "the guest closed")
+        assert f"{address} port {port}" in line, line
+        assert "4 bytes in, 9 bytes" in line.replace("9 out", "9 bytes"), line
+
+
+def large(bench):
+    """32 MiB come through whole, both ways at once, whatever the sizes of the pieces"""
+    server = bench.server()
+    bench.gateway(bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    c, _, _ = server.accept()
+    size = 32 << 20
+    there, back = random.Random(1).randbytes(size), random.Random(2).randbytes(size)
+
+    def send(end, data, seed):
+        pieces, at = random.Random(seed), 0
+        while at < len(data):
+            n = pieces.choice((1, 100, 4096, 70000, 1 << 20))
+            end.sendall(data[at:at + n])
+            at += n
+
+    def receive(end, into):
+        while len(into) < size and (block := end.recv(1 << 18)):
+            into.extend(block)
+
+    got_there, got_back = bytearray(), bytearray()
+    threads = [threading.Thread(target=send, args=(s, there, 3)),
+               threading.Thread(target=send, args=(c, back, 4)),
+               threading.Thread(target=receive, args=(c, got_there)),
+               threading.Thread(target=receive, args=(s, got_back))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert got_there == there
+    assert got_back == back
+
+
+def half_close(bench):
+    """a guest that has sent its last byte still gets the answer"""
+    server = bench.server()
+    bench.gateway(bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    s.sendall(b"last")
+    s.shutdown(socket.SHUT_WR)
+    c, _, _ = server.accept()
+    assert c.recv(16) == b"last" and c.recv(1) == b""
+    c.sendall(b"answer")
+    c.close()
+    assert s.recv(16) == b"answer" and s.recv(1) == b""
+
+
+def server_closes(bench):
+    """the guest's connection ends with the server's, after the last bytes"""
+    server = bench.server()
+    gateway = bench.gateway(bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    c, _, _ = server.accept()
+    c.sendall(b"x" * 100000)
+    c.close()
+    got = b""
+    while block := s.recv(1 << 16):
+        got += block
+    assert got == b"x" * 100000
+    gateway.logs("the server closed")
+
+
+def server_away(bench):
+    """a connection waits for a server that is away, and is carried once it is there"""
+    server = bench.server()
+    server.close()
+    gateway = bench.gateway(bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    s.sendall(b"early")
+    time.sleep(0.3)
+    again = bench.server(server.port)
+    c, _, _ = again.accept()
+    assert c.recv(16) == b"early"
+    assert "refused" not in gateway.log()
+
+
+def server_stays_away(bench):
+    """the wait for a server has an end, and ends early when the guest goes"""
+    server = bench.server()
+    server.close()
+    gateway = bench.gateway("wait 1s\n" + bench.conf(server, ("a",)))
+    assert is_closed(bench.connect("a"))
+    gateway.logs("cannot connect to the server: Connection refused")
+    gateway.reload("wait 1h\n" + bench.conf(server, ("a",)))
+    bench.connect("a").close()
+    gateway.logs("the guest closed before the server was there")
+
+
+def only_named(bench):
+    """a guest that a reload has taken out loses its connection; another keeps its own"""
+    server = bench.server().echo()
+    gateway = bench.gateway(bench.conf(server, ("a",), ("b",)))
+    a, b = bench.connect("a"), bench.connect("b")
+    for s in (a, b):
+        s.sendall(b"1")
+        assert s.recv(1) == b"1"
+    gateway.reload(bench.conf(server, ("a",)))
+    assert is_closed(b)
+    a.sendall(b"2")
+    assert a.recv(1) == b"2"
+    assert not os.path.exists(bench.path("b") + "_2049")
+    gateway.logs(bench.path("b"), "the rules have changed")
+
+
+def bad_reload(bench):
+    """a reload with a mistake changes nothing and says where it is"""
+    server = bench.server().echo()
+    gateway = bench.gateway(bench.conf(server, ("a",)))
+    a = bench.connect("a")
+    gateway.reload(bench.conf(server, ("a", "rate=fast")))
+    gateway.logs("gateway1.conf:2:", "rate is 0 or bytes in a second")
+    a.sendall(b"2")
+    assert a.recv(1) == b"2"
+    gateway.reload(bench.conf(server, ("a",), ("c",)))
+    bench.connect("c").sendall(b"x")
+
+
+def reserved_ports(bench):
+    """ports=reserved comes from below 1024, by a gateway that is not root any more"""
+    if os.geteuid() != 0:
+        raise Skip("not root")
+    server = bench.server()
+    gateway = bench.gateway(bench.conf(server, ("a", "ports=reserved"), ("b",)))
+    with open(f"/proc/{gateway.process.pid}/status") as f:
+        status = dict(line.split(":", 1) for line in f)
+    assert status["Uid"].split()[0] != "0", status["Uid"]
+    assert int(status["CapEff"], 16) == 1 << 10, status["CapEff"]
+    assert int(status["CapBnd"], 16) == 0, status["CapBnd"]
+    assert status["NoNewPrivs"].strip() == "1"
+    ports = set()
+    for _ in range(5):
+        bench.connect("a")
+        _, peer, port = server.accept()
+        assert peer == "127.0.1.1" and 665 <= port < 1024, (peer, port)
+        ports.add(port)
+    assert len(ports) == 5
+    bench.connect("b")
+    assert server.accept()[2] >= 1024
+
+
+def many_reserved(bench):
+    """reserved ports are found again after 1000 connections have used them up"""
+    if os.geteuid() != 0:
+        raise Skip("not root")
+    server = bench.server().echo()
+    bench.gateway(bench.conf(server, ("a", "ports=reserved connects=100000")))
+    for _ in range(1000):
+        s = bench.connect("a")
+        s.sendall(b"x")
+        assert s.recv(1) == b"x"
+        s.close()
+
+
+def connection_limit(bench):
+    """more connections than allowed wait in the guest's own queue until one ends"""
+    server = bench.server().echo()
+    bench.gateway(bench.conf(server, ("a", "connections=2"), ("b",)))
+    first, second, third, b = [bench.connect(g) for g in "aaab"]
+    for s in (first, second, b, third):
+        s.sendall(b"x")
+    for s in (first, second, b):
+        assert s.recv(1) == b"x"
+    third.settimeout(0.3)
+    try:
+        assert False, third.recv(1)
+    except socket.timeout:
+        pass
+    second.close()
+    third.settimeout(WAIT)
+    assert third.recv(1) == b"x"
+
+
+def rate_limit(bench):
+    """rate= holds a guest back, and no other"""
+    server = bench.server().echo()
+    bench.gateway(bench.conf(server, ("a", "rate=1M"), ("b",)))
+
+    def take(guest):
+        s, size, got = bench.connect(guest), 1 << 20, 0
+        sender = threading.Thread(target=s.sendall, args=(bytes(size),))
+        sender.start()
+        start = time.monotonic()
+        while got < size:
+            got += len(s.recv(1 << 16))
+        sender.join()
+        return time.monotonic() - start
+
+    # 2 MiB in all, less what may pass at once
+    slow = take("a")
+    assert slow > 1, slow
+    take("b")
+
+
+def idle_limit(bench):
+    """idle= ends a connection on which nothing moves, and only that"""
+    server = bench.server().echo()
+    gateway = bench.gateway(bench.conf(server, ("a", "idle=1s"), ("b", "idle=0")))
+    a, b = bench.connect("a"), bench.connect("b")
+    assert is_closed(a)
+    gateway.logs(bench.path("a"), "idle for too long")
+    b.sendall(b"x")
+    assert b.recv(1) == b"x"
+
+
+def drains(bench):
+    """SIGTERM: the reply that is under way arrives, new connections do not, and it ends with 0"""
+    server = bench.server()
+    gateway = bench.gateway(bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    s.sendall(b"call")
+    c, _, _ = server.accept()
+    assert c.recv(16) == b"call"
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.wait_for("STOPPING=1")
+    eventually(lambda: not os.path.exists(bench.path("a") + "_2049"), "the listener's end")
+    c.sendall(b"reply" * 50000)
+    got = 0
+    while block := s.recv(1 << 16):
+        got += len(block)
+    assert got == 250000, got
+    assert gateway.process.wait(WAIT) == 0
+    gateway.logs("the gateway ends")
+
+
+def ends_at_once(bench):
+    """a server that never stops sending does not keep it from ending"""
+    server = bench.server()
+    gateway = bench.gateway("drain 1s\n" + bench.conf(server, ("a",)))
+    s = bench.connect("a")
+    c, _, _ = server.accept()
+
+    def flood():
+        try:
+            while True:
+                c.sendall(bytes(65536))
+        except OSError:
+            pass
+
+    def swallow():
+        while s.recv(1 << 16):
+            pass
+
+    threads = [threading.Thread(target=flood), threading.Thread(target=swallow)]
+    for t in threads:
+        t.start()
+    assert gateway.stop() == 0
+    for t in threads:
+        t.join()
+
+
+def socket_activation(bench):
+    """sockets of the service manager are taken, and it is known whose they are"""
+    server = bench.server().echo()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(bench.path("a") + "_2049")
+    listener.listen(8)
+    os.set_inheritable(listener.fileno(), True)
+    conf = os.path.join(bench.work, "conf")
+    with open(conf, "w") as f:
+        f.write(bench.conf(server, ("a",), ("b",)))
+    # the descriptor must be 3, and LISTEN_PID the program's own
+    script = (f"exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; "
+              f"exec {program('vsockfs-gateway')} -c {conf} {' '.join(bench.args)}")
+    process = subprocess.Popen(["sh", "-c", script], close_fds=False, stderr=subprocess.PIPE)
+    bench.stack.callback(process.stderr.close)
+    bench.stack.callback(process.wait)
+    bench.stack.callback(process.kill)
+    s = bench.connect("a")
+    s.sendall(b"x")
+    assert s.recv(1) == b"x"
+    assert not os.path.exists(bench.path("b") + "_2049")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WAIT) == 0
+    # it was not ours to close for others
+    bench.connect("a")
+
+
+def inetd(bench):
+    """--inetd carries the connection on its stdin, and ends with it"""
+    server = bench.server().echo()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(bench.path("a") + "_2049")
+    listener.listen(8)
+    for name, allowed in (("a", True), ("other", False)):
+        s = bench.connect("a")
+        c, _ = listener.accept()
+        gateway = bench.gateway(bench.conf(server, (name,)), "--inetd", wait=False, stdin=c)
+        c.close()
+        if allowed:
+            s.sendall(b"hello")
+            assert s.recv(5) == b"hello"
+            s.close()
+        else:
+            assert is_closed(s)
+        assert gateway.process.wait(WAIT) == 0
+
+
+def hypervisor_sockets(bench):
+    """its sockets are their owner's alone, replace stale ones, and nothing else"""
+    server = bench.server()
+    stale = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    stale.bind(bench.path("a") + "_2049")
+    stale.close()
+    owner = "owner=nobody" if os.geteuid() == 0 else ""
+    if owner:
+        os.chown(bench.path("a") + "_2049", 65534, 65534)
+    gateway = bench.gateway(bench.conf(server, ("a", owner)))
+    st = os.stat(bench.path("a") + "_2049")
+    assert stat.S_IMODE(st.st_mode) == 0o600, oct(st.st_mode)
+    if owner:
+        assert st.st_uid == 65534
+    second = bench.gateway(bench.conf(server, ("a",)), wait=False)
+    assert second.process.wait(WAIT) == 2
+    second.logs("cannot listen for", "Address already in use")
+    with open(bench.path("b") + "_2049", "w") as f:
+        f.write("precious")
+    third = bench.gateway(bench.conf(server, ("b",)), wait=False)
+    assert third.process.wait(WAIT) == 2
+    with open(bench.path("b") + "_2049") as f:
+        assert f.read() == "precious"
+    assert gateway.process.poll() is None
+
+
+def wrong_address(bench):
+    """an address that is not this machine's is named in the log"""
+    server = bench.server()
+    conf = bench.conf(server, ("a",)).replace("127.0.1.1", "192.0.2.7")
+    gateway = bench.gateway(conf)
+    assert is_closed(bench.connect("a"))
+    gateway.logs("192.0.2.7 is no address of this machine")
+
+
+def ipv6_prefix(bench):
+    """an IPv6 address of a prefix needs a local route, and then reaches the server"""
+    try:
+        server = bench.server(host="::1")
+    except OSError as e:
+        raise Skip(f"no ::1: {e.strerror}")
+    conf = (f"server [::1]:{server.port}\n"
+            f"guest vsock:{bench.path('a')} address=fd00:7673:6f63:6b66::a\n")
+    gateway = bench.gateway(conf)
+    assert is_closed(bench.connect("a"))
+    gateway.logs("fd00:7673:6f63:6b66::a is no address of this machine")
+    gateway.stop()
+    route = ["local", "fd00:7673:6f63:6b66::/96", "dev", "lo"]
+    if os.geteuid() != 0 or subprocess.run(["ip", "-6", "route", "add", *route],
+                                           stderr=subprocess.DEVNULL).returncode != 0:
+        raise Skip("cannot add a local route")
+    bench.stack.callback(subprocess.run, ["ip", "-6", "route", "del", *route])
+    bench.gateway(conf)
+    s = bench.connect("a")
+    c, peer, _ = server.accept()
+    assert peer == "fd00:7673:6f63:6b66::a", peer
+    c.sendall(b"x")
+    assert s.recv(1) == b"x"
+
+
+TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
+         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, rate_limit,
+         idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
+         wrong_address, ipv6_prefix]
+
+if __name__ == "__main__":
+    wanted = sys.argv[sys.argv.index("-k") + 1] if "-k" in sys.argv else ""
+    io = ["--io", sys.argv[sys.argv.index("--io") + 1]] if "--io" in sys.argv else []
+    run([t for t in TESTS if wanted in t.__name__], io)
