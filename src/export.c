@@ -22,7 +22,7 @@ static const unsigned export_want[] = {FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, 
 	FATTR4_RAWDEV, FATTR4_SPACE_USED, FATTR4_TIME_ACCESS, FATTR4_TIME_METADATA,
 	FATTR4_TIME_MODIFY};
 
-static const unsigned export_want_fs[] = {FATTR4_MAXREAD, FATTR4_MAXWRITE};
+static const unsigned export_want_fs[] = {FATTR4_MAXREAD, FATTR4_MAXWRITE, FATTR4_OPEN_ARGUMENTS};
 
 static void export_explain(struct export_lookup *lookup, const struct nfs_compound *c, int err)
 {
@@ -70,6 +70,8 @@ static int export_take(struct export_lookup *lookup)
 		nfs_bitmap_has(&lookup->fs.have, FATTR4_MAXREAD) ? lookup->fs.maxread : UINT64_MAX,
 		nfs_bitmap_has(&lookup->fs.have, FATTR4_MAXWRITE) ? lookup->fs.maxwrite
 								  : UINT64_MAX);
+	if (lookup->fs.open_want & (1u << OPEN_ARGS_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION))
+		deleg_use_xor(share->state);
 	return err;
 }
 

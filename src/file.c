@@ -8,18 +8,14 @@
 #include "nfs41/op.h"
 #include "share.h"
 
-struct file *file_new(struct share *share, struct node *node, const struct nfs_fh *fh,
-	uint32_t access, uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid,
-	int flags)
+struct file *file_new(struct share *share, struct node *node, struct nfs_open *open_take, int flags)
 {
 	struct file *file = calloc(1, sizeof(*file));
-	if (!file)
-		return NULL;
-	file->open = nfs_open_new(share->state, fh, access, owner, cred, stateid);
-	if (!file->open) {
-		free(file);
+	if (!file) {
+		file_close(share, open_take);
 		return NULL;
 	}
+	file->open = open_take;
 	file->share = share;
 	file->node = node_pin(share->nodes, node);
 	file->flags = flags;
@@ -74,6 +70,15 @@ void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cr
 	nfs_compound_send(c, file_sent, NULL);
 }
 
+void file_close(struct share *share, struct nfs_open *open_take)
+{
+	struct nfs_stateid stateid;
+	/* Without a worker the share is being taken down, and its state goes with the client id. */
+	if (nfs_open_close(share->state, open_take, &stateid) && worker_self())
+		file_send_close(share, &open_take->fh, open_take->cred, &stateid);
+	nfs_open_unref(share->state, open_take);
+}
+
 static void silly_free(struct share *share, struct node_silly *silly)
 {
 	node_unpin(share->nodes, silly->dir);
@@ -101,11 +106,7 @@ void file_unref(struct file *file)
 	if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	struct share *share = file->share;
-	struct nfs_stateid stateid = nfs_open_close(share->state, file->open);
-	/* Without a worker the share is being taken down, and its state goes with the client id. */
-	if (worker_self())
-		file_send_close(share, &file->open->fh, file->open->cred, &stateid);
-	nfs_open_unref(share->state, file->open);
+	file_close(share, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)
 		file_remove_silly(share, silly);

@@ -26,13 +26,10 @@ struct file {
 	atomic_uint refs;
 };
 
-/*
- * For an OPEN the server has granted, with one reference. NULL without memory; the caller then
- * sends CLOSE itself with file_send_close.
- */
-struct file *file_new(struct share *share, struct node *node, const struct nfs_fh *fh,
-	uint32_t access, uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid,
-	int flags);
+/* For an open on record (the reference is taken), with one reference. NULL without memory: the open
+ * is closed again then. */
+struct file *file_new(
+	struct share *share, struct node *node, struct nfs_open *open_take, int flags);
 struct file *file_ref(struct file *file);
 void file_unref(struct file *file); /* NULL is allowed */
 
@@ -43,6 +40,8 @@ struct file *file_find(const struct share *share, uint64_t fh);
 /* The kernel has released it, or never heard of it: the number and its reference go. */
 void file_withdraw(struct file *file);
 
+/* Takes an open off the record, and closes it on the server if that knows of it. */
+void file_close(struct share *share, struct nfs_open *open_take);
 /* Sends CLOSE and does not wait for it. */
 void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
 	const struct nfs_stateid *stateid);

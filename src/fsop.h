@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "file.h"
+#include "nfs41/deleg.h"
 #include "nfs41/op.h"
 #include "nfs41/reclaim.h"
 #include "node.h"
@@ -56,6 +57,8 @@ struct fsop_request {
 			uint64_t owner;
 			struct fuse_file_info fi;
 			uint32_t access;
+			struct nfs_access_res granted;
+			struct deleg_asking asking;
 			struct loop_task task; /* the kernel's cache was dropped */
 		} open;
 		struct {

@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include "fsop.h"
+#include "recall.h"
 
 /* What stdio and cp(1) take as a good unit: few round trips, without a megabyte per open FILE. */
 #define FSOP_BLKSIZE (128 * 1024)
@@ -61,6 +62,8 @@ double fsop_attr_timeout(struct share *share, struct node *node)
 	bool dir = node->type == NF4DIR;
 	uint32_t min = dir ? cache->dir_min_ms : cache->reg_min_ms;
 	uint32_t max = dir ? cache->dir_max_ms : cache->reg_max_ms;
+	if (max > 0 && node_is_delegated(share->nodes, node))
+		min = max = max > RECALL_TRUST_MS ? max : RECALL_TRUST_MS;
 	return node_hold_ms(share->nodes, node, min, max) / 1000.0;
 }
 
@@ -123,7 +126,9 @@ static void setattr_done(struct nfs_compound *c)
 		fsop_reply_err(req, err ? err : -EIO);
 		return;
 	}
-	node_note_write(nodes, req->node, req->before.change, req->attr.change);
+	node_note_write(nodes, req->node, req->before.change, &req->attr);
+	if (req->u.setattr.set.set & (NFS_SET_MODE | NFS_SET_UID | NFS_SET_GID))
+		recall_forget_access(req->share, req->node);
 	fsop_reply_attr(req, &req->attr);
 }
 

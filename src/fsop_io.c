@@ -160,7 +160,7 @@ static void write_done(struct nfs_compound *c)
 		write_fail(req, err);
 		return;
 	}
-	node_note_write(req->share->nodes, req->node, req->before.change, req->attr.change);
+	node_note_write(req->share->nodes, req->node, req->before.change, &req->attr);
 	/* Parts under different verifiers: the commit will find the first one lost and rewrite all.
 	 */
 	if (write->done == 0)
@@ -182,8 +182,10 @@ static void write_send(struct fsop_request *req)
 		write_fail(req, err);
 		return;
 	}
-	struct nfs_bitmap change = {0};
+	struct nfs_bitmap change = {0}, after = {0};
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
+	nfs_bitmap_set(&after, FATTR4_CHANGE);
+	nfs_bitmap_set(&after, FATTR4_SIZE);
 	struct nfs_compound *c = fsop_compound_bare(req, OP_WRITE);
 	if (!c)
 		return;
@@ -196,7 +198,7 @@ static void write_send(struct fsop_request *req)
 	nfs_op_getattr(c, &change, &req->before);
 	nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
 		write->buf, write->data + write->done, write->len - write->done, &req->u.write.res);
-	nfs_op_getattr(c, &change, &req->attr);
+	nfs_op_getattr(c, &after, &req->attr);
 	fsop_send(req, write_done);
 }
 

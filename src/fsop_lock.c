@@ -306,6 +306,11 @@ static uint64_t lock_length(const struct flock *lock)
 	return lock->l_len == 0 || lock->l_len == INT64_MAX ? UINT64_MAX : (uint64_t)lock->l_len;
 }
 
+static void lock_opened(void *arg)
+{
+	lock_send(arg);
+}
+
 static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int type,
 	struct nfs_lock_range range, bool sleep)
 {
@@ -329,7 +334,10 @@ static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int typ
 		lock_reply(req, -ENOLCK);
 		return;
 	}
-	lock_send(req);
+	/* Locks hang on an open that the server knows of. */
+	if (!deleg_make_real(
+		    req->share->state, req->file->open, req->worker->conn, lock_opened, req))
+		lock_send(req);
 }
 
 void fsop_setlk(

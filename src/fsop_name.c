@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 
 #include "fsop.h"
+#include "recall.h"
 
 /* Names come and go: LOOKUP, CREATE of everything but regular files, LINK. Removal is in
  * fsop_remove.c. */
@@ -40,14 +41,14 @@ void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 
 void fsop_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)
 {
-	node_forget(worker_self()->share->nodes, ino, lookups);
+	recall_forget(worker_self()->share, ino, lookups);
 	fuse_reply_none(fuse);
 }
 
 void fsop_forget_multi(fuse_req_t fuse, size_t count, struct fuse_forget_data *forgets)
 {
 	for (size_t i = 0; i < count; i++)
-		node_forget(worker_self()->share->nodes, forgets[i].ino, forgets[i].nlookup);
+		recall_forget(worker_self()->share, forgets[i].ino, forgets[i].nlookup);
 	fuse_reply_none(fuse);
 }
 

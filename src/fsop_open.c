@@ -28,16 +28,55 @@ static bool open_cache_flags(
 	return !trust && cached == NODE_CACHED_STALE;
 }
 
-/* The open file as req->file, for an OPEN that was granted. 0 or -errno, with the state given back.
- */
+/* The WANT_* bits for the OPEN that is about to be sent. */
+static uint32_t open_want(struct fsop_request *req, const struct nfs_fh *fh)
+{
+	/* SETATTR in the same compound needs a stateid of the open itself. */
+	bool xor = !(req->u.open.fi.flags & O_TRUNC);
+	return deleg_ask(req->share->state, fh, req->u.open.access, xor, &req->u.open.asking);
+}
+
+/* Asks what else the opener may do, for opens under a delegation that this one may bring. */
+static void open_put_access(struct fsop_request *req)
+{
+	req->u.open.granted.granted = 0;
+	if (req->share->options->delegations != DELEG_NONE)
+		nfs_op_access(req->compound, ACCESS4_READ | ACCESS4_MODIFY | ACCESS4_EXTEND,
+			&req->u.open.granted);
+}
+
+static uint32_t open_granted(const struct fsop_request *req)
+{
+	const uint32_t write = ACCESS4_MODIFY | ACCESS4_EXTEND;
+	uint32_t granted = req->u.open.granted.granted, access = req->u.open.access;
+	if (granted & ACCESS4_READ)
+		access |= OPEN4_SHARE_ACCESS_READ;
+	if ((granted & write) == write)
+		access |= OPEN4_SHARE_ACCESS_WRITE;
+	return access;
+}
+
+/* The open file as req->file, for an OPEN of req->fh that was granted, with the delegation that
+ * came with it. 0 or -errno, with the state given back. */
 static int open_make_file(struct fsop_request *req, struct node *node)
 {
-	req->file = file_new(req->share, node, &req->fh, req->u.open.access, req->u.open.owner,
-		req->cred, &req->made.stateid, req->u.open.fi.flags);
-	if (req->file)
-		return 0;
-	file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
-	return -ENOMEM;
+	struct share *share = req->share;
+	const struct deleg_grant grant = {
+		.fh = &req->fh, .cred = req->cred, .access = open_granted(req), .res = &req->made};
+	struct nfs_open *open =
+		deleg_record(share->state, &grant, req->u.open.access, req->u.open.owner);
+	if (open)
+		req->file = file_new(share, node, open, req->u.open.fi.flags);
+	else if (!(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
+		file_send_close(share, &req->fh, req->cred, &req->made.stateid);
+	bool delegated = deleg_granted(&req->made);
+	/* before the delegation can be recalled, so that this cannot outlive it */
+	if (delegated)
+		node_set_delegated(share->nodes, node, true);
+	bool held = deleg_answered(share->state, &req->u.open.asking, &grant);
+	if (delegated && !held)
+		node_set_delegated(share->nodes, node, false);
+	return req->file ? 0 : -ENOMEM;
 }
 
 static void open_reply(struct fsop_request *req)
@@ -69,6 +108,8 @@ static void open_done(struct nfs_compound *c)
 		node_fh(req->node, &req->fh);
 		int made = open_make_file(req, req->node);
 		err = err ? err : made;
+	} else {
+		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	}
 	if (!err && !fsop_attr_complete(&req->attr))
 		err = -EIO;
@@ -92,10 +133,12 @@ static void open_done(struct nfs_compound *c)
 static void open_send(struct fsop_request *req)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
+	struct nfs_fh fh;
 	if (!fsop_compound(req, OP_OPEN, req->node))
 		return;
+	node_fh(req->node, &fh);
 	struct nfs_open_args args = {
-		.access = req->u.open.access | OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
+		.access = req->u.open.access | open_want(req, &fh),
 		.owner = req->u.open.owner,
 		.how = NFS_OPEN_NOCREATE,
 		.claim = NFS_CLAIM_FH,
@@ -106,6 +149,7 @@ static void open_send(struct fsop_request *req)
 		nfs_op_setattr(req->compound, &nfs_stateid_current, &set, NULL);
 	}
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	open_put_access(req);
 	fsop_send(req, open_done);
 }
 
@@ -125,6 +169,34 @@ static void open_prepare(struct fsop_request *req, const struct fuse_file_info *
 	req->u.open.owner = nfs_client_owner(req->share->client);
 }
 
+/* Opens it under a delegation. False: the server has to be asked. */
+static bool open_locally(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	struct fuse_file_info *fi = &req->u.open.fi;
+	enum node_cached cached;
+	if ((fi->flags & O_TRUNC) || !node_is_delegated(share->nodes, req->node))
+		return false;
+	node_fh(req->node, &req->fh);
+	struct nfs_open *open = deleg_open(
+		share->state, &req->fh, req->u.open.access, req->u.open.owner, req->cred);
+	if (!open)
+		return false;
+	if (!node_note_local_open(share->nodes, req->node, &cached)) {
+		file_close(share, open);
+		return false;
+	}
+	req->file = file_new(share, req->node, open, fi->flags);
+	if (!req->file) {
+		fsop_reply_err(req, -ENOMEM);
+		return true;
+	}
+	fi->direct_io = 0;
+	fi->keep_cache = cached == NODE_CACHED_FRESH || !share->cache.keep_on_open;
+	open_reply(req);
+	return true;
+}
+
 void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fsop_request *req = fsop_begin(fuse, ino);
@@ -135,8 +207,20 @@ void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fi->flags & O_TRUNC)
 		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
 			open_committed, req);
-	else
+	else if (!open_locally(req))
 		open_send(req);
+}
+
+/* The file is open and delegated to no purpose. */
+static void create_undo(struct fsop_request *req)
+{
+	struct nfs_state *state = req->share->state;
+	const struct deleg_grant grant = {.fh = &req->fh, .cred = req->cred, .res = &req->made};
+	deleg_answered(state, &req->u.open.asking, &grant);
+	if (deleg_granted(&req->made))
+		deleg_return(state, &req->fh);
+	if (!(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
+		file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
 }
 
 /* Replies to CREATE with the node and the open file. */
@@ -148,7 +232,7 @@ static void create_reply(struct fsop_request *req)
 	int err = fsop_fill_entry(
 		share, &req->fh, &req->attr, req->node->id, req->u.open.name, &entry);
 	if (err) {
-		file_send_close(share, &req->fh, req->cred, &req->made.stateid);
+		create_undo(req);
 		fsop_reply_err(req, err);
 		return;
 	}
@@ -181,7 +265,9 @@ static void create_done(struct nfs_compound *c)
 	}
 	/* PUTFH, OPEN, GETFH: open but of no use */
 	if (c->ops_ok >= 3)
-		file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
+		create_undo(req);
+	else
+		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	fsop_reply_err(req, err);
 }
 
@@ -199,7 +285,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	if (fi->flags & O_TRUNC)
 		set.set |= NFS_SET_SIZE;
 	struct nfs_open_args args = {
-		.access = req->u.open.access | OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
+		.access = req->u.open.access | open_want(req, NULL),
 		.owner = req->u.open.owner,
 		.how = fi->flags & O_EXCL ? NFS_OPEN_GUARDED : NFS_OPEN_UNCHECKED,
 		.set = &set,
@@ -210,6 +296,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	nfs_op_open(req->compound, &args, &req->made);
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	open_put_access(req);
 	fsop_send(req, create_done);
 }
 

@@ -286,13 +286,25 @@ void node_unpin(struct node_table *table, struct node *node)
 
 void node_forget(struct node_table *table, uint64_t id, uint64_t lookups)
 {
+	struct nfs_fh fh;
+	node_forget_delegated(table, id, lookups, &fh);
+}
+
+bool node_forget_delegated(
+	struct node_table *table, uint64_t id, uint64_t lookups, struct nfs_fh *fh)
+{
+	bool last = false;
 	pthread_mutex_lock(&table->mutex);
 	struct node *node = table_lookup(table, id);
 	if (node) {
 		node->lookups -= lookups < node->lookups ? lookups : node->lookups;
+		last = node->lookups == 0 && node->delegated;
+		if (last)
+			node_fh(node, fh);
 		table_drop_unused(table, node);
 	}
 	pthread_mutex_unlock(&table->mutex);
+	return last;
 }
 
 void node_set_name(struct node_table *table, struct node *node, uint64_t parent_id,
@@ -375,6 +387,17 @@ bool node_is_silly(struct node_table *table, struct node *node)
 	return silly;
 }
 
+/* Answers may come in another order than they were given in: the highest change counts. */
+static void node_note_size(struct node *node, const struct nfs_attr *attr)
+{
+	if (!nfs_bitmap_has(&attr->have, FATTR4_SIZE) ||
+		(node->size_known && (int64_t)(attr->change - node->size_change) < 0))
+		return;
+	node->size = attr->size;
+	node->size_change = attr->change;
+	node->size_known = true;
+}
+
 bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr)
 {
 	if (!nfs_bitmap_has(&attr->have, FATTR4_CHANGE))
@@ -384,6 +407,7 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	node->hold_ms = same ? node->hold_ms * 2 : 0;
 	node->change = attr->change;
 	node->change_known = true;
+	node_note_size(node, attr);
 	bool stale = node->data_known && node->data_change != attr->change;
 	if (stale)
 		node->data_change = attr->change;
@@ -391,28 +415,46 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	return stale && node->type == NF4REG;
 }
 
-enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
+static enum node_cached node_opened_at(struct node *node, uint64_t change)
 {
-	pthread_mutex_lock(&table->mutex);
 	enum node_cached cached = NODE_CACHED_STALE;
 	if (node->change_known && node->change == change)
 		cached = node->data_known && node->data_change == change ? NODE_CACHED_FRESH
 									 : NODE_CACHED_ATTR;
 	node->data_change = node->change = change;
 	node->data_known = node->change_known = true;
+	return cached;
+}
+
+enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
+{
+	pthread_mutex_lock(&table->mutex);
+	enum node_cached cached = node_opened_at(node, change);
 	pthread_mutex_unlock(&table->mutex);
 	return cached;
 }
 
-void node_note_write(struct node_table *table, struct node *node, uint64_t before, uint64_t after)
+bool node_note_local_open(struct node_table *table, struct node *node, enum node_cached *cached)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool known = node->change_known;
+	if (known)
+		*cached = node_opened_at(node, node->change);
+	pthread_mutex_unlock(&table->mutex);
+	return known;
+}
+
+void node_note_write(
+	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after)
 {
 	pthread_mutex_lock(&table->mutex);
 	if (node->data_known && node->data_change == before)
-		node->data_change = after;
+		node->data_change = after->change;
 	else
 		node->data_known = false;
-	node->change = after;
+	node->change = after->change;
 	node->change_known = true;
+	node_note_size(node, after);
 	node->hold_ms = 0;
 	pthread_mutex_unlock(&table->mutex);
 }
@@ -424,6 +466,31 @@ void node_note_unknown(struct node_table *table, struct node *node)
 	node->change_known = false;
 	node->hold_ms = 0;
 	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool known = node->size_known;
+	*change = node->size_change;
+	*size = node->size;
+	pthread_mutex_unlock(&table->mutex);
+	return known;
+}
+
+void node_set_delegated(struct node_table *table, struct node *node, bool delegated)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->delegated = delegated;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_is_delegated(struct node_table *table, struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool delegated = node->delegated;
+	pthread_mutex_unlock(&table->mutex);
+	return delegated;
 }
 
 uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max)

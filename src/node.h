@@ -41,7 +41,10 @@ struct node {
 	uint64_t change;      /* change attribute last seen */
 	uint64_t data_change; /* the kernel's page cache holds data of this change; valid if
 				 data_known */
-	bool change_known, data_known;
+	uint64_t size;	      /* bytes, when the change attribute was size_change; valid if */
+	uint64_t size_change; /* size_known */
+	bool change_known, data_known, size_known;
+	bool delegated;	    /* what is known of it stays true until the server calls */
 	uint32_t hold_ms;   /* present attribute timeout, doubling from min to max while nothing
 			       changes */
 	uint64_t parent_id; /* where it was last looked up, */
@@ -75,6 +78,10 @@ struct node *node_pin(struct node_table *table, struct node *node);
 /* NULL is allowed. */
 void node_unpin(struct node_table *table, struct node *node);
 void node_forget(struct node_table *table, uint64_t id, uint64_t lookups);
+/* The same; true, with the filehandle, if that was the last reference to a node that is delegated.
+ */
+bool node_forget_delegated(
+	struct node_table *table, uint64_t id, uint64_t lookups, struct nfs_fh *fh);
 
 static inline void node_fh(const struct node *node, struct nfs_fh *fh)
 {
@@ -116,10 +123,20 @@ enum node_cached {
 };
 /* At open, with the change attribute that came with it: the cache counts as filled from it on. */
 enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change);
-/* Our own modification took the change attribute from `before` to `after`. */
-void node_note_write(struct node_table *table, struct node *node, uint64_t before, uint64_t after);
+/* The same under a delegation, without asking; false: the change attribute is not known. */
+bool node_note_local_open(struct node_table *table, struct node *node, enum node_cached *cached);
+/* Our own modification took the change attribute from `before` to that of `after`, which may have
+ * the size, too. */
+void node_note_write(
+	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after);
+/* Change attribute and size last seen together. False: none. */
+bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size);
 /* The page cache's state is not known any more: the next open drops it. */
 void node_note_unknown(struct node_table *table, struct node *node);
+
+/* The server has delegated it, or wants it back. */
+void node_set_delegated(struct node_table *table, struct node *node, bool delegated);
+bool node_is_delegated(struct node_table *table, struct node *node);
 
 /* How long attributes may be trusted now, ms, given the limits in force for its type. */
 uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max);

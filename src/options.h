@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "nfs41/deleg.h"
 #include "util/loop.h"
 #include "vsock/address.h"
 
@@ -63,7 +64,8 @@ struct options {
 	bool noac;
 	double acregmin, acregmax, acdirmin, acdirmax; /* all 0 with noac; min <= max */
 	bool nolock; /* local_lock=all, nolock: locks stay in the guest */
-	bool cto;    /* close-to-open; nocto switches it off */
+	enum deleg_mode delegations;
+	bool cto; /* close-to-open; nocto switches it off */
 };
 
 /*

@@ -113,6 +113,9 @@ static const struct option_choice choices_lookupcache[] = {{"all", OPTIONS_LOOKU
 static const struct option_choice choices_sandbox[] = {{"yes", true}, {"no", false}, {NULL}};
 static const struct option_choice choices_local_lock[] = {{"none", false}, {"all", true}, {NULL}};
 
+static const struct option_choice choices_delegations[] = {
+	{"none", DELEG_NONE}, {"read", DELEG_READ}, {"all", DELEG_ALL}, {NULL}};
+
 #define AT(field) offsetof(struct words, field), sizeof(((struct words *)0)->field)
 #define FLAG(name, field, v)                             \
 	{                                                \
@@ -191,6 +194,7 @@ static const struct option_word words[] = {
 	CHOICE("local_lock", o.nolock, choices_local_lock),
 	FLAG("cto", o.cto, true),
 	FLAG("nocto", o.cto, false),
+	CHOICE("delegations", o.delegations, choices_delegations),
 
 	/* who may do what */
 	CHOICE("access", access, choices_access),

@@ -212,7 +212,8 @@ void words_init(struct words *w, const char *program)
 			.cache = OPTIONS_CACHE_AUTO,
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,
 			.cto = true,
-			.sandbox = true},
+			.sandbox = true,
+			.delegations = DELEG_READ},
 	};
 }
 

@@ -15,6 +15,7 @@
 #include "fsop.h"
 #include "guard.h"
 #include "handle.h"
+#include "recall.h"
 #include "util/log.h"
 
 #define SHARE_NS_PER_S	UINT64_C(1000000000)
@@ -31,7 +32,12 @@ static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner
 	fsop_lock_available(arg, owner);
 }
 
-static const struct callback_ops share_callbacks = {.notify_lock = share_notify_lock};
+static const struct callback_ops share_callbacks = {
+	.notify_lock = share_notify_lock,
+	.recall = recall_called,
+	.recall_any = recall_called_any,
+	.getattr = recall_called_getattr,
+};
 
 static int share_new_client(struct share *share)
 {
@@ -57,6 +63,7 @@ static int share_new_client(struct share *share)
 		return err;
 	nfs_client_set_callbacks(share->client, &share_callbacks, share);
 	nfs_client_set_reclaim(share->client, &reclaim_ops, share->reclaim);
+	recall_configure(share);
 	return 0;
 }
 
@@ -229,6 +236,11 @@ static void share_start_client(void *arg)
 	nfs_client_start(share->client, share_ready, share);
 }
 
+static void share_start_recall(void *arg)
+{
+	recall_start(arg);
+}
+
 int share_connect(struct share *share)
 {
 	int err;
@@ -244,6 +256,7 @@ int share_connect(struct share *share)
 	err = share_wait();
 	if (err)
 		return err;
+	worker_call(share->workers[0], share_start_recall, share);
 	const struct nfs_limits *limits = nfs_client_limits(share->client);
 	share->rsize = limits->rsize;
 	share->wsize = limits->wsize;
@@ -391,7 +404,11 @@ void share_disconnect(struct share *share, uint64_t timeout_ns)
 {
 	if (share->nworkers == 0 || !share->workers[0]->running)
 		return;
-	struct share_stop stop = {.share = share, .timeout_ns = timeout_ns};
+	uint64_t deadline = loop_clock() + timeout_ns;
+	recall_return_all(share, timeout_ns / 2, UINT64_MAX / 2);
+	uint64_t now = loop_clock();
+	struct share_stop stop = {
+		.share = share, .timeout_ns = now < deadline ? deadline - now : 0};
 	worker_call(share->workers[0], share_stop_client, &stop);
 	share_wait();
 	for (unsigned i = 0; i < share->nworkers; i++)
@@ -405,7 +422,7 @@ void share_print_stats(struct share *share, enum stats_form form, FILE *out)
 	char uaddr[ADDRESS_UADDR_MAX];
 	for (unsigned i = 0; i < share->nworkers; i++)
 		stats[i] = nfs_conn_stats(share->workers[i]->conn);
-	const struct stats_facts facts = {
+	struct stats_facts facts = {
 		.source = o->source,
 		.mountpoint = o->mountpoint,
 		.netid = address_netid(&o->server),
@@ -420,5 +437,6 @@ void share_print_stats(struct share *share, enum stats_form form, FILE *out)
 		.wsize = share->wsize,
 		.age_ns = loop_clock() - share->mounted_at,
 	};
+	deleg_get_stats(share->state, &facts.delegations);
 	stats_text_print(out, form, &facts, stats, share->nworkers);
 }

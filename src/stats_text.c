@@ -95,6 +95,15 @@ static void print_table_row(FILE *out, const char *name, const struct op_sum *op
 		average_ms(op->rtt_ns, op->replies), average_ms(op->total_ns, op->replies));
 }
 
+static void print_table_delegations(FILE *out, const struct deleg_stats *d)
+{
+	fprintf(out,
+		"  delegations %u to read, %u to write; granted %" PRIu64 ", recalled %" PRIu64
+		", returned %" PRIu64 ", lost %" PRIu64 "; opens without the server %" PRIu64
+		"\n\n",
+		d->read, d->write, d->granted, d->recalled, d->returned, d->lost, d->opens);
+}
+
 static void print_table(FILE *out, const struct stats_facts *facts, const struct sum *sum)
 {
 	fprintf(out, "%s on %s\n", facts->source, facts->mountpoint);
@@ -107,8 +116,9 @@ static void print_table(FILE *out, const struct stats_facts *facts, const struct
 		facts->fuse_transport, facts->loop);
 	fprintf(out,
 		"  connects %" PRIu64 ", reconnects %" PRIu64 ", waits for a slot %" PRIu64
-		", callbacks %" PRIu64 "\n\n",
+		", callbacks %" PRIu64 "\n",
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks);
+	print_table_delegations(out, &facts->delegations);
 	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s\n", "", "", "", "", "", "",
 		"bytes", "bytes", "queue", "rtt", "total");
 	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s\n", "OPERATION", "RPCs",
@@ -186,6 +196,15 @@ static void print_json_op(FILE *out, const struct op_sum *op)
 		op->bytes_in, op->queue_ns, op->rtt_ns, op->total_ns);
 }
 
+static void print_json_delegations(FILE *out, const struct deleg_stats *d)
+{
+	fprintf(out,
+		"\"delegations\": {\"read\": %u, \"write\": %u, \"granted\": %" PRIu64
+		", \"recalled\": %" PRIu64 ", \"returned\": %" PRIu64 ", \"lost\": %" PRIu64
+		", \"opens\": %" PRIu64 "},\n",
+		d->read, d->write, d->granted, d->recalled, d->returned, d->lost, d->opens);
+}
+
 static void print_json(FILE *out, const struct stats_facts *facts, const struct sum *sum)
 {
 	const char *separator = "";
@@ -204,8 +223,10 @@ static void print_json(FILE *out, const struct stats_facts *facts, const struct 
 		facts->soft ? "true" : "false", facts->age_ns, sum->workers);
 	fprintf(out,
 		"\"connects\": %" PRIu64 ", \"reconnects\": %" PRIu64 ", \"slot_waits\": %" PRIu64
-		", \"callbacks\": %" PRIu64 ",\n\"operations\": {",
+		", \"callbacks\": %" PRIu64 ",\n",
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks);
+	print_json_delegations(out, &facts->delegations);
+	fputs("\"operations\": {", out);
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {
 		if (!op_used(&sum->op[i]))
 			continue;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "nfs41/deleg.h"
 #include "nfs41/stats.h"
 
 /* A mount's counters as text. */
@@ -25,7 +26,8 @@ struct stats_facts {
 	bool read_only, soft, sec_none;
 	unsigned minor;
 	uint32_t rsize, wsize; /* bytes */
-	uint64_t age_ns;       /* since the mount */
+	struct deleg_stats delegations;
+	uint64_t age_ns; /* since the mount */
 };
 
 /* Prints the sum over `workers` counters. Any thread. */

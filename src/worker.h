@@ -3,6 +3,7 @@
 #define VSOCKFS_WORKER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "nfs41/client.h"
@@ -32,7 +33,9 @@ struct worker {
 	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
 	struct loop_hook hook;
 	struct loop_poll poll;
-	struct loop_timer retry; /* no buffer was free */
+	struct loop_timer retry;      /* no buffer was free */
+	struct loop_task recall_task; /* delegations are due */
+	atomic_bool recall_posted;
 };
 
 int worker_new(struct share *share, unsigned index, struct worker **worker);

@@ -26,6 +26,7 @@ enum field_kind {
 	FIELD_OWNER,
 	FIELD_GROUP,
 	FIELD_BITMAP,
+	FIELD_OPEN_ARGUMENTS,
 };
 
 struct field {
@@ -84,6 +85,7 @@ static const struct field fsattr_fields[FIELDS] = {
 	[FATTR4_MAXREAD] = FSATTR(FIELD_U64, maxread),
 	[FATTR4_MAXWRITE] = FSATTR(FIELD_U64, maxwrite),
 	[FATTR4_NO_TRUNC] = FSATTR(FIELD_BOOL, no_trunc),
+	[FATTR4_OPEN_ARGUMENTS] = FSATTR(FIELD_OPEN_ARGUMENTS, open_want),
 	[FATTR4_SPACE_AVAIL] = FSATTR(FIELD_U64, space_avail),
 	[FATTR4_SPACE_FREE] = FSATTR(FIELD_U64, space_free),
 	[FATTR4_SPACE_TOTAL] = FSATTR(FIELD_U64, space_total),
@@ -248,6 +250,20 @@ static void get_fsid(struct wire_in *in, struct nfs_fsid *fsid)
 	fsid->minor = wire_get_u64(in);
 }
 
+/* open_arguments4 (RFC 9754, 3): five bitmaps, of which oa_share_access_want is the third. */
+static void get_open_arguments(struct wire_in *in, void *to)
+{
+	struct nfs_bitmap map;
+	uint32_t want = 0;
+
+	for (unsigned i = 0; i < 5; i++) {
+		get_bitmap(in, &map);
+		if (i == 2)
+			want = map.word[0];
+	}
+	store_u32(to, want);
+}
+
 static void get_field(struct wire_in *in, enum field_kind kind, char *to)
 {
 	switch (kind) {
@@ -270,6 +286,7 @@ static void get_field(struct wire_in *in, enum field_kind kind, char *to)
 		/* attributes newer than this client say nothing to it */
 		get_bitmap(in, (struct nfs_bitmap *)(void *)to);
 		break;
+	case FIELD_OPEN_ARGUMENTS: get_open_arguments(in, to); break;
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "nfs41/attr.h"
 #include "nfs41/op.h"
 
 /* Longest tag that is given back; a longer one is cut off, which no server minds. */
@@ -46,6 +47,16 @@ static void callback_get_fh(struct wire_in *in, struct nfs_fh *fh)
 	fh->len = (uint8_t)len;
 	if (data)
 		memcpy(fh->data, data, len);
+}
+
+/* bitmap4: its first word, and the others or'ed. */
+static uint32_t callback_get_bitmap(struct wire_in *in, uint32_t *rest)
+{
+	uint32_t words = wire_get_u32(in), first = 0;
+	*rest = 0;
+	for (uint32_t i = 0; i < words && !in->bad; i++)
+		*(i == 0 ? &first : rest) |= wire_get_u32(in);
+	return first;
 }
 
 /* referring_call_list4<>: which of our calls the callback is about. Checked for form only. */
@@ -124,21 +135,60 @@ static uint32_t callback_recall(struct callback_call *call)
 		return NFS4ERR_BADXDR;
 	memcpy(stateid.other, other, NFS4_OTHER_SIZE);
 	if (!cb->ops || !cb->ops->recall)
-		return NFS4ERR_BAD_STATEID;
+		return NFS4ERR_BADHANDLE;
 	return cb->ops->recall(cb->arg, &fh, &stateid);
 }
+
+/*
+ * Types of RFC 8881, 20.6.3 (delegations of files and directories, layouts of files and blocks,
+ * object layouts, others) and RFC 8435, 11 (flexible files). Any other is an error.
+ */
+#define CALLBACK_TYPES_DEFINED 0x0003f31fu
 
 static uint32_t callback_recall_any(struct callback_call *call)
 {
 	const struct callback *cb = call->cb;
 	uint32_t keep = wire_get_u32(&call->in);
-	uint32_t words = wire_get_u32(&call->in);
-	for (uint32_t i = 0; i < words && !call->in.bad; i++)
-		wire_get_u32(&call->in);
+	uint32_t rest, mask = callback_get_bitmap(&call->in, &rest);
 	if (call->in.bad)
 		return NFS4ERR_BADXDR;
-	if (cb->ops && cb->ops->recall_any)
-		cb->ops->recall_any(cb->arg, keep);
+	if (rest || (mask & ~CALLBACK_TYPES_DEFINED))
+		return NFS4ERR_INVAL;
+	bool read = mask & (1u << RCA4_TYPE_MASK_RDATA_DLG);
+	bool write = mask & (1u << RCA4_TYPE_MASK_WDATA_DLG);
+	if ((read || write) && cb->ops && cb->ops->recall_any)
+		cb->ops->recall_any(cb->arg, keep, read, write);
+	return NFS4_OK;
+}
+
+/* Puts status and body, since the body follows NFS4_OK alone. */
+static uint32_t callback_getattr(struct callback_call *call)
+{
+	const struct callback *cb = call->cb;
+	struct nfs_bitmap have = {0};
+	uint64_t change = 0, size = 0;
+	struct nfs_fh fh;
+	callback_get_fh(&call->in, &fh);
+	uint32_t rest, want = callback_get_bitmap(&call->in, &rest);
+	uint32_t status = call->in.bad ? NFS4ERR_BADXDR
+			  : !cb->ops || !cb->ops->getattr
+				  ? NFS4ERR_BADHANDLE
+				  : cb->ops->getattr(cb->arg, &fh, &change, &size);
+	wire_put_u32(call->out, status);
+	if (status != NFS4_OK)
+		return status;
+	bool has_change = want & (1u << FATTR4_CHANGE);
+	bool has_size = want & (1u << FATTR4_SIZE);
+	if (has_change)
+		nfs_bitmap_set(&have, FATTR4_CHANGE);
+	if (has_size)
+		nfs_bitmap_set(&have, FATTR4_SIZE);
+	nfs_attr_put_bitmap(call->out, &have);
+	wire_put_u32(call->out, 8u * (has_change + has_size));
+	if (has_change)
+		wire_put_u64(call->out, change);
+	if (has_size)
+		wire_put_u64(call->out, size);
 	return NFS4_OK;
 }
 
@@ -176,6 +226,8 @@ static uint32_t callback_op(struct callback_call *call, bool first)
 	wire_put_u32(out, known ? op : OP_CB_ILLEGAL);
 	if (op == OP_CB_SEQUENCE && first)
 		return callback_op_sequence(call);
+	if (op == OP_CB_GETATTR && !first)
+		return callback_getattr(call);
 	if (!known)
 		status = call->in.bad ? NFS4ERR_BADXDR : NFS4ERR_OP_ILLEGAL;
 	else if (first)

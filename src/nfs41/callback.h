@@ -23,10 +23,13 @@ struct callback_ops {
 	void (*notify_lock)(void *arg, const struct nfs_fh *fh, uint64_t owner);
 	/* CB_RECALL_SLOT */
 	void (*recall_slot)(void *arg, uint32_t target_highest_slot);
-	/* CB_RECALL; returns an nfsstat4 (NFS4ERR_BAD_STATEID when nothing like it is held). */
+	/* CB_RECALL; returns an nfsstat4: NFS4ERR_BADHANDLE, NFS4ERR_BAD_STATEID when nothing like
+	 * it is held. */
 	uint32_t (*recall)(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid);
-	/* CB_RECALL_ANY */
-	void (*recall_any)(void *arg, uint32_t keep);
+	/* CB_RECALL_ANY of delegations for reading, for writing, or both */
+	void (*recall_any)(void *arg, uint32_t keep, bool read, bool write);
+	/* CB_GETATTR: change and size of a file that is delegated for writing; an nfsstat4. */
+	uint32_t (*getattr)(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size);
 };
 
 struct callback_slot {

@@ -227,15 +227,23 @@ static uint32_t client_recall(void *arg, const struct nfs_fh *fh, const struct n
 {
 	struct nfs_client *client = arg;
 	if (!client->callback_ops || !client->callback_ops->recall)
-		return NFS4ERR_BAD_STATEID;
+		return NFS4ERR_BADHANDLE;
 	return client->callback_ops->recall(client->callback_arg, fh, stateid);
 }
 
-static void client_recall_any(void *arg, uint32_t keep)
+static void client_recall_any(void *arg, uint32_t keep, bool read, bool write)
 {
 	struct nfs_client *client = arg;
 	if (client->callback_ops && client->callback_ops->recall_any)
-		client->callback_ops->recall_any(client->callback_arg, keep);
+		client->callback_ops->recall_any(client->callback_arg, keep, read, write);
+}
+
+static uint32_t client_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)
+{
+	struct nfs_client *client = arg;
+	if (!client->callback_ops || !client->callback_ops->getattr)
+		return NFS4ERR_BADHANDLE;
+	return client->callback_ops->getattr(client->callback_arg, fh, change, size);
 }
 
 const struct callback_ops client_callback_ops = {
@@ -243,6 +251,7 @@ const struct callback_ops client_callback_ops = {
 	.recall_slot = client_recall_slot,
 	.recall = client_recall,
 	.recall_any = client_recall_any,
+	.getattr = client_getattr,
 };
 
 void client_kick_conns(struct nfs_client *client)

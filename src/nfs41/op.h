@@ -130,7 +130,12 @@ void nfs_op_commit(struct nfs_compound *c, uint64_t offset, uint32_t count,
 	uint8_t verifier[NFS4_VERIFIER_SIZE]);
 
 /* op_state.c: opens and locks */
-enum nfs_open_claim { NFS_CLAIM_NAME, NFS_CLAIM_FH, NFS_CLAIM_PREVIOUS };
+enum nfs_open_claim {
+	NFS_CLAIM_NAME,
+	NFS_CLAIM_FH,
+	NFS_CLAIM_PREVIOUS,
+	NFS_CLAIM_DELEGATION /* the current filehandle, delegated to us: CLAIM_DELEG_CUR_FH */
+};
 enum nfs_open_how { NFS_OPEN_NOCREATE, NFS_OPEN_UNCHECKED, NFS_OPEN_GUARDED, NFS_OPEN_EXCLUSIVE };
 struct nfs_open_args {
 	uint32_t access; /* OPEN4_SHARE_ACCESS_* with WANT bits */
@@ -142,7 +147,8 @@ struct nfs_open_args {
 	enum nfs_open_claim claim;
 	const char *name; /* NFS_CLAIM_NAME */
 	size_t name_len;
-	uint32_t delegate_type; /* NFS_CLAIM_PREVIOUS */
+	uint32_t delegate_type;	       /* NFS_CLAIM_PREVIOUS */
+	struct nfs_stateid delegation; /* NFS_CLAIM_DELEGATION */
 };
 struct nfs_open_res {
 	struct nfs_stateid stateid;

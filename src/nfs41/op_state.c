@@ -6,7 +6,7 @@
 
 enum { OPEN4_NOCREATE = 0, OPEN4_CREATE = 1 };
 enum { UNCHECKED4 = 0, GUARDED4 = 1, EXCLUSIVE4_1 = 3 };
-enum { CLAIM_NULL = 0, CLAIM_PREVIOUS = 1, CLAIM_FH = 4 };
+enum { CLAIM_NULL = 0, CLAIM_PREVIOUS = 1, CLAIM_FH = 4, CLAIM_DELEG_CUR_FH = 5 };
 enum { NFS_LIMIT_SIZE = 1, NFS_LIMIT_BLOCKS = 2 };
 enum { WND4_CONTENTION = 1, WND4_RESOURCE = 2 };
 
@@ -69,6 +69,10 @@ static void put_claim(struct wire_out *out, const struct nfs_open_args *args)
 		wire_put_u32(out, CLAIM_PREVIOUS);
 		wire_put_u32(out, args->delegate_type);
 		break;
+	case NFS_CLAIM_DELEGATION:
+		wire_put_u32(out, CLAIM_DELEG_CUR_FH);
+		nfs_attr_put_stateid(out, &args->delegation);
+		break;
 	}
 }
 
@@ -97,10 +101,13 @@ static void get_delegation(struct wire_in *in, struct nfs_open_res *open)
 	switch (open->delegation_type) {
 	case OPEN_DELEGATE_NONE: break;
 	case OPEN_DELEGATE_READ:
+	case OPEN_DELEGATE_READ_ATTRS_DELEG:
 	case OPEN_DELEGATE_WRITE:
+	case OPEN_DELEGATE_WRITE_ATTRS_DELEG:
 		nfs_attr_get_stateid(in, &open->delegation);
 		open->delegation_recall = wire_get_bool(in);
-		if (open->delegation_type == OPEN_DELEGATE_WRITE)
+		if (open->delegation_type == OPEN_DELEGATE_WRITE ||
+			open->delegation_type == OPEN_DELEGATE_WRITE_ATTRS_DELEG)
 			skip_space_limit(in);
 		skip_ace(in);
 		break;

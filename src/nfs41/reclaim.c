@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "nfs41/deleg.h"
 #include "nfs41/error.h"
 #include "nfs41/op.h"
 #include "util/log.h"
@@ -335,13 +336,21 @@ static void job_release(struct job *job)
 	job->open = NULL;
 }
 
-static void round_end(struct reclaim *r)
+static void round_tested(void *arg, int err)
 {
-	int err = r->interrupted ? -ESTALE : 0;
+	struct reclaim *r = arg;
 	if (!err && r->grace && nfs_state_has_stale(r->config.state))
 		err = -EAGAIN;
 	log_debug("%u files opened again%s", r->opened, err ? ", not all of them" : "");
 	r->done(r->done_arg, err);
+}
+
+static void round_end(struct reclaim *r)
+{
+	if (r->interrupted)
+		round_tested(r, -ESTALE);
+	else
+		deleg_test(r->config.state, r->conn, round_tested, r);
 }
 
 /* Gives the job its next open, or ends the round with the last job. */
@@ -463,7 +472,7 @@ static bool status_is_dead_stateid(int status)
 {
 	return status == NFS4ERR_BAD_STATEID || status == NFS4ERR_STALE_STATEID ||
 	       status == NFS4ERR_OLD_STATEID || status == NFS4ERR_EXPIRED ||
-	       status == NFS4ERR_ADMIN_REVOKED;
+	       status == NFS4ERR_ADMIN_REVOKED || status == NFS4ERR_DELEG_REVOKED;
 }
 
 static bool use_has_changed(struct reclaim *reclaim, const struct reclaim_use *use)

@@ -5,15 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-LIST_HEAD(nfs_open_list, nfs_open);
-
-struct nfs_state {
-	pthread_mutex_t mutex;
-	unsigned nopens;
-	struct nfs_open_list opens;
-	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
-	LIST_HEAD(, nfs_lock) locks; /* of open files only */
-};
+#include "nfs41/state_priv.h"
 
 int nfs_state_new(struct nfs_state **state)
 {
@@ -24,6 +16,7 @@ int nfs_state_new(struct nfs_state **state)
 	LIST_INIT(&s->opens);
 	LIST_INIT(&s->ahead);
 	LIST_INIT(&s->locks);
+	deleg_table_init(&s->delegs);
 	*state = s;
 	return 0;
 }
@@ -74,7 +67,7 @@ static void state_drop_open(struct nfs_state *state, struct nfs_open *open)
 	open->closed = true;
 }
 
-static void open_free(struct nfs_open *open)
+void state_free_open(struct nfs_open *open)
 {
 	rpc_cred_unref(open->cred);
 	free(open);
@@ -88,14 +81,15 @@ void nfs_state_free(struct nfs_state *state)
 	nfs_state_rewind(state, false);
 	while ((open = LIST_FIRST(&state->ahead))) {
 		state_drop_open(state, open);
-		open_free(open);
+		state_free_open(open);
 	}
+	deleg_table_deinit(state);
 	pthread_mutex_destroy(&state->mutex);
 	free(state);
 }
 
-struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
-	uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid)
+struct nfs_open *state_new_open(const struct nfs_fh *fh, uint32_t access, uint64_t owner,
+	struct rpc_cred *cred, const struct nfs_stateid *stateid)
 {
 	struct nfs_open *open = calloc(1, sizeof(*open));
 	if (!open)
@@ -106,20 +100,43 @@ struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, 
 	open->cred = rpc_cred_ref(cred);
 	open->stateid = *stateid;
 	open->refs = 1;
-	pthread_mutex_lock(&state->mutex);
+	return open;
+}
+
+void state_add_open(struct nfs_state *state, struct nfs_open *open)
+{
 	LIST_INSERT_HEAD(&state->opens, open, entry);
 	state->nopens++;
+}
+
+struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
+	uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid)
+{
+	struct nfs_open *open = state_new_open(fh, access, owner, cred, stateid);
+	if (!open)
+		return NULL;
+	pthread_mutex_lock(&state->mutex);
+	state_add_open(state, open);
 	pthread_mutex_unlock(&state->mutex);
 	return open;
 }
 
-struct nfs_stateid nfs_open_close(struct nfs_state *state, struct nfs_open *open)
+bool nfs_open_close(struct nfs_state *state, struct nfs_open *open, struct nfs_stateid *stateid)
 {
 	pthread_mutex_lock(&state->mutex);
 	state_drop_open(state, open);
-	struct nfs_stateid stateid = open->stateid;
+	*stateid = open->stateid;
+	bool real = !open->local;
 	pthread_mutex_unlock(&state->mutex);
-	return stateid;
+	return real;
+}
+
+bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool local = open->local;
+	pthread_mutex_unlock(&state->mutex);
+	return local;
 }
 
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open)
@@ -136,7 +153,7 @@ void nfs_open_unref(struct nfs_state *state, struct nfs_open *open)
 	bool last = --open->refs == 0;
 	pthread_mutex_unlock(&state->mutex);
 	if (last)
-		open_free(open);
+		state_free_open(open);
 }
 
 struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_open *open)
@@ -281,6 +298,7 @@ void nfs_state_rewind(struct nfs_state *state, bool stale)
 {
 	struct nfs_open *open;
 	struct nfs_lock *lock;
+	struct nfs_deleg *deleg;
 	pthread_mutex_lock(&state->mutex);
 	while ((open = LIST_FIRST(&state->opens))) {
 		LIST_REMOVE(open, entry);
@@ -291,8 +309,11 @@ void nfs_state_rewind(struct nfs_state *state, bool stale)
 			open->stale = open->err == 0;
 		LIST_FOREACH (lock, &state->locks, entry)
 			lock_set_gone(lock);
+		deleg_gone_all(state);
 	}
-	pthread_mutex_unlock(&state->mutex);
+	TAILQ_FOREACH (deleg, &state->delegs.held, entry)
+		deleg->visited = false;
+	state_unlock(state);
 }
 
 struct nfs_open *nfs_state_next(struct nfs_state *state)
@@ -339,7 +360,11 @@ void nfs_open_gone(struct nfs_state *state, struct nfs_open *open)
 	LIST_FOREACH (lock, &state->locks, entry)
 		if (lock->open == open)
 			lock_set_gone(lock);
+	const struct nfs_stateid stateid = open->stateid;
+	bool local = open->local;
 	pthread_mutex_unlock(&state->mutex);
+	if (local)
+		deleg_gone(state, &stateid);
 }
 
 bool nfs_open_regained(
@@ -348,7 +373,7 @@ bool nfs_open_regained(
 	pthread_mutex_lock(&state->mutex);
 	if (!stateid_is_older(stateid, &open->stateid))
 		open->stateid = *stateid;
-	open->stale = false;
+	open->stale = open->local = false;
 	bool closed = open->closed;
 	pthread_mutex_unlock(&state->mutex);
 	return !closed;

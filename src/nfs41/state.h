@@ -33,6 +33,7 @@ struct nfs_open {
 	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
 	bool stale;	     /* the server does not hold it: to be opened again */
 	bool closed;	     /* off the record */
+	bool local;	     /* the server does not know of it: the stateid is a delegation's */
 	unsigned lost_locks; /* lock-owners that locked through it and lost a lock */
 	unsigned refs;
 	LIST_ENTRY(nfs_open) entry;
@@ -62,10 +63,12 @@ void nfs_state_free(struct nfs_state *state);
 struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
 	uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid);
 /*
- * Takes it off the record, with its locks, and returns the stateid that CLOSE has to name: it is
- * not reclaimed any more. The reference that nfs_open_new gave remains.
+ * Takes it off the record, with its locks: it is not reclaimed any more. True: CLOSE is to be sent,
+ * with *stateid. The reference that nfs_open_new gave remains.
  */
-struct nfs_stateid nfs_open_close(struct nfs_state *state, struct nfs_open *open);
+bool nfs_open_close(struct nfs_state *state, struct nfs_open *open, struct nfs_stateid *stateid);
+/* It is one under a delegation: see deleg.h. */
+bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open);
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open);
 void nfs_open_unref(struct nfs_state *state, struct nfs_open *open);
 struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_open *open);

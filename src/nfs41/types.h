@@ -86,6 +86,7 @@ struct nfs_fsattr {
 	struct nfs_fsid fsid;
 	bool link_support, symlink_support, case_preserving, case_insensitive, no_trunc;
 	uint32_t fh_expire_type;
+	uint32_t open_want; /* FATTR4_OPEN_ARGUMENTS: the first word of its oa_share_access_want */
 };
 
 /* What SETATTR and creation set; `set` is a union of NFS_SET_*. */

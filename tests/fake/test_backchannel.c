@@ -26,7 +26,7 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return NFS4_OK;
 }
 
-static void on_recall_any(void *arg, uint32_t keep)
+static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
 {
 	seen.anys++;
 }
@@ -167,7 +167,7 @@ static void test_nobody_holds_anything(void **state)
 	wire_put_fixed(&args, "twelve bytes", 12);
 	wire_put_u32(&args, 0);
 	wire_put_opaque(&args, "fh", 2);
-	assert_int_equal(call_compound(d), NFS4ERR_BAD_STATEID);
+	assert_int_equal(call_compound(d), NFS4ERR_BADHANDLE);
 }
 
 static void test_another_session(void **state)

@@ -37,15 +37,24 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return stateid->seqid % 2 ? NFS4_OK : NFS4ERR_BAD_STATEID;
 }
 
-static void on_recall_any(void *arg, uint32_t keep)
+static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
 {
+	fuzz_check(read || write);
 	handled++;
+}
+
+static uint32_t on_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)
+{
+	check_fh(fh);
+	*change = *size = fh->len;
+	return fh->len % 2 ? NFS4_OK : NFS4ERR_BADHANDLE;
 }
 
 static const struct callback_ops ops = {.notify_lock = on_notify_lock,
 	.recall_slot = on_recall_slot,
 	.recall = on_recall,
-	.recall_any = on_recall_any};
+	.recall_any = on_recall_any,
+	.getattr = on_getattr};
 
 /* Whether `reply` says that its first operation, CB_SEQUENCE, was accepted. */
 static bool accepted(const struct wire_out *reply)

@@ -191,10 +191,10 @@ static void test_own_writes_keep_the_page_cache(void **state)
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	node_note_open(table, node, 5);
-	node_note_write(table, node, 5, 6);
+	node_note_write(table, node, 5, &(struct nfs_attr){.change = 6});
 	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
 	/* Somebody else wrote between: 6 to 7 was not ours. */
-	node_note_write(table, node, 7, 8);
+	node_note_write(table, node, 7, &(struct nfs_attr){.change = 8});
 	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_ATTR);
 }
 

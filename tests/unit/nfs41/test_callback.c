@@ -20,7 +20,8 @@ struct fixture {
 	struct nfs_fh fh;
 	struct nfs_stateid stateid;
 	uint64_t owner;
-	unsigned locks, recalls, keep, target;
+	unsigned locks, recalls, keep, target, types;
+	uint32_t getattr_status; /* for the handler to return */
 };
 
 static void on_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
@@ -45,12 +46,24 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return NFS4_OK;
 }
 
-static void on_recall_any(void *arg, uint32_t keep)
+static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
 {
-	((struct fixture *)arg)->keep = keep;
+	struct fixture *f = arg;
+	f->keep = keep;
+	f->types = (read ? 1u : 0) | (write ? 2u : 0);
 }
 
-static const struct callback_ops ops = {on_notify_lock, on_recall_slot, on_recall, on_recall_any};
+static uint32_t on_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)
+{
+	struct fixture *f = arg;
+	f->fh = *fh;
+	*change = 11;
+	*size = 22;
+	return f->getattr_status;
+}
+
+static const struct callback_ops ops = {
+	on_notify_lock, on_recall_slot, on_recall, on_recall_any, on_getattr};
 
 static int setup(void **state)
 {
@@ -157,9 +170,117 @@ static void test_recall_without_handler(void **state)
 	begin(f, 2, 2);
 	put_sequence(f, 1, 0, 0);
 	put_recall(f);
-	assert_int_equal(run(f, &n), NFS4ERR_BAD_STATEID);
+	assert_int_equal(run(f, &n), NFS4ERR_BADHANDLE);
 	skip_sequence(f, 1, 0);
-	expect_last(f, OP_CB_RECALL, NFS4ERR_BAD_STATEID);
+	expect_last(f, OP_CB_RECALL, NFS4ERR_BADHANDLE);
+}
+
+static void recall_any(struct fixture *f, uint32_t words, uint32_t first, uint32_t status)
+{
+	uint32_t n, sequence = f->cb.slots[0].sequence + 1;
+	f->keep = f->types = 99;
+	begin(f, 1, 2);
+	put_sequence(f, sequence, 0, 0);
+	wire_put_u32(&f->in, OP_CB_RECALL_ANY);
+	wire_put_u32(&f->in, 5);
+	wire_put_u32(&f->in, words);
+	for (uint32_t i = 0; i < words; i++)
+		wire_put_u32(&f->in, i == 0 ? first : 1);
+	assert_int_equal(run(f, &n), status);
+	skip_sequence(f, sequence, 0);
+	expect_last(f, OP_CB_RECALL_ANY, status);
+}
+
+static void test_recall_any_by_type(void **state)
+{
+	struct fixture *f = *state;
+	recall_any(f, 1, 1, NFS4_OK);
+	assert_int_equal(f->keep, 5);
+	assert_int_equal(f->types, 1);
+	recall_any(f, 1, 2, NFS4_OK);
+	assert_int_equal(f->types, 2);
+	/* known to the protocol, and nothing that is held here */
+	recall_any(f, 1, 0x4 | 0x8 | 0x10 | 0x300 | 0xf000 | 0x30000, NFS4_OK);
+	assert_int_equal(f->types, 99);
+	recall_any(f, 0, 0, NFS4_OK);
+	assert_int_equal(f->types, 99);
+	recall_any(f, 1, 0x20 | 1, NFS4ERR_INVAL);
+	recall_any(f, 2, 1, NFS4ERR_INVAL);
+	assert_int_equal(f->types, 99);
+}
+
+static void put_getattr(struct fixture *f, uint32_t attributes)
+{
+	wire_put_u32(&f->in, OP_CB_GETATTR);
+	wire_put_opaque(&f->in, "handle", 6);
+	wire_put_u32(&f->in, 1);
+	wire_put_u32(&f->in, attributes);
+}
+
+static void test_getattr(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t change = 1u << FATTR4_CHANGE, size = 1u << FATTR4_SIZE;
+	const uint32_t asked[] = {change | size, size, change | size | 1u << FATTR4_TYPE, 0};
+	uint32_t n;
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t given = asked[i] & (change | size);
+		begin(f, 1, 2);
+		put_sequence(f, i + 1, 0, 0);
+		put_getattr(f, asked[i]);
+		assert_int_equal(run(f, &n), NFS4_OK);
+		skip_sequence(f, i + 1, 0);
+		assert_int_equal(wire_get_u32(&f->res), OP_CB_GETATTR);
+		assert_int_equal(wire_get_u32(&f->res), NFS4_OK);
+		assert_int_equal(wire_get_u32(&f->res), given ? 1 : 0);
+		if (given)
+			assert_int_equal(wire_get_u32(&f->res), given);
+		assert_int_equal(wire_get_u32(&f->res), 8 * __builtin_popcount(given));
+		if (given & change)
+			assert_int_equal(wire_get_u64(&f->res), 11);
+		if (given & size)
+			assert_int_equal(wire_get_u64(&f->res), 22);
+		assert_false(f->res.bad);
+		assert_int_equal(wire_left(&f->res), 0);
+		assert_int_equal(f->fh.len, 6);
+	}
+}
+
+static void test_getattr_of_what_is_not_delegated(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t n;
+	f->getattr_status = NFS4ERR_BADHANDLE;
+	begin(f, 1, 2);
+	put_sequence(f, 1, 0, 0);
+	put_getattr(f, 8);
+	assert_int_equal(run(f, &n), NFS4ERR_BADHANDLE);
+	skip_sequence(f, 1, 0);
+	expect_last(f, OP_CB_GETATTR, NFS4ERR_BADHANDLE);
+}
+
+/* Every operation whose arguments end too early is NFS4ERR_BADXDR, whatever the length. */
+static void test_short_arguments(void **state)
+{
+	struct fixture *f = *state;
+	const uint32_t operations[] = {OP_CB_GETATTR, OP_CB_RECALL, OP_CB_RECALL_ANY,
+		OP_CB_RECALL_SLOT, OP_CB_NOTIFY_LOCK};
+	uint32_t n, sequence = 1;
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned words = 0; words < 3; words++) {
+			if (words > 0 && operations[i] == OP_CB_RECALL_SLOT)
+				continue;
+			begin(f, 1, 2);
+			put_sequence(f, sequence, 0, 0);
+			wire_put_u32(&f->in, operations[i]);
+			/* a bitmap or a handle that promises more than follows */
+			for (unsigned w = 0; w < words; w++)
+				wire_put_u32(&f->in, 100);
+			assert_int_equal(run(f, &n), NFS4ERR_BADXDR);
+			skip_sequence(f, sequence++, 0);
+			expect_last(f, operations[i], NFS4ERR_BADXDR);
+		}
+	assert_int_equal(f->recalls + f->locks, 0);
 }
 
 static void test_notify_lock_and_recalls_of_slots(void **state)
@@ -291,9 +412,9 @@ static void test_position_of_sequence(void **state)
 
 static void test_unknown_and_unsupported(void **state)
 {
-	static const uint32_t unsupported[] = {OP_CB_GETATTR, OP_CB_LAYOUTRECALL, OP_CB_NOTIFY,
-		OP_CB_PUSH_DELEG, OP_CB_RECALLABLE_OBJ_AVAIL, OP_CB_WANTS_CANCELLED,
-		OP_CB_NOTIFY_DEVICEID, OP_CB_OFFLOAD};
+	static const uint32_t unsupported[] = {OP_CB_LAYOUTRECALL, OP_CB_NOTIFY, OP_CB_PUSH_DELEG,
+		OP_CB_RECALLABLE_OBJ_AVAIL, OP_CB_WANTS_CANCELLED, OP_CB_NOTIFY_DEVICEID,
+		OP_CB_OFFLOAD};
 	struct fixture *f = *state;
 	uint32_t n, sequence = 1;
 	for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++, sequence++) {
@@ -392,6 +513,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_recall, setup),
 		cmocka_unit_test_setup(test_recall_without_handler, setup),
+		cmocka_unit_test_setup(test_recall_any_by_type, setup),
+		cmocka_unit_test_setup(test_getattr, setup),
+		cmocka_unit_test_setup(test_getattr_of_what_is_not_delegated, setup),
+		cmocka_unit_test_setup(test_short_arguments, setup),
 		cmocka_unit_test_setup(test_notify_lock_and_recalls_of_slots, setup),
 		cmocka_unit_test_setup(test_lock_owner_of_somebody_else, setup),
 		cmocka_unit_test_setup(test_retry_is_answered_from_the_cache, setup),

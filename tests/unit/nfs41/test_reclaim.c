@@ -182,7 +182,8 @@ static void expect_stateid(const struct nfs_open *open, uint8_t first)
 
 static void close_open(struct nfs_open *open)
 {
-	nfs_open_close(state, open);
+	struct nfs_stateid closed;
+	assert_true(nfs_open_close(state, open, &closed));
 	nfs_open_unref(state, open);
 }
 

@@ -52,7 +52,9 @@ static void test_open_is_recorded_until_closed(void **arg)
 	struct nfs_stateid got = nfs_open_stateid(f->state, open);
 	assert_memory_equal(&got, &stateid, sizeof(got));
 	assert_int_equal(nfs_state_opens(f->state), 1);
-	nfs_open_close(f->state, open);
+	memset(&got, 0, sizeof(got));
+	assert_true(nfs_open_close(f->state, open, &got));
+	assert_memory_equal(&got, &stateid, sizeof(got));
 	nfs_open_unref(f->state, open);
 	assert_int_equal(nfs_state_opens(f->state), 0);
 }
@@ -100,7 +102,7 @@ static void test_lock_ends_with_its_open(void **arg)
 	struct nfs_open *open = open_file(f, &fh);
 	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
 	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
-	nfs_open_close(f->state, open);
+	nfs_open_close(f->state, open, &got);
 	nfs_open_unref(f->state, open);
 	assert_null(nfs_lock_find(f->state, &fh, 99));
 	assert_false(nfs_lock_stateid(f->state, lock, &got));

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_NFS41_STATE_PRIV_H
+#define VSOCKFS_NFS41_STATE_PRIV_H
+
+#include "nfs41/deleg.h"
+#include "nfs41/state.h"
+
+/* The record as state.c (opens and locks), deleg.c and delegreturn.c (delegations) share it. */
+
+#define DELEG_BUCKETS 512
+/* Credentials that a delegation remembers the server's permission for. */
+#define DELEG_CREDS 3
+/* Recalls that have come before the delegation has. */
+#define DELEG_EARLY 16
+
+/* One delegation. All under the mutex but what is constant and what is `returner`'s. */
+struct nfs_deleg {
+	struct nfs_fh fh; /* constant, as the next three */
+	struct rpc_cred *cred;
+	struct nfs_stateid stateid;
+	bool write;
+	bool due;     /* it is to be returned, or being so */
+	bool gone;    /* the server does not know it any more */
+	bool visited; /* by the round of reclaim.c */
+	uint64_t used_at;
+	struct deleg_known {
+		struct rpc_cred *cred; /* referenced, or NULL */
+		uint32_t access;
+	} known[DELEG_CREDS];
+	unsigned next_known;
+	LIST_ENTRY(nfs_deleg) hash_entry;
+	TAILQ_ENTRY(nfs_deleg) entry; /* in held, due or returning */
+	/* of whoever returns it */
+	struct nfs_state *state;
+	struct deleg_flush flush;
+	struct nfs_open *open; /* being made real; referenced */
+	bool claim_fh;
+	struct nfs_open_res opened;
+};
+
+TAILQ_HEAD(nfs_deleg_queue, nfs_deleg);
+LIST_HEAD(nfs_open_list, nfs_open);
+
+struct deleg_table {
+	enum deleg_mode mode;
+	const struct deleg_ops *ops;
+	void *arg;
+	bool xor ;
+	uint64_t pause_until;
+	uint64_t epoch;	 /* counts the times when all were gone */
+	unsigned asking; /* OPENs under way */
+	unsigned count, returning;
+	LIST_HEAD(, nfs_deleg) buckets[DELEG_BUCKETS];
+	struct nfs_deleg_queue held; /* that used longest ago first */
+	struct nfs_deleg_queue due, active;
+	bool news; /* `due` has to be told */
+	struct deleg_early {
+		struct nfs_fh fh;
+		struct nfs_stateid stateid;
+	} early[DELEG_EARLY];
+	unsigned nearly, next_early;
+	pthread_cond_t none; /* nothing is left */
+	struct deleg_stats stats;
+};
+
+struct nfs_state {
+	pthread_mutex_t mutex;
+	unsigned nopens;
+	struct nfs_open_list opens;
+	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
+	LIST_HEAD(, nfs_lock) locks; /* of open files only */
+	struct deleg_table delegs;
+};
+
+/* state.c: an open that is in no list yet; and on record, with the mutex held. */
+struct nfs_open *state_new_open(const struct nfs_fh *fh, uint32_t access, uint64_t owner,
+	struct rpc_cred *cred, const struct nfs_stateid *stateid);
+void state_free_open(struct nfs_open *open);
+void state_add_open(struct nfs_state *state, struct nfs_open *open);
+
+/* deleg.c */
+void deleg_table_init(struct deleg_table *table);
+void deleg_table_deinit(struct nfs_state *state);
+/* Unlocks the mutex, and tells the owner what has become due. */
+void state_unlock(struct nfs_state *state);
+/* Its end: takes it off the record and frees it. */
+void deleg_end(struct nfs_state *state, struct nfs_deleg *deleg, bool returned);
+/* The next one that is due, now active, or NULL: none, or enough are being returned. */
+struct nfs_deleg *deleg_take_due(struct nfs_state *state);
+/* One held that this was not called for since nfs_state_rewind; *cred is a reference. */
+bool deleg_next(struct nfs_state *state, struct nfs_stateid *stateid, struct rpc_cred **cred);
+/* The next local open under it, with a reference, or NULL. */
+struct nfs_open *deleg_next_open(struct nfs_state *state, const struct nfs_deleg *deleg);
+
+#endif
