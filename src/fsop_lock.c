@@ -165,6 +165,7 @@ static void lock_refreshed(struct loop_task *task)
 {
 	struct fsop_request *req =
 		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.lock.task));
+	node_note_dropped(req->share->nodes, req->node, req->attr.change);
 	lock_reply(req, 0);
 }
 
@@ -183,7 +184,8 @@ static void lock_granted(struct fsop_request *req)
 {
 	struct share *share = req->share;
 	lock_record(req, &req->u.lock.stateid);
-	if (node_note_attr(share->nodes, req->node, &req->attr)) {
+	if (nfs_bitmap_has(&req->attr.have, FATTR4_CHANGE) &&
+		node_note_open(share->nodes, req->node, req->attr.change) == NODE_CACHED_STALE) {
 		/* What others wrote under their lock must be seen under ours: the old pages go
 		 * first. */
 		req->u.lock.task.run = lock_refreshed;

@@ -16,16 +16,24 @@ static uint32_t open_access(int flags)
 	}
 }
 
-/* What the kernel may keep in its page cache for this open. True: its attributes are stale too. */
-static bool open_cache_flags(
-	struct fsop_request *req, const struct nfs_attr *attr, struct fuse_file_info *fi)
+/*
+ * What the kernel may keep in its page cache for this open of `node`. True: not before it has
+ * dropped what it has, attributes included.
+ */
+static bool open_note(struct fsop_request *req, struct node *node, enum node_cached cached)
 {
 	const struct cache_policy *cache = &req->share->cache;
-	enum node_cached cached = node_note_open(req->share->nodes, req->file->node, attr->change);
+	struct fuse_file_info *fi = &req->u.open.fi;
 	bool trust = cache->always || !cache->keep_on_open;
 	fi->direct_io = cache->direct;
 	fi->keep_cache = trust || cached == NODE_CACHED_FRESH;
-	return !trust && cached == NODE_CACHED_STALE;
+	if (cached != NODE_CACHED_STALE || trust)
+		return false;
+	/* A truncating open makes the kernel forget them by itself, and holds back writes that
+	 * dropping pages may wait for. */
+	if (fi->flags & O_TRUNC)
+		node_note_dropped(req->share->nodes, node, req->attr.change);
+	return !(fi->flags & O_TRUNC);
 }
 
 /* The WANT_* bits for the OPEN that is about to be sent. */
@@ -94,15 +102,38 @@ static void open_reply(struct fsop_request *req)
 
 static void open_refreshed(struct loop_task *task)
 {
-	open_reply(
-		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.open.task)));
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.open.task));
+	node_note_dropped(req->share->nodes, req->node, req->attr.change);
+	open_reply(req);
+}
+
+/* OPEN's answer has no attributes, and a size that is out of date hides data: so it comes after the
+ * invalidation. */
+static void open_finish(struct fsop_request *req, bool stale)
+{
+	if (!stale) {
+		open_reply(req);
+		return;
+	}
+	req->u.open.task.run = open_refreshed;
+	notify_inval_inode(req->share->notify, req->node->id, req->worker->loop, &req->u.open.task);
 }
 
 static void open_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	struct fuse_file_info *fi = &req->u.open.fi;
+	struct node_table *nodes = req->share->nodes;
 	int err = nfs_compound_errno(c);
+	bool stale = false;
+	if (!err && !fsop_attr_complete(&req->attr))
+		err = -EIO;
+	/* before a delegation lets others open without asking */
+	if (err)
+		node_note_unknown(nodes, req->node);
+	else
+		stale = open_note(
+			req, req->node, node_note_open(nodes, req->node, req->attr.change));
 	/* PUTFH, OPEN, then what may fail after the file is open: file_unref closes it again. */
 	if (c->ops_ok >= 2) {
 		node_fh(req->node, &req->fh);
@@ -111,23 +142,10 @@ static void open_done(struct nfs_compound *c)
 	} else {
 		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	}
-	if (!err && !fsop_attr_complete(&req->attr))
-		err = -EIO;
-	if (err) {
+	if (err)
 		fsop_reply_err(req, err);
-		return;
-	}
-	bool stale = open_cache_flags(req, &req->attr, fi);
-	/* OPEN's answer has no attributes, and a size that is out of date hides data. A truncating
-	 * open makes the kernel forget them by itself, and holds back writes that dropping pages
-	 * may wait for. */
-	if (stale && !(fi->flags & O_TRUNC)) {
-		req->u.open.task.run = open_refreshed;
-		notify_inval_inode(
-			req->share->notify, req->node->id, req->worker->loop, &req->u.open.task);
-	} else {
-		open_reply(req);
-	}
+	else
+		open_finish(req, stale);
 }
 
 static void open_send(struct fsop_request *req)
@@ -182,7 +200,7 @@ static bool open_locally(struct fsop_request *req)
 		share->state, &req->fh, req->u.open.access, req->u.open.owner, req->cred);
 	if (!open)
 		return false;
-	if (!node_note_local_open(share->nodes, req->node, &cached)) {
+	if (!node_note_local_open(share->nodes, req->node, &req->attr.change, &cached)) {
 		file_close(share, open);
 		return false;
 	}
@@ -191,9 +209,7 @@ static bool open_locally(struct fsop_request *req)
 		fsop_reply_err(req, -ENOMEM);
 		return true;
 	}
-	fi->direct_io = 0;
-	fi->keep_cache = cached == NODE_CACHED_FRESH || !share->cache.keep_on_open;
-	open_reply(req);
+	open_finish(req, open_note(req, req->node, cached));
 	return true;
 }
 
@@ -237,6 +253,7 @@ static void create_reply(struct fsop_request *req)
 		return;
 	}
 	struct node *node = node_find(share->nodes, entry.ino);
+	bool stale = open_note(req, node, node_note_open(share->nodes, node, req->attr.change));
 	err = open_make_file(req, node);
 	if (!err)
 		err = file_publish(req->file, &fi->fh);
@@ -246,7 +263,9 @@ static void create_reply(struct fsop_request *req)
 		fsop_reply_err(req, err);
 		return;
 	}
-	open_cache_flags(req, &req->attr, fi);
+	/* What came of the name's past is dropped with the kernel's own opening. */
+	if (stale)
+		notify_inval_inode(share->notify, node->id, NULL, NULL);
 	node_unpin(share->nodes, node);
 	if (fuse_reply_create(req->fuse, &entry, fi) != 0) {
 		file_withdraw(req->file);

@@ -408,22 +408,29 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	node->change = attr->change;
 	node->change_known = true;
 	node_note_size(node, attr);
-	bool stale = node->data_known && node->data_change != attr->change;
+	bool stale = node->data == NODE_DATA_KNOWN     ? node->data_change != attr->change
+		     : node->data == NODE_DATA_UNKNOWN ? !same
+						       : false;
 	if (stale)
-		node->data_change = attr->change;
+		node->data = NODE_DATA_UNKNOWN;
 	pthread_mutex_unlock(&table->mutex);
 	return stale && node->type == NF4REG;
 }
 
 static enum node_cached node_opened_at(struct node *node, uint64_t change)
 {
-	enum node_cached cached = NODE_CACHED_STALE;
-	if (node->change_known && node->change == change)
-		cached = node->data_known && node->data_change == change ? NODE_CACHED_FRESH
-									 : NODE_CACHED_ATTR;
-	node->data_change = node->change = change;
-	node->data_known = node->change_known = true;
-	return cached;
+	bool attr = node->change_known && node->change == change;
+	node->change = change;
+	node->change_known = true;
+	if (node->data == NODE_DATA_KNOWN && node->data_change == change && attr)
+		return NODE_CACHED_FRESH;
+	if (node->data != NODE_DATA_NONE) {
+		node->data = NODE_DATA_UNKNOWN;
+		return NODE_CACHED_STALE;
+	}
+	node->data = NODE_DATA_KNOWN;
+	node->data_change = change;
+	return attr ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
 }
 
 enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
@@ -434,12 +441,22 @@ enum node_cached node_note_open(struct node_table *table, struct node *node, uin
 	return cached;
 }
 
-bool node_note_local_open(struct node_table *table, struct node *node, enum node_cached *cached)
+void node_note_dropped(struct node_table *table, struct node *node, uint64_t change)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->data = NODE_DATA_KNOWN;
+	node->data_change = change;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_note_local_open(
+	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached)
 {
 	pthread_mutex_lock(&table->mutex);
 	bool known = node->change_known;
+	*change = node->change;
 	if (known)
-		*cached = node_opened_at(node, node->change);
+		*cached = node_opened_at(node, *change);
 	pthread_mutex_unlock(&table->mutex);
 	return known;
 }
@@ -448,10 +465,10 @@ void node_note_write(
 	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after)
 {
 	pthread_mutex_lock(&table->mutex);
-	if (node->data_known && node->data_change == before)
+	if (node->data == NODE_DATA_KNOWN && node->data_change == before)
 		node->data_change = after->change;
-	else
-		node->data_known = false;
+	else if (node->data == NODE_DATA_KNOWN)
+		node->data = NODE_DATA_UNKNOWN;
 	node->change = after->change;
 	node->change_known = true;
 	node_note_size(node, after);
@@ -462,7 +479,8 @@ void node_note_write(
 void node_note_unknown(struct node_table *table, struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);
-	node->data_known = false;
+	if (node->data == NODE_DATA_KNOWN)
+		node->data = NODE_DATA_UNKNOWN;
 	node->change_known = false;
 	node->hold_ms = 0;
 	pthread_mutex_unlock(&table->mutex);

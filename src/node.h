@@ -27,6 +27,13 @@ struct node_silly {
 	char name[];
 };
 
+/* What the kernel's page cache may hold. */
+enum node_data {
+	NODE_DATA_NONE,	   /* nothing: it was never opened */
+	NODE_DATA_KNOWN,   /* data of data_change, or newer */
+	NODE_DATA_UNKNOWN, /* anything, until an invalidation that was asked for since is done */
+};
+
 struct node {
 	/* set at creation, then constant */
 	uint64_t id;
@@ -39,11 +46,12 @@ struct node {
 	uint32_t pins;	      /* ours */
 	uint32_t opens;	      /* open files */
 	uint64_t change;      /* change attribute last seen */
-	uint64_t data_change; /* the kernel's page cache holds data of this change; valid if
-				 data_known */
+	uint64_t data_change; /* the kernel's page cache holds data of this change, if data is
+				 NODE_DATA_KNOWN */
 	uint64_t size;	      /* bytes, when the change attribute was size_change; valid if */
 	uint64_t size_change; /* size_known */
-	bool change_known, data_known, size_known;
+	uint8_t data;	      /* enum node_data */
+	bool change_known, size_known;
 	bool delegated;	    /* what is known of it stays true until the server calls */
 	uint32_t hold_ms;   /* present attribute timeout, doubling from min to max while nothing
 			       changes */
@@ -118,13 +126,18 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 /* What the kernel has cached of a file that is being opened. */
 enum node_cached {
 	NODE_CACHED_FRESH, /* attributes and pages as they are on the server now */
-	NODE_CACHED_ATTR,  /* attributes only: the pages are to be dropped */
-	NODE_CACHED_STALE, /* neither */
+	NODE_CACHED_ATTR,  /* attributes, and no pages */
+	NODE_CACHED_STALE, /* neither: both are to be dropped, and node_note_dropped called then */
 };
-/* At open, with the change attribute that came with it: the cache counts as filled from it on. */
+/* At open, with the change attribute that came with it: the cache counts as filled from it on, or
+ * from node_note_dropped on. Until then nobody else finds it fresh. */
 enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change);
-/* The same under a delegation, without asking; false: the change attribute is not known. */
-bool node_note_local_open(struct node_table *table, struct node *node, enum node_cached *cached);
+/* The kernel has dropped its pages since `change` was seen. */
+void node_note_dropped(struct node_table *table, struct node *node, uint64_t change);
+/* The same under a delegation, without asking, with the change attribute last seen. False: it is
+ * not known. */
+bool node_note_local_open(
+	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached);
 /* Our own modification took the change attribute from `before` to that of `after`, which may have
  * the size, too. */
 void node_note_write(

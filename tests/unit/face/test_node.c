@@ -171,10 +171,94 @@ static void test_page_cache_follows_the_change_attribute(void **state)
 	attr.change = 6;
 	assert_true(node_note_attr(table, node, &attr)); /* changed elsewhere: once */
 	assert_false(node_note_attr(table, node, &attr));
-	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
+	attr.change = 7;
+	assert_true(node_note_attr(table, node, &attr)); /* and once more */
 	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+	node_note_dropped(table, node, 7);
+	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_FRESH);
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	node_note_dropped(table, node, 8);
 	node_note_unknown(table, node);
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+}
+
+/* One open has the old pages dropped, and another comes before that has happened. */
+static void test_pages_are_not_fresh_before_the_old_ones_are_dropped(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 6);
+	node_note_open(table, node, 5);
+	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_STALE);
+	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_STALE);
+	node_note_dropped(table, node, 6);
+	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
+	/* the same where attributes had them dropped */
+	attr.change = 7;
+	assert_true(node_note_attr(table, node, &attr));
 	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+	/* what was dropped when the file was at 7 says nothing of 8 */
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	node_note_dropped(table, node, 7);
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+}
+
+static void test_local_opens(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	enum node_cached cached;
+	uint64_t change;
+	assert_false(node_note_local_open(table, node, &change, &cached));
+	node_note_open(table, node, 5);
+	assert_true(node_note_local_open(table, node, &change, &cached));
+	assert_int_equal(change, 5);
+	assert_int_equal(cached, NODE_CACHED_FRESH);
+	node_note_write(table, node, 7, &(struct nfs_attr){.change = 8});
+	assert_true(node_note_local_open(table, node, &change, &cached));
+	assert_int_equal(change, 8);
+	assert_int_equal(cached, NODE_CACHED_STALE);
+	node_note_unknown(table, node);
+	assert_false(node_note_local_open(table, node, &change, &cached));
+}
+
+static void test_size_of_the_highest_change(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	uint64_t change, size;
+	assert_false(node_size(table, node, &change, &size));
+	nfs_bitmap_set(&attr.have, FATTR4_SIZE);
+	attr.size = 100;
+	node_note_attr(table, node, &attr);
+	attr.change = 7;
+	attr.size = 300;
+	node_note_write(table, node, 6, &attr);
+	/* an answer that was overtaken */
+	attr.change = 6;
+	attr.size = 200;
+	node_note_write(table, node, 5, &attr);
+	assert_true(node_size(table, node, &change, &size));
+	assert_int_equal(change, 7);
+	assert_int_equal(size, 300);
+}
+
+static void test_forgotten_while_delegated(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_fh fh = {0};
+	uint64_t id = node->id;
+	lookup(table, 1);
+	node_set_delegated(table, node, true);
+	assert_true(node_is_delegated(table, node));
+	assert_false(node_forget_delegated(table, id, 1, &fh));
+	assert_true(node_forget_delegated(table, id, 1, &fh));
+	assert_int_not_equal(fh.len, 0);
+	node = lookup(table, 1);
+	assert_false(node_is_delegated(table, node));
+	assert_false(node_forget_delegated(table, node->id, 1, &fh));
 }
 
 static void test_known_attributes_without_pages(void **state)
@@ -195,7 +279,7 @@ static void test_own_writes_keep_the_page_cache(void **state)
 	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
 	/* Somebody else wrote between: 6 to 7 was not ours. */
 	node_note_write(table, node, 7, &(struct nfs_attr){.change = 8});
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_ATTR);
+	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
 }
 
 static void test_hold_doubles_while_nothing_changes(void **state)
@@ -285,6 +369,11 @@ int main(void)
 			test_inode_numbers_across_file_systems, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_page_cache_follows_the_change_attribute, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_pages_are_not_fresh_before_the_old_ones_are_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_local_opens, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_size_of_the_highest_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forgotten_while_delegated, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_known_attributes_without_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(
