@@ -22,7 +22,8 @@ static const unsigned export_want[] = {FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, 
 	FATTR4_RAWDEV, FATTR4_SPACE_USED, FATTR4_TIME_ACCESS, FATTR4_TIME_METADATA,
 	FATTR4_TIME_MODIFY};
 
-static const unsigned export_want_fs[] = {FATTR4_MAXREAD, FATTR4_MAXWRITE, FATTR4_OPEN_ARGUMENTS};
+static const unsigned export_want_fs[] = {
+	FATTR4_SUPPORTED_ATTRS, FATTR4_MAXREAD, FATTR4_MAXWRITE, FATTR4_OPEN_ARGUMENTS};
 
 static void export_explain(struct export_lookup *lookup, const struct nfs_compound *c, int err)
 {
@@ -61,6 +62,7 @@ static int export_take(struct export_lookup *lookup)
 			share->options->export_path);
 		return -ENOTDIR;
 	}
+	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
 	int err = node_table_new(&attr->fsid, &share->nodes);
 	if (!err && !node_get(share->nodes, &lookup->fh, attr, true))
 		err = -ENOMEM;

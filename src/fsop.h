@@ -35,8 +35,9 @@ struct fsop_request {
 	struct node *target; /* a second object; pinned */
 	struct node *victim; /* an open file that is about to lose its name; pinned */
 	struct file *file;   /* referenced */
-	void (*then)(struct fsop_request *req);	 /* what follows a shared step */
-	void (*again)(struct fsop_request *req); /* what follows once a stateid is good again */
+	void (*then)(struct fsop_request *req);	  /* what follows a shared step */
+	void (*again)(struct fsop_request *req);  /* what follows once a stateid is good again */
+	void (*looked)(struct fsop_request *req); /* what follows fsop_look */
 	struct reclaim_use use;
 
 	/* results of the compound */
@@ -49,11 +50,21 @@ struct fsop_request {
 	union {
 		struct {
 			char name[FSOP_NAME_MAX], to[FSOP_NAME_MAX], silly[FSOP_SILLY_MAX];
+			struct nfs_fh object; /* RENAME_NOREPLACE: what is renamed */
 			int err;
 			bool hidden; /* the victim has its silly name */
 		} names;
 		struct {
 			char name[FSOP_NAME_MAX];
+			struct nfs_setattr set;
+			uint32_t type, rdev_major, rdev_minor;
+			uint64_t owner; /* of the OPEN that makes a regular file */
+			struct nfs_readlink_res res;
+			char link[NFS4_PATH_MAX], found[NFS4_PATH_MAX];
+		} make;
+		struct {
+			char name[FSOP_NAME_MAX];
+			struct nfs_setattr set; /* CREATE */
 			uint64_t owner;
 			struct fuse_file_info fi;
 			uint32_t access;
@@ -70,10 +81,13 @@ struct fsop_request {
 		} read;
 		struct {
 			struct nfs_write_res res;
+			struct nfs_read_res seen;
+			struct buf *seen_buf;
 			struct unstable_write *write;
 			uint32_t stable;    /* stable_how4 asked for */
 			uint32_t committed; /* the weakest that any part was given */
 			bool moved;	    /* appended elsewhere than the kernel thought */
+			bool placed;	    /* an append whose place is known to be ours */
 		} write;
 		struct {
 			struct nfs_setattr set;
@@ -150,6 +164,28 @@ void fsop_end(struct fsop_request *req);
 
 /* Copies a name that the request buffer holds. Returns `to`. */
 const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name);
+
+/* fsop_once.c: for requests that must not be executed twice, and what to do when one may have been
+ */
+/* fsop_send for a compound that is not repeated in another session. */
+void fsop_send_once(struct fsop_request *req, void (*done)(struct nfs_compound *c));
+/* In `done`: it was, or was not, executed. */
+bool fsop_unsure(const struct nfs_compound *c);
+/*
+ * Looks `name` up: `looked` finds the object in req->fh (of length 0: there is none) and req->attr.
+ * Other failures answer the request.
+ */
+void fsop_look(struct fsop_request *req, struct node *dir, const char *name,
+	void (*looked)(struct fsop_request *req));
+/* Was it `node`? */
+bool fsop_found(const struct fsop_request *req, const struct node *node);
+/* Marks what is about to be made, so that fsop_marked knows it again. */
+void fsop_mark(const struct fsop_request *req, struct nfs_setattr *set);
+/* Was it what was marked in `set`? */
+bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set);
+/* A compound that opens the file that was found, of our own making: PUTFH, SETATTR, OPEN, SETATTR,
+ * GETATTR. `access` with WANT bits. False: answered with ENOMEM. */
+bool fsop_put_open_marked(struct fsop_request *req, uint32_t access, uint64_t owner);
 
 /* fsop_attr.c: what replies with attributes are made of */
 mode_t fsop_type_mode(uint32_t type);

@@ -134,12 +134,59 @@ static void write_append_at(struct nfs_compound *c)
 	write_send(req);
 }
 
-static void write_find_end(struct fsop_request *req)
+static void write_get_size(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 {
 	if (!fsop_compound(req, OP_GETATTR, req->node))
 		return;
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, write_append_at);
+	fsop_send(req, done);
+}
+
+/* What is there, where the append would have put its data? */
+static void write_seen(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	const struct unstable_write *write = req->u.write.write;
+	const struct nfs_read_res *seen = &req->u.write.seen;
+	/* Who may append need not be allowed to read: then the size has to do. */
+	if (nfs_compound_errno(c) != 0)
+		req->u.write.placed = req->attr.size == write->offset + write->len;
+	else
+		req->u.write.placed =
+			seen->len > 0 && seen->len <= write->len &&
+			memcmp(req->u.write.seen_buf->data, write->data, seen->len) == 0;
+	buf_unref(req->u.write.seen_buf);
+	/* Written again to where it is, or refused by VERIFY and appended behind the others'. */
+	write_send(req);
+}
+
+/* An append may have been executed. */
+static void write_look(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	const struct unstable_write *write = req->u.write.write;
+	int err = nfs_compound_errno(c);
+	if (err) {
+		write_fail(req, err);
+		return;
+	}
+	uint32_t len = write->len < req->share->rsize ? write->len : req->share->rsize;
+	if (req->attr.size <= write->offset) {
+		write_send(req);
+		return;
+	}
+	req->u.write.seen_buf = buf_copy(write->data, len);
+	if (!req->u.write.seen_buf) {
+		write_fail(req, -ENOMEM);
+		return;
+	}
+	c = fsop_compound_bare(req, OP_READ);
+	if (!c)
+		return;
+	nfs_op_putfh(c, &req->file->open->fh);
+	nfs_op_read(c, &nfs_stateid_anonymous, write->offset, len, req->u.write.seen_buf,
+		req->u.write.seen_buf->data, &req->u.write.seen);
+	fsop_send(req, write_seen);
 }
 
 static void write_done(struct nfs_compound *c)
@@ -148,7 +195,11 @@ static void write_done(struct nfs_compound *c)
 	struct unstable_write *write = req->u.write.write;
 	struct nfs_write_res *res = &req->u.write.res;
 	if (c->status == NFS4ERR_NOT_SAME) {
-		write_find_end(req);
+		write_get_size(req, write_append_at);
+		return;
+	}
+	if (fsop_unsure(c)) {
+		write_get_size(req, write_look);
 		return;
 	}
 	if (fsop_refused(req, write_send))
@@ -183,6 +234,7 @@ static void write_send(struct fsop_request *req)
 		return;
 	}
 	struct nfs_bitmap change = {0}, after = {0};
+	bool append = (req->file->flags & O_APPEND) && write->done == 0 && !req->u.write.placed;
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_SIZE);
@@ -193,13 +245,16 @@ static void write_send(struct fsop_request *req)
 	/* There is no append in the protocol. VERIFY keeps what another client has appended
 	 * meanwhile from being overwritten, but for the moment between two operations on the
 	 * server. */
-	if ((req->file->flags & O_APPEND) && write->done == 0)
+	if (append)
 		nfs_op_verify_size(c, write->offset);
 	nfs_op_getattr(c, &change, &req->before);
 	nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
 		write->buf, write->data + write->done, write->len - write->done, &req->u.write.res);
 	nfs_op_getattr(c, &after, &req->attr);
-	fsop_send(req, write_done);
+	if (append)
+		fsop_send_once(req, write_done);
+	else
+		fsop_send(req, write_done);
 }
 
 void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
@@ -213,7 +268,7 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 			      : fi->flags & O_DSYNC ? DATA_SYNC4
 						    : UNSTABLE4;
 	req->u.write.committed = FILE_SYNC4;
-	req->u.write.moved = false;
+	req->u.write.moved = req->u.write.placed = false;
 	struct worker *worker = req->worker;
 	struct unstable_write *write = unstable_write_new(req->share->unstable, req->file,
 		worker->in, (const uint8_t *)data, (uint32_t)size, (uint64_t)offset);

@@ -274,6 +274,35 @@ static void create_reply(struct fsop_request *req)
 	fsop_end(req);
 }
 
+static void create_send(struct fsop_request *req);
+static void create_done(struct nfs_compound *c);
+
+/* Opens what an earlier copy of the request has made. */
+static void create_open(struct fsop_request *req)
+{
+	struct nfs_state *state = req->share->state;
+	uint32_t access = req->u.open.access | open_want(req, NULL);
+	struct deleg_asking asking = req->u.open.asking;
+	if (!fsop_put_open_marked(req, access, req->u.open.owner)) {
+		deleg_answered(state, &asking, NULL);
+		return;
+	}
+	open_put_access(req);
+	fsop_send(req, create_done);
+}
+
+static void create_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0)
+		create_send(req);
+	else if (fsop_marked(req, NF4REG, &req->u.open.set))
+		create_open(req);
+	else if (req->u.open.fi.flags & O_EXCL)
+		fsop_reply_err(req, -EEXIST);
+	else
+		create_send(req);
+}
+
 static void create_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -282,12 +311,37 @@ static void create_done(struct nfs_compound *c)
 		create_reply(req);
 		return;
 	}
-	/* PUTFH, OPEN, GETFH: open but of no use */
+	if (fsop_unsure(c)) {
+		deleg_answered(req->share->state, &req->u.open.asking, NULL);
+		fsop_look(req, req->node, req->u.open.name, create_looked);
+		return;
+	}
+	/* PUTFH, OPEN, GETFH (or fsop_put_open_marked): open but of no use */
 	if (c->ops_ok >= 3)
 		create_undo(req);
 	else
 		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	fsop_reply_err(req, err);
+}
+
+static void create_send(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_OPEN, req->node))
+		return;
+	struct nfs_open_args args = {
+		.access = req->u.open.access | open_want(req, NULL),
+		.owner = req->u.open.owner,
+		.how = req->u.open.fi.flags & O_EXCL ? NFS_OPEN_GUARDED : NFS_OPEN_UNCHECKED,
+		.set = &req->u.open.set,
+		.claim = NFS_CLAIM_NAME,
+		.name = req->u.open.name,
+		.name_len = strlen(req->u.open.name),
+	};
+	nfs_op_open(req->compound, &args, &req->made);
+	nfs_op_getfh(req->compound, &req->fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	open_put_access(req);
+	fsop_send_once(req, create_done);
 }
 
 void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
@@ -298,25 +352,11 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 		return;
 	open_prepare(req, fi);
 	fsop_keep_name(req->u.open.name, name);
-	if (!fsop_compound(req, OP_OPEN, req->node))
-		return;
-	struct nfs_setattr set = {.set = NFS_SET_MODE, .mode = mode & 07777};
+	req->u.open.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};
 	if (fi->flags & O_TRUNC)
-		set.set |= NFS_SET_SIZE;
-	struct nfs_open_args args = {
-		.access = req->u.open.access | open_want(req, NULL),
-		.owner = req->u.open.owner,
-		.how = fi->flags & O_EXCL ? NFS_OPEN_GUARDED : NFS_OPEN_UNCHECKED,
-		.set = &set,
-		.claim = NFS_CLAIM_NAME,
-		.name = name,
-		.name_len = strlen(name),
-	};
-	nfs_op_open(req->compound, &args, &req->made);
-	nfs_op_getfh(req->compound, &req->fh);
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	open_put_access(req);
-	fsop_send(req, create_done);
+		req->u.open.set.set |= NFS_SET_SIZE;
+	fsop_mark(req, &req->u.open.set);
+	create_send(req);
 }
 
 static void release_committed(void *arg, int err)

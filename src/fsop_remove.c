@@ -36,19 +36,35 @@ static struct node *silly_dir(struct fsop_request *req)
 	return req->target ? req->target : req->node;
 }
 
-static void silly_hide_done(struct nfs_compound *c)
+static void silly_hide(struct fsop_request *req);
+
+static void silly_hidden(struct fsop_request *req)
 {
-	struct fsop_request *req = c->arg;
-	int err = nfs_compound_errno(c);
-	if (err) {
-		fsop_reply_err(req, err);
-		return;
-	}
 	req->u.names.hidden = true;
 	if (file_set_silly(
 		    req->share, req->victim, silly_dir(req), req->u.names.silly, req->cred) != 0)
 		log_warn("no memory to remember %s: it stays on the server", req->u.names.silly);
 	req->then(req);
+}
+
+static void silly_hide_looked(struct fsop_request *req)
+{
+	if (fsop_found(req, req->victim))
+		silly_hidden(req);
+	else
+		silly_hide(req);
+}
+
+static void silly_hide_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c))
+		fsop_look(req, silly_dir(req), req->u.names.silly, silly_hide_looked);
+	else if (err)
+		fsop_reply_err(req, err);
+	else
+		silly_hidden(req);
 }
 
 static void silly_hide(struct fsop_request *req)
@@ -61,7 +77,7 @@ static void silly_hide(struct fsop_request *req)
 	nfs_op_savefh(req->compound);
 	nfs_op_rename(req->compound, name, strlen(name), req->u.names.silly,
 		strlen(req->u.names.silly), NULL);
-	fsop_send(req, silly_hide_done);
+	fsop_send_once(req, silly_hide_done);
 }
 
 static void remove_plain(struct fsop_request *req);
@@ -95,12 +111,24 @@ static void silly_check(struct fsop_request *req, const char *name)
 	fsop_send(req, silly_check_done);
 }
 
+static void remove_looked(struct fsop_request *req)
+{
+	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
+	bool known = node != NULL;
+	node_unpin(req->share->nodes, node);
+	if (known)
+		remove_plain(req);
+	else
+		fsop_reply_err(req, 0);
+}
+
 static void remove_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	/* Executed once before the server restarted: the name is gone, as was asked for. */
-	bool done_before = c->replayed && c->status == NFS4ERR_NOENT && c->ops_ok == 1;
-	fsop_reply_err(req, done_before ? 0 : nfs_compound_errno(c));
+	if (fsop_unsure(c))
+		fsop_look(req, req->node, req->u.names.name, remove_looked);
+	else
+		fsop_reply_err(req, nfs_compound_errno(c));
 }
 
 static void remove_plain(struct fsop_request *req)
@@ -108,7 +136,7 @@ static void remove_plain(struct fsop_request *req)
 	if (!fsop_compound(req, OP_REMOVE, req->node))
 		return;
 	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), &req->cinfo);
-	fsop_send(req, remove_done);
+	fsop_send_once(req, remove_done);
 }
 
 static void remove_hidden(struct fsop_request *req)
@@ -139,43 +167,84 @@ void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	remove_plain(req);
 }
 
+static void rename_undo(struct fsop_request *req);
+
+static void rename_undo_looked(struct fsop_request *req)
+{
+	if (!fsop_found(req, req->victim)) {
+		rename_undo(req);
+		return;
+	}
+	file_unset_silly(req->share, req->victim);
+	fsop_reply_err(req, req->u.names.err);
+}
+
 static void rename_undone(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
+	if (fsop_unsure(c)) {
+		fsop_look(req, req->target, req->u.names.to, rename_undo_looked);
+		return;
+	}
 	if (nfs_compound_errno(c) == 0)
 		file_unset_silly(req->share, req->victim);
 	fsop_reply_err(req, req->u.names.err);
 }
 
 /* The rename over a hidden file failed: the file gets its name back. */
-static void rename_undo(struct fsop_request *req, int err)
+static void rename_undo(struct fsop_request *req)
 {
-	req->u.names.err = err;
 	if (!fsop_compound(req, OP_RENAME, req->target))
 		return;
 	nfs_op_savefh(req->compound);
 	nfs_op_rename(req->compound, req->u.names.silly, strlen(req->u.names.silly),
 		req->u.names.to, strlen(req->u.names.to), NULL);
-	fsop_send(req, rename_undone);
+	fsop_send_once(req, rename_undone);
+}
+
+/* req->fh, if the server has told it, goes by its new name. */
+static void rename_end(struct fsop_request *req)
+{
+	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
+	if (node)
+		node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
+			strlen(req->u.names.to));
+	node_unpin(req->share->nodes, node);
+	fsop_reply_err(req, 0);
+}
+
+static void rename_looked(struct fsop_request *req)
+{
+	struct node_table *nodes = req->share->nodes;
+	const char *name = req->u.names.name;
+	struct node *node = req->fh.len ? node_find_fh(nodes, &req->fh) : NULL;
+	bool moved = node && node_is_named(nodes, node, req->node->id, name, strlen(name));
+	node_unpin(nodes, node);
+	if (moved)
+		rename_end(req);
+	else
+		rename_plain(req);
 }
 
 static void rename_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c)) {
+		fsop_look(req, req->target, req->u.names.to, rename_looked);
+		return;
+	}
 	/* PUTFH, SAVEFH, PUTFH, RENAME; what comes after it only tells which object that was */
 	if (c->ops_ok >= 4) {
-		struct node *node = err ? NULL : node_find_fh(req->share->nodes, &req->fh);
-		if (node)
-			node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
-				strlen(req->u.names.to));
-		node_unpin(req->share->nodes, node);
-		err = 0;
-	}
-	if (err && req->u.names.hidden)
-		rename_undo(req, err);
-	else
+		if (err)
+			req->fh.len = 0;
+		rename_end(req);
+	} else if (err && req->u.names.hidden) {
+		req->u.names.err = err;
+		rename_undo(req);
+	} else {
 		fsop_reply_err(req, err);
+	}
 }
 
 static void rename_plain(struct fsop_request *req)
@@ -192,24 +261,84 @@ static void rename_plain(struct fsop_request *req)
 	 * under its new name when that is removed. */
 	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
 	nfs_op_getfh(req->compound, &req->fh);
-	fsop_send(req, rename_done);
+	fsop_send_once(req, rename_done);
 }
 
 /*
  * RENAME_NOREPLACE. The protocol has no such rename; LINK refuses an existing name exactly, so what
  * is not a directory is linked to its new name, then loses the old one.
  */
+static void noreplace_link(struct fsop_request *req);
+static void noreplace_remove(struct fsop_request *req);
+
+static void noreplace_unlinked(struct nfs_compound *c)
+{
+	fsop_reply_err(c->arg, ((struct fsop_request *)c->arg)->u.names.err);
+}
+
+/* The old name stays: then the new one must not. */
+static void noreplace_unlink(struct fsop_request *req, int err)
+{
+	req->u.names.err = err;
+	if (!fsop_compound(req, OP_REMOVE, req->target))
+		return;
+	nfs_op_remove(req->compound, req->u.names.to, strlen(req->u.names.to), NULL);
+	fsop_send(req, noreplace_unlinked);
+}
+
+static void noreplace_remove_looked(struct fsop_request *req)
+{
+	if (req->fh.len > 0 && nfs_fh_equal(&req->fh, &req->u.names.object))
+		noreplace_remove(req);
+	else
+		fsop_reply_err(req, 0);
+}
+
+static void noreplace_removed(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c))
+		fsop_look(req, req->node, req->u.names.name, noreplace_remove_looked);
+	else if (err && err != -ENOENT)
+		noreplace_unlink(req, err);
+	else
+		fsop_reply_err(req, 0);
+}
+
+/* The object has its new name already. */
+static void noreplace_remove(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_REMOVE, req->node))
+		return;
+	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), NULL);
+	fsop_send_once(req, noreplace_removed);
+}
+
+static void noreplace_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0)
+		noreplace_link(req);
+	else if (nfs_fh_equal(&req->fh, &req->u.names.object))
+		noreplace_remove(req);
+	else
+		fsop_reply_err(req, -EEXIST);
+}
+
 static void noreplace_link_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
 	/* PUTFH, LOOKUP, SAVEFH, PUTFH, LINK, PUTFH, REMOVE */
-	if (err && c->ops_ok == 4 && (err == -EOPNOTSUPP || err == -EPERM || err == -EMLINK)) {
+	if (fsop_unsure(c))
+		fsop_look(req, req->target, req->u.names.to, noreplace_looked);
+	else if (err && c->ops_ok >= 5)
+		noreplace_remove(req);
+	else if (err && c->ops_ok == 4 && (err == -EOPNOTSUPP || err == -EPERM || err == -EMLINK))
 		/* No links here: the look that was taken before has to do. */
 		rename_plain(req);
-		return;
-	}
-	fsop_reply_err(req, err);
+	else
+		fsop_reply_err(req, err);
 }
 
 static void noreplace_link(struct fsop_request *req)
@@ -226,17 +355,17 @@ static void noreplace_link(struct fsop_request *req)
 	nfs_op_link(req->compound, req->u.names.to, strlen(req->u.names.to), NULL);
 	nfs_op_putfh(req->compound, &from);
 	nfs_op_remove(req->compound, name, strlen(name), NULL);
-	fsop_send(req, noreplace_link_done);
+	fsop_send_once(req, noreplace_link_done);
 }
 
 static void noreplace_check_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
-	/* PUTFH, LOOKUP, GETATTR of the source; then PUTFH and the LOOKUP that should fail */
+	/* PUTFH, LOOKUP, GETFH, GETATTR of the source; PUTFH and the LOOKUP that should fail */
 	if (err == 0)
 		fsop_reply_err(req, -EEXIST);
-	else if (err != -ENOENT || c->ops_ok < 4)
+	else if (err != -ENOENT || c->ops_ok < 5)
 		fsop_reply_err(req, err);
 	else if (req->attr.type == NF4DIR)
 		rename_plain(req);
@@ -251,6 +380,7 @@ static void noreplace_check(struct fsop_request *req)
 	if (!fsop_compound(req, OP_LOOKUP, req->node))
 		return;
 	nfs_op_lookup(req->compound, req->u.names.name, strlen(req->u.names.name));
+	nfs_op_getfh(req->compound, &req->u.names.object);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	nfs_op_putfh(req->compound, &to);
 	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));

@@ -326,6 +326,16 @@ uint64_t node_parent_ino(struct node_table *table, const struct node *node)
 	return ino;
 }
 
+bool node_is_named(struct node_table *table, const struct node *node, uint64_t parent_id,
+	const char *name, size_t len)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool named =
+		node->parent_id == parent_id && node->name_hash == (uint32_t)node_hash(name, len);
+	pthread_mutex_unlock(&table->mutex);
+	return named;
+}
+
 struct node *node_find_open(
 	struct node_table *table, uint64_t parent_id, const char *name, size_t len)
 {

@@ -105,6 +105,9 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 	const char *name, size_t len);
 /* st_ino of the directory that it was last found in, or its own where that is not known. */
 uint64_t node_parent_ino(struct node_table *table, const struct node *node);
+/* Was it last seen there? Another name with the same hash may have been. */
+bool node_is_named(struct node_table *table, const struct node *node, uint64_t parent_id,
+	const char *name, size_t len);
 /*
  * An open file last seen as `name` in `parent_id`, pinned, or NULL. Another name with the
  * same hash may be meant: ask the server before acting on it.

@@ -51,6 +51,7 @@ struct share {
 	struct cache_policy cache;
 	bool kernel_checks;	/* default_permissions is in force */
 	struct nfs_bitmap want; /* attributes asked for everywhere */
+	bool marks;		/* the server lets access times be set: see fsop_once.c */
 	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;

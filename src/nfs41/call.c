@@ -224,6 +224,17 @@ void call_queue_first(struct nfs_compound *c)
 	c->p.place = NFS_COMPOUND_QUEUED;
 }
 
+void call_repeat(struct nfs_compound *c)
+{
+	c->p.uncertain = false;
+	if (c->modifies)
+		c->replayed = true;
+	if (c->replayed && c->once && !c->abandoned)
+		call_end(c, -EALREADY);
+	else
+		call_queue_first(c);
+}
+
 /* What becomes of a compound whose session is gone. */
 static void call_change_session(struct nfs_compound *c)
 {
@@ -232,10 +243,10 @@ static void call_change_session(struct nfs_compound *c)
 		call_end(c, -ESTALE);
 		return;
 	}
-	if (c->modifies && c->p.uncertain)
-		c->replayed = true;
-	c->p.uncertain = false;
-	call_queue_first(c);
+	if (c->p.uncertain)
+		call_repeat(c);
+	else
+		call_queue_first(c);
 }
 
 void call_leave_session(struct nfs_conn *conn, uint32_t generation)
@@ -270,11 +281,8 @@ static void call_leave_slot(struct nfs_compound *c)
 {
 	call_unplace(c);
 	call_release(c, true, SLOT_NO_TARGET);
-	if (c->modifies)
-		c->replayed = true;
-	c->p.uncertain = false;
 	c->p.garbage = 0;
-	call_queue_first(c);
+	call_repeat(c);
 }
 
 /* What talks to us is no NFS server, and may be none for ever. */

@@ -71,9 +71,9 @@ struct nfs_compound {
 
 	/*
 	 * Outcome, when `done` is called: 0; -errno for a local failure (-EIO or -ETIMEDOUT of a
-	 * soft mount, -EINTR cancelled, -EOVERFLOW arguments too long for the compound); nfsstat4
-	 * of the operation that failed. `ops_ok` operations, not counting SEQUENCE, succeeded and
-	 * their results are in place.
+	 * soft mount, -EINTR cancelled, -EOVERFLOW arguments too long for the compound, -EALREADY
+	 * see `once`); nfsstat4 of the operation that failed. `ops_ok` operations, not counting
+	 * SEQUENCE, succeeded and their results are in place.
 	 */
 	int status;
 	unsigned ops_ok;
@@ -99,6 +99,11 @@ struct nfs_compound {
 	 * may have executed it before, so that EEXIST or ENOENT may be of its own making.
 	 */
 	bool replayed;
+	/*
+	 * It must not be executed a second time: in that case it is not sent again but ends with
+	 * -EALREADY, and its owner finds out what has become of it.
+	 */
+	bool once;
 	bool abandoned; /* nobody waits for it: freed when its reply has drained */
 
 	/* private to the sender (call.c, reply.c) */

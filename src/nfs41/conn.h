@@ -131,6 +131,11 @@ void call_fail_all(struct nfs_conn *conn, int status);
 void call_hold(struct nfs_compound *c);
 /* It waits for a slot, in front of the others. It is in no list and has no slot. */
 void call_queue_first(struct nfs_compound *c);
+/*
+ * It may have been executed, and its slot's cache cannot tell any more: it goes there as a
+ * repetition, or ends (nfs_compound.once).
+ */
+void call_repeat(struct nfs_compound *c);
 /* It is sent again after `delay` ns; a slot that it has it keeps. It is in no list. */
 void call_pause(struct nfs_compound *c, uint64_t delay);
 /* The end. It is in no list but `all`, and has no slot. */

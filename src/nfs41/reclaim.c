@@ -446,11 +446,20 @@ static void job_end(struct job *job)
 	free(job);
 }
 
+/* Seqid 0 stands for the latest, whichever that is (RFC 8881, 8.2.2). */
+static void use_newest(struct reclaim_use *use)
+{
+	if (use->newest)
+		use->stateid.seqid = 0;
+}
+
 int reclaim_use_open(struct reclaim *reclaim, struct reclaim_use *use, struct nfs_open *open)
 {
 	use->open = open;
 	use->lock = NULL;
-	return nfs_open_use(reclaim->config.state, open, &use->stateid);
+	int err = nfs_open_use(reclaim->config.state, open, &use->stateid);
+	use_newest(use);
+	return err;
 }
 
 bool reclaim_use_lock(struct reclaim *reclaim, struct reclaim_use *use, struct nfs_open *open,
@@ -459,13 +468,14 @@ bool reclaim_use_lock(struct reclaim *reclaim, struct reclaim_use *use, struct n
 	struct nfs_state *state = reclaim->config.state;
 	use->open = open;
 	use->lock = lock;
-	if (unlock)
-		return nfs_lock_held(state, lock, &use->stateid);
-	if (nfs_lock_stateid(state, lock, &use->stateid))
-		return true;
-	use->lock = NULL;
-	use->stateid = nfs_open_stateid(state, open);
-	return false;
+	bool have = unlock ? nfs_lock_held(state, lock, &use->stateid)
+			   : nfs_lock_stateid(state, lock, &use->stateid);
+	if (!have && !unlock) {
+		use->lock = NULL;
+		use->stateid = nfs_open_stateid(state, open);
+	}
+	use_newest(use);
+	return have;
 }
 
 static bool status_is_dead_stateid(int status)
@@ -513,6 +523,13 @@ bool reclaim_refused(struct reclaim *reclaim, struct reclaim_use *use, struct nf
 	if (!status_is_dead_stateid(status) || use->tries >= RECLAIM_TRIES)
 		return false;
 	use->tries++;
+	/* An earlier copy of a request was executed, and its answer, with the stateid, was lost. */
+	if (status == NFS4ERR_OLD_STATEID && !use->newest) {
+		use->newest = true;
+		again(use);
+		return true;
+	}
+	use->newest = false;
 	if (use_has_changed(reclaim, use)) {
 		again(use);
 		return true;

@@ -50,6 +50,7 @@ struct reclaim_use {
 	struct nfs_stateid stateid;
 	/* private */
 	unsigned tries;
+	bool newest; /* the server has a later seqid than is on record */
 	void (*again)(struct reclaim_use *use);
 	struct loop *loop;
 	struct loop_task task;

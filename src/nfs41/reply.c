@@ -40,15 +40,6 @@ static void reply_count_error(struct nfs_compound *c)
 	conn_count(&c->conn->stats.op[c->label < NFS_OP_LIMIT ? c->label : 0].errors, 1);
 }
 
-/* Executed once it was, or perhaps was: the next time is a repetition. */
-static void reply_replay(struct nfs_compound *c)
-{
-	if (c->modifies)
-		c->replayed = true;
-	c->p.uncertain = false;
-	call_queue_first(c);
-}
-
 /* The session cannot be used any more. This request was not executed in it, an earlier copy of it
  * may have been. */
 static void reply_session_lost(struct nfs_compound *c, int status)
@@ -58,7 +49,7 @@ static void reply_session_lost(struct nfs_compound *c, int status)
 	if (c->one_session)
 		call_end(c, -ESTALE);
 	else if (c->p.uncertain)
-		reply_replay(c);
+		call_repeat(c);
 	else
 		call_queue_first(c);
 }
@@ -86,7 +77,7 @@ static void reply_executed(struct nfs_compound *c, int status)
 		c->p.garbage = c->p.cuts = 0;
 		call_pause(c, status == NFS4ERR_GRACE ? REPLY_GRACE : reply_delay(c));
 		return;
-	case NFS4ERR_RETRY_UNCACHED_REP: reply_replay(c); return;
+	case NFS4ERR_RETRY_UNCACHED_REP: call_repeat(c); return;
 	case NFS4ERR_REP_TOO_BIG_TO_CACHE:
 		if (c->p.uncached || !nfs_compound_may_repeat(c))
 			break;
@@ -117,7 +108,7 @@ static void reply_refused(struct nfs_compound *c, int status)
 		return;
 	case NFS4ERR_RETRY_UNCACHED_REP:
 		call_release(c, true, SLOT_NO_TARGET);
-		reply_replay(c);
+		call_repeat(c);
 		return;
 	case NFS4ERR_BADSLOT:
 	case NFS4ERR_BAD_HIGH_SLOT: reply_bad_slot(c, &c->p.grant); return;

@@ -7,7 +7,7 @@ ACCESS, CLOSE, COMMIT, CREATE, GETATTR, GETFH, LOOKUP = 3, 4, 5, 6, 9, 10, 15
 OPEN, PUTFH, PUTROOTFH, READ, READDIR, READLINK = 18, 22, 24, 25, 26, 27
 REMOVE, RENAME, RESTOREFH, SAVEFH, SETATTR, VERIFY, WRITE = 28, 29, 31, 32, 34, 37, 38
 BIND_CONN, EXCHANGE_ID, CREATE_SESSION, SEQUENCE, RECLAIM_COMPLETE = 41, 42, 43, 53, 58
-LINK = 11
+LINK, LOCK, LOCKU = 11, 12, 14
 
 TYPE, SIZE, RDATTR_ERROR, FILEHANDLE, OWNER, MTIME = 1, 4, 11, 19, 36, 53
 # bytes of each attribute that the client may ask for; None: an opaque
@@ -73,7 +73,7 @@ BODY = {
     ACCESS: fixed(8), CLOSE: fixed(16), COMMIT: fixed(8), GETATTR: fattr_end, GETFH: opaque_end,
     CREATE: lambda d, at: bitmap_end(d, at + 20), LOOKUP: fixed(0), OPEN: open_end, LINK: fixed(20),
     PUTFH: fixed(0), PUTROOTFH: fixed(0), READ: lambda d, at: opaque_end(d, at + 4),
-    READDIR: readdir_end, READLINK: opaque_end, REMOVE: fixed(20), RENAME: fixed(40),
+    READDIR: readdir_end, READLINK: opaque_end, LOCK: fixed(16), LOCKU: fixed(16), REMOVE: fixed(20), RENAME: fixed(40),
     RESTOREFH: fixed(0), SAVEFH: fixed(0), SETATTR: bitmap_end, VERIFY: fixed(0),
     WRITE: fixed(16), SEQUENCE: fixed(36), RECLAIM_COMPLETE: fixed(0),
     BIND_CONN: lambda d, at: len(d), EXCHANGE_ID: lambda d, at: len(d),

@@ -6,9 +6,10 @@ import socket
 import struct
 import threading
 
-from nfsreply import NotCompound, Reply, p32, record, u32
+from nfsreply import SEQUENCE, NotCompound, Reply, opaque_end, p32, record, u32
 
 CALL, REPLY = 0, 1
+BADSESSION = 10052
 CLOSE = object()  # a damage returns this, or ends its list with it, to close the connection
 
 
@@ -74,7 +75,7 @@ class Connection:
         if u32(data, 4) == REPLY:
             self.proxy.note_callback_reply(data)
             return
-        answer = self.proxy.answer_call(data)
+        answer = self.proxy.answer_call(data) or self.proxy.lost_call(data)
         if answer is None:
             self.server.sendall(record(data))
         else:
@@ -94,6 +95,7 @@ class Proxy:
         self.lock = threading.Lock()
         self.hits = 0
         self.callback_replies = []
+        self.lost_sessions = set()
         self.disarm()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
@@ -125,9 +127,41 @@ class Proxy:
         with self.lock:
             self.answer, self.hits = answer, 0
 
+    def lose(self, op=None, pattern=None, meanwhile=lambda: None):
+        """The stream breaks and the session is forgotten, with its reply cache: before the next
+        good reply with `op` is forwarded, or before the next call that contains `pattern` is.
+        `meanwhile` runs before the client hears of it."""
+        def damage(_, reply):
+            self.forget(reply.find(SEQUENCE)[2][:16], meanwhile)
+            return CLOSE
+        if op is not None:
+            self.arm(damage, op)
+        with self.lock:
+            self.pattern, self.meanwhile = pattern, meanwhile
+            self.hits = 0
+
+    def forget(self, session, meanwhile):
+        with self.lock:
+            self.lost_sessions.add(session)
+        meanwhile()
+
+    def lost_call(self, data):
+        """What becomes of a call that names a session which is lost, or is to be lost now."""
+        session = call_session(data)
+        with self.lock:
+            if session in self.lost_sessions:
+                return record(p32(u32(data), REPLY, 0, 0, 0, 0, BADSESSION, 0, 1, SEQUENCE,
+                                  BADSESSION))
+            if session is None or self.pattern is None or self.pattern not in data:
+                return None
+            self.pattern = None
+            self.hits += 1
+        self.forget(session, self.meanwhile)
+        return CLOSE
+
     def disarm(self):
         with self.lock:
-            self.damage = self.op = self.answer = None
+            self.damage = self.op = self.answer = self.pattern = None
             self.times = 0
 
     def damaged(self, connection, data):
@@ -165,6 +199,15 @@ class Proxy:
 
 def callback(xid, proc, args, prog=0x40000000, vers=1):
     return record(p32(xid, CALL, 2, prog, vers, proc, 0, 0, 0, 0) + args)
+
+
+def call_session(data):
+    """The session that a COMPOUND begins with; None: it begins otherwise, or is none."""
+    if u32(data, 20) != 1:
+        return None
+    at = opaque_end(data, opaque_end(data, 28) + 4)  # credential, verifier
+    at = opaque_end(data, at) + 8                    # tag, minor version, count
+    return data[at + 4:at + 20] if u32(data, at) == SEQUENCE else None
 
 
 def accept_stat(reply):

@@ -194,6 +194,32 @@ static void test_perhaps_executed_in_the_lost_session(void **state)
 	assert_false(reading.replayed);
 }
 
+static void test_not_repeated_in_the_next_session(void **state)
+{
+	struct drive *d = *state;
+	struct job job, next;
+	drive_start(d, 1);
+	expect(d, OP_REMOVE, FAKE_EXECUTE_ONLY, 0);
+	struct nfs_compound *c = job_new(&job, d, 0, OP_REMOVE);
+	nfs_op_putrootfh(c);
+	nfs_op_remove(c, "name", 4, NULL);
+	c->once = true;
+	job_send(&job);
+	drive_until_count(d, &plan.seen, 1);
+	fake_lose_session(&d->fake);
+	fake_cut(&d->fake);
+	job_ends(&job, -EALREADY);
+	assert_true(job.replayed);
+	assert_int_equal(d->fake.executed[OP_REMOVE], 1);
+	/* its slot is free again, and what was certainly not executed is sent */
+	fake_lose_session(&d->fake);
+	job_remove(&next, d, 0);
+	next.c->once = true;
+	job_succeeds(&next);
+	assert_false(next.replayed);
+	assert_int_equal(d->fake.executed[OP_REMOVE], 2);
+}
+
 static void test_abandoned_in_the_lost_session(void **state)
 {
 	struct drive *d = *state;
@@ -421,6 +447,7 @@ int main(void)
 		RECOVER(restarts_again_while_completing),
 		RECOVER(session_ends_unnoticed),
 		RECOVER(perhaps_executed_in_the_lost_session),
+		RECOVER(not_repeated_in_the_next_session),
 		RECOVER(abandoned_in_the_lost_session),
 		RECOVER(bound_to_one_session),
 		RECOVER(create_session_is_lost),

@@ -452,6 +452,21 @@ static void test_old_stateid_is_replaced_at_once(void **arg)
 	assert_int_equal(nsent, 0);
 }
 
+static void test_seqid_that_was_lost_with_its_answer(void **arg)
+{
+	struct nfs_open *open = make_open(1);
+	struct reclaim_use use = {0};
+	agains = 0;
+	reclaim_use_open(reclaim, &use, open);
+	assert_true(reclaim_refused(reclaim, &use, NULL, NFS4ERR_OLD_STATEID, count_again));
+	assert_int_equal(agains, 1);
+	assert_int_equal(nsent, 0);
+	/* the stateid is good, whatever its seqid is by now */
+	reclaim_use_open(reclaim, &use, open);
+	assert_int_equal(use.stateid.seqid, 0);
+	assert_memory_equal(use.stateid.other, open->stateid.other, NFS4_OTHER_SIZE);
+}
+
 static void test_a_request_does_not_try_for_ever(void **arg)
 {
 	struct nfs_open *open = make_open(1);
@@ -486,6 +501,7 @@ int main(void)
 		TEST(revoked_lock_of_a_good_open),
 		TEST(requests_wait_for_one_recovery_of_their_file),
 		TEST(old_stateid_is_replaced_at_once),
+		TEST(seqid_that_was_lost_with_its_answer),
 		TEST(a_request_does_not_try_for_ever),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <time.h>
+
+#include "fsop.h"
+
+/*
+ * Exactly once. A session's reply cache answers a request that is repeated after a cut. When
+ * the session itself has gone, nobody but the directory can tell whether the request was executed,
+ * so what makes, moves or removes a name is not repeated blindly (nfs_compound.once): the face
+ * looks, and then either takes what it sees for the answer or sends the request again.
+ *
+ *   mkdir, mknod,  The name is there: ours if it carries the mark of this request, else EEXIST
+ *                  (without O_EXCL: it is opened as any other). The
+ *   O_CREAT        mark is the access time that it was made with, the guest's clock to the
+ *                  nanosecond: no other client's has the same, whatever its type, mode and owner.
+ *                  EXCLUSIVE4_1 (RFC 8881, 18.16.3) does not serve better: servers keep its
+ * verifier in both times, which another SETATTR must put right after the reply has come, at the
+ * price of a second round trip (and another commit to the server's disk). An access time may stay,
+ * and CREATE, which has no verifier, takes it too. symlink        Ours if it is a symbolic link to
+ * the same target: no program could tell, and those which make one as a lock put their own name
+ * into it. link           Ours if the name is the object's. rename         Done if the new name is
+ * the object's that the old one was when the kernel looked. unlink, rmdir  Done if the name is
+ * gone, or is that of an object which the kernel has never seen: somebody else has used it again.
+ *   O_APPEND       Ours if what was written is found where it should be.
+ *
+ * In every other case the request is sent again, and its errors are true.
+ */
+
+void fsop_send_once(struct fsop_request *req, void (*done)(struct nfs_compound *c))
+{
+	/* WRITE does not, by itself: an append does. */
+	req->compound->modifies = req->compound->once = true;
+	fsop_send(req, done);
+}
+
+bool fsop_unsure(const struct nfs_compound *c)
+{
+	return c->status == -EALREADY;
+}
+
+static void look_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, LOOKUP, GETFH, GETATTR: another than LOOKUP says ENOENT when it is removed now. */
+	if (err == -ENOENT)
+		req->fh.len = 0;
+	else if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	req->looked(req);
+}
+
+void fsop_look(struct fsop_request *req, struct node *dir, const char *name,
+	void (*looked)(struct fsop_request *req))
+{
+	if (!fsop_compound(req, OP_LOOKUP, dir))
+		return;
+	req->looked = looked;
+	req->fh.len = 0;
+	nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_getfh(req->compound, &req->fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, look_done);
+}
+
+bool fsop_found(const struct fsop_request *req, const struct node *node)
+{
+	struct nfs_fh fh;
+	node_fh(node, &fh);
+	return req->fh.len > 0 && nfs_fh_equal(&req->fh, &fh);
+}
+
+void fsop_mark(const struct fsop_request *req, struct nfs_setattr *set)
+{
+	if (!req->share->marks)
+		return;
+	set->set |= NFS_SET_ATIME;
+	clock_gettime(CLOCK_REALTIME, &set->atime);
+}
+
+/* File systems keep times in units of their own. */
+static bool mark_kept(long made, long found)
+{
+	static const long units[] = {1, 100, 1000, 1000000, 1000000000};
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (found == made - made % units[i])
+			return true;
+	return false;
+}
+
+bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set)
+{
+	const struct nfs_attr *attr = &req->attr;
+	return req->fh.len > 0 && (set->set & NFS_SET_ATIME) && attr->type == type &&
+	       nfs_bitmap_has(&attr->have, FATTR4_TIME_ACCESS) &&
+	       attr->atime.tv_sec == set->atime.tv_sec &&
+	       mark_kept(set->atime.tv_nsec, attr->atime.tv_nsec);
+}
+
+bool fsop_put_open_marked(struct fsop_request *req, uint32_t access, uint64_t owner)
+{
+	struct nfs_compound *c = fsop_compound_bare(req, OP_OPEN);
+	if (!c)
+		return false;
+	const struct nfs_open_args args = {
+		.access = access,
+		.owner = owner,
+		.how = NFS_OPEN_NOCREATE,
+		.claim = NFS_CLAIM_FH,
+	};
+	/* Who makes a file may write it, whatever its mode; who opens it may not. */
+	const struct nfs_setattr mode = {.set = NFS_SET_MODE, .mode = req->attr.mode};
+	const struct nfs_setattr open_mode = {.set = NFS_SET_MODE, .mode = mode.mode | 0600};
+	nfs_op_putfh(c, &req->fh);
+	nfs_op_setattr(c, &nfs_stateid_anonymous, &open_mode, NULL);
+	nfs_op_open(c, &args, &req->made);
+	nfs_op_setattr(c, &nfs_stateid_anonymous, &mode, NULL);
+	nfs_op_getattr(c, &req->share->want, &req->attr);
+	return true;
+}
