@@ -159,9 +159,28 @@ static uint32_t fsop_init_flags(const void *data, size_t len)
 	return header.opcode == FUSE_INIT ? init.flags & killpriv : 0;
 }
 
+/* True: it was an interrupt, which is not libfuse's to handle: that would tell of it on this
+ * thread, which need not be the request's. */
+static bool fsop_take_interrupt(struct worker *worker, const void *data, size_t len)
+{
+	struct fuse_in_header header;
+	struct fuse_interrupt_in interrupt;
+	if (len < sizeof(header))
+		return false;
+	memcpy(&header, data, sizeof(header));
+	worker->unique = header.unique;
+	if (header.opcode != FUSE_INTERRUPT || len < sizeof(header) + sizeof(interrupt))
+		return false;
+	memcpy(&interrupt, (const uint8_t *)data + sizeof(header), sizeof(interrupt));
+	vigil_interrupt(worker, interrupt.unique);
+	return true;
+}
+
 void fsop_process(struct worker *worker, void *data, size_t len)
 {
 	struct fuse_buf buf = {.mem = data, .size = len};
+	if (fsop_take_interrupt(worker, data, len))
+		return;
 	init_flags = worker->share->init_done ? 0 : fsop_init_flags(data, len);
 	fuse_session_process_buf(worker->share->session, &buf);
 	init_flags = 0;
@@ -183,6 +202,9 @@ static struct fsop_request *request_new(fuse_req_t fuse)
 	req->fuse = fuse;
 	req->worker = worker_self();
 	req->share = req->worker->share;
+	req->unique = req->worker->unique;
+	req->pid = fuse_req_ctx(fuse)->pid;
+	vigil_add(&req->worker->vigil, req);
 	return req;
 }
 
@@ -224,6 +246,7 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 void fsop_end(struct fsop_request *req)
 {
 	struct share *share = req->share;
+	vigil_remove(req);
 	nfs_compound_free(req->compound);
 	file_unref(req->file);
 	node_unpin(share->nodes, req->node);
@@ -290,7 +313,8 @@ bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *r
 
 void fsop_reply_err(struct fsop_request *req, int err)
 {
-	fuse_reply_err(req->fuse, -err);
+	if (req->fuse)
+		fuse_reply_err(req->fuse, -err);
 	fsop_end(req);
 }
 
@@ -299,7 +323,8 @@ void fsop_reply_attr(struct fsop_request *req, const struct nfs_attr *attr)
 	struct stat st;
 	fsop_note_attr(req->share, req->node, attr);
 	fsop_fill_stat(req->share, req->node, attr, &st);
-	fuse_reply_attr(req->fuse, &st, fsop_attr_timeout(req->share, req->node));
+	if (req->fuse)
+		fuse_reply_attr(req->fuse, &st, fsop_attr_timeout(req->share, req->node));
 	fsop_end(req);
 }
 
@@ -312,7 +337,7 @@ void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, con
 		return;
 	}
 	/* An answer that does not arrive (the request was interrupted) gave no reference. */
-	if (fuse_reply_entry(req->fuse, &entry) != 0)
+	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
 		node_forget(req->share->nodes, entry.ino, 1);
 	fsop_end(req);
 }
@@ -322,9 +347,10 @@ void fsop_reply_negative(struct fsop_request *req)
 	struct share *share = req->share;
 	struct fuse_entry_param entry = {0};
 	entry.entry_timeout = share->cache.dir_min_ms / 1000.0;
-	if (share->cache.negative && entry.entry_timeout > 0)
-		fuse_reply_entry(req->fuse, &entry);
-	else
-		fuse_reply_err(req->fuse, ENOENT);
+	if (!req->fuse || !share->cache.negative || entry.entry_timeout <= 0) {
+		fsop_reply_err(req, -ENOENT);
+		return;
+	}
+	fuse_reply_entry(req->fuse, &entry);
 	fsop_end(req);
 }

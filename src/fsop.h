@@ -26,7 +26,15 @@
 #define FSOP_SILLY_MAX 32
 
 struct fsop_request {
-	fuse_req_t fuse;
+	fuse_req_t fuse; /* NULL: answered early, see vigil.h; the rest of its life is its own
+			    affair */
+	uint64_t unique; /* the kernel's number for it */
+	pid_t pid;	 /* of the thread that waits for it; 0: not visible here */
+	bool interrupted;
+	uint64_t begun_at; /* ns */
+	LIST_ENTRY(fsop_request) pending;
+	/* What an interrupt does to it, whatever the signal. True: it ended. NULL: nothing. */
+	bool (*interrupt)(struct fsop_request *req);
 	struct worker *worker;
 	struct share *share;
 	struct rpc_cred *cred;

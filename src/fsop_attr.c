@@ -255,7 +255,8 @@ static void readlink_done(struct nfs_compound *c)
 		fsop_reply_err(req, err);
 		return;
 	}
-	fuse_reply_readlink(req->fuse, req->u.readlink.target);
+	if (req->fuse)
+		fuse_reply_readlink(req->fuse, req->u.readlink.target);
 	fsop_end(req);
 }
 
@@ -294,7 +295,8 @@ static void statfs_done(struct nfs_compound *c)
 	st.f_blocks = fs->space_total / st.f_frsize;
 	st.f_bfree = fs->space_free / st.f_frsize;
 	st.f_bavail = fs->space_avail / st.f_frsize;
-	fuse_reply_statfs(req->fuse, &st);
+	if (req->fuse)
+		fuse_reply_statfs(req->fuse, &st);
 	fsop_end(req);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +20,14 @@
 /* Blocks without a usable name, after which the server is not believed to come to an end. */
 #define DIR_SKIP_MAX 16
 
-/* An open directory with the block of entries being handed out. One request at a time: the
- * kernel holds the file position's lock. */
+/*
+ * An open directory with the block of entries being handed out. One request at a time: the
+ * kernel holds the file position's lock, until it has an answer. One that was answered early keeps
+ * the directory busy, and alive.
+ */
 struct fsop_dir {
+	atomic_uint refs;
+	atomic_bool busy;
 	struct nfs_readdir_res res;
 	size_t pos;	/* in res.data */
 	uint64_t next;	/* the offset that `pos` continues, when `valid` */
@@ -32,13 +38,17 @@ struct fsop_dir {
 static struct fsop_dir *dir_new(void)
 {
 	struct fsop_dir *dir = calloc(1, sizeof(*dir));
-	if (dir)
+	if (dir) {
+		atomic_init(&dir->refs, 1);
 		dir->block = DIR_BLOCK_FIRST;
+	}
 	return dir;
 }
 
-static void dir_free(struct fsop_dir *dir)
+static void dir_unref(struct fsop_dir *dir)
 {
+	if (atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) != 1)
+		return;
 	free(dir->res.data);
 	free(dir);
 }
@@ -54,9 +64,9 @@ static void opendir_reply(struct fsop_request *req)
 		fsop_reply_err(req, -ENOMEM);
 		return;
 	}
-	if (fuse_reply_open(req->fuse, fi) != 0) {
+	if (!req->fuse || fuse_reply_open(req->fuse, fi) != 0) {
 		handle_drop(handles, fi->fh);
-		dir_free(dir);
+		dir_unref(dir);
 	}
 	fsop_end(req);
 }
@@ -101,7 +111,7 @@ void fsop_releasedir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fsop_dir *dir = handle_find(handles, fi->fh);
 	if (dir) {
 		handle_drop(handles, fi->fh);
-		dir_free(dir);
+		dir_unref(dir);
 	}
 	fuse_reply_err(fuse, 0);
 }
@@ -198,6 +208,20 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 
 static void readdir_fetch(struct fsop_request *req, uint64_t cookie);
 
+/* Before the answer: the next request may come on another worker at once. */
+static void readdir_leave(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	atomic_store(&dir->busy, false);
+	dir_unref(dir);
+}
+
+static void readdir_fail(struct fsop_request *req, int err)
+{
+	readdir_leave(req);
+	fsop_reply_err(req, err);
+}
+
 static uint64_t readdir_start(const struct fsop_request *req)
 {
 	uint64_t offset = req->u.readdir.offset;
@@ -225,7 +249,7 @@ static bool readdir_fill(struct dir_fill *fill)
 static void readdir_skip(struct fsop_request *req)
 {
 	if (++req->u.readdir.skipped > DIR_SKIP_MAX)
-		fsop_reply_err(req, -EIO);
+		readdir_fail(req, -EIO);
 	else
 		readdir_fetch(req, req->u.readdir.dir->res.last_cookie);
 }
@@ -234,6 +258,10 @@ static void readdir_skip(struct fsop_request *req)
 static void readdir_serve(struct fsop_request *req)
 {
 	struct fsop_dir *dir = req->u.readdir.dir;
+	if (!req->fuse) {
+		readdir_fail(req, -EINTR);
+		return;
+	}
 	if (!dir->valid || dir->next != readdir_start(req)) {
 		readdir_fetch(req, readdir_start(req));
 		return;
@@ -241,7 +269,7 @@ static void readdir_serve(struct fsop_request *req)
 	struct dir_fill fill = {
 		.req = req, .buf = buf_get(req->share->bufs), .size = req->u.readdir.size};
 	if (!fill.buf) {
-		fsop_reply_err(req, -ENOMEM);
+		readdir_fail(req, -ENOMEM);
 		return;
 	}
 	if (fill.size > fill.buf->size)
@@ -252,6 +280,7 @@ static void readdir_serve(struct fsop_request *req)
 		readdir_skip(req);
 		return;
 	}
+	readdir_leave(req);
 	if (fuse_reply_buf(req->fuse, (const char *)fill.buf->data, fill.len) != 0 &&
 		req->u.readdir.plus)
 		fill_forget(&fill);
@@ -272,7 +301,7 @@ static void readdir_done(struct nfs_compound *c)
 	}
 	int err = nfs_compound_errno(c);
 	if (err) {
-		fsop_reply_err(req, err);
+		readdir_fail(req, err);
 		return;
 	}
 	dir->valid = true;
@@ -305,7 +334,7 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	if (dir->res.cap < block) {
 		uint8_t *data = realloc(dir->res.data, block);
 		if (!data) {
-			fsop_reply_err(req, -ENOMEM);
+			readdir_fail(req, -ENOMEM);
 			return;
 		}
 		dir->res.data = data;
@@ -313,8 +342,15 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	}
 	if (dir->block < most)
 		dir->block *= 2;
-	if (!fsop_compound(req, OP_READDIR, req->node))
+	nfs_compound_free(req->compound);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_READDIR);
+	if (!req->compound) {
+		readdir_fail(req, -ENOMEM);
 		return;
+	}
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	nfs_op_putfh(req->compound, &fh);
 	readdir_want(req, &want);
 	req->u.readdir.cookie = cookie;
 	if (cookie == DIR_AFTER_DOTDOT)
@@ -332,18 +368,20 @@ static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t of
 	struct fsop_request *req = fsop_begin(fuse, ino);
 	if (!req)
 		return;
-	req->u.readdir.dir = handle_find(req->share->handles, fi->fh);
-	if (!req->u.readdir.dir) {
-		fsop_reply_err(req, -EBADF);
+	struct fsop_dir *dir = handle_find(req->share->handles, fi->fh);
+	if (!dir || atomic_exchange(&dir->busy, true)) {
+		fsop_reply_err(req, dir ? -EBUSY : -EBADF);
 		return;
 	}
+	atomic_fetch_add(&dir->refs, 1);
+	req->u.readdir.dir = dir;
 	req->u.readdir.offset = (uint64_t)offset;
 	req->u.readdir.size = size;
 	req->u.readdir.plus = plus;
 	req->u.readdir.skipped = 0;
 	/* rewinddir(3) wants to see what has changed. */
 	if (offset == 0)
-		req->u.readdir.dir->valid = false;
+		dir->valid = false;
 	readdir_serve(req);
 }
 

@@ -12,7 +12,8 @@ static void read_send(struct fsop_request *req);
 
 static void read_reply(struct fsop_request *req)
 {
-	fuse_reply_buf(req->fuse, (const char *)req->u.read.data, req->u.read.got);
+	if (req->fuse)
+		fuse_reply_buf(req->fuse, (const char *)req->u.read.data, req->u.read.got);
 	buf_unref(req->u.read.buf);
 	fsop_end(req);
 }
@@ -103,9 +104,12 @@ static void write_finish(struct fsop_request *req)
 		notify_inval_inode(share->notify, req->node->id, NULL, NULL);
 	struct rpc_cred *cred = rpc_cred_ref(req->cred);
 	struct worker *worker = req->worker;
-	fuse_reply_write(req->fuse, len);
+	/* Its program was killed: the file may be closed already, and nobody else commits it. */
+	bool commit = !req->fuse || unstable_pressing(share->unstable);
+	if (req->fuse)
+		fuse_reply_write(req->fuse, len);
 	fsop_end(req);
-	if (unstable_pressing(share->unstable))
+	if (commit)
 		unstable_commit(
 			share->unstable, worker, file->node, cred, write_relieved, file_ref(file));
 	rpc_cred_unref(cred);

@@ -17,14 +17,14 @@
 #define LOCK_PAUSE_MIN_NS UINT64_C(10000000)
 #define LOCK_PAUSE_MAX_NS UINT64_C(1000000000)
 
-/* A request that waits for its lock: what interrupts and callbacks, from other threads, may see. */
+/* A request that waits for its lock: what callbacks, from other threads, may see. */
 struct fsop_lock_wait {
 	struct fsop_request *req;
 	struct loop_task task;
 	struct loop_timer timer;
 	uint64_t pause_ns;
 	/* under the share's lock_mutex */
-	bool interrupted, posted;
+	bool posted;
 	LIST_ENTRY(fsop_lock_wait) entry;
 	/* the worker's */
 	bool pausing; /* the timer runs; otherwise a LOCK is under way */
@@ -48,11 +48,19 @@ static void wait_end(struct fsop_request *req)
 	if (!posted)
 		free(wait);
 	req->u.lock.wait = NULL;
+	req->interrupt = NULL;
 }
+
+static void lock_undo(struct fsop_request *req);
 
 static void lock_reply(struct fsop_request *req, int err)
 {
 	wait_end(req);
+	/* The program was killed while it waited: what it asked for is nobody's. */
+	if (!err && !req->fuse && !req->u.lock.unlock) {
+		lock_undo(req);
+		return;
+	}
 	nfs_lock_unref(req->share->state, req->u.lock.lock);
 	fsop_reply_err(req, err);
 }
@@ -72,7 +80,7 @@ static void wait_timer(struct loop_timer *timer)
 		(struct fsop_lock_wait *)((char *)timer - offsetof(struct fsop_lock_wait, timer)));
 }
 
-/* On the request's own worker, after an interrupt or a callback. */
+/* On the request's own worker, after a callback. */
 static void wait_task(struct loop_task *task)
 {
 	struct fsop_lock_wait *wait =
@@ -84,13 +92,8 @@ static void wait_task(struct loop_task *task)
 	}
 	pthread_mutex_lock(&req->share->lock_mutex);
 	wait->posted = false;
-	bool interrupted = wait->interrupted;
 	pthread_mutex_unlock(&req->share->lock_mutex);
-	/* A LOCK under way is not given up: its answer decides, see lock_done. */
-	if (interrupted && wait->pausing)
-		lock_reply(req, -EINTR);
-	else if (!interrupted)
-		wait_retry(wait);
+	wait_retry(wait);
 }
 
 /* Under lock_mutex, any thread. */
@@ -102,18 +105,14 @@ static void wait_post(struct fsop_lock_wait *wait)
 	loop_post(wait->req->worker->loop, &wait->task);
 }
 
-static void lock_interrupted(fuse_req_t fuse, void *arg)
+/* Any signal ends the waiting. A LOCK under way is not given up: its answer decides, see lock_done.
+ */
+static bool wait_interrupt(struct fsop_request *req)
 {
-	struct share *share = arg;
-	struct fsop_lock_wait *wait;
-	pthread_mutex_lock(&share->lock_mutex);
-	LIST_FOREACH (wait, &share->lock_waits, entry)
-		if (wait->req->fuse == fuse) {
-			wait->interrupted = true;
-			wait_post(wait);
-			break;
-		}
-	pthread_mutex_unlock(&share->lock_mutex);
+	bool pausing = req->u.lock.wait->pausing;
+	if (pausing)
+		lock_reply(req, -EINTR);
+	return pausing;
 }
 
 void fsop_lock_available(struct share *share, uint64_t owner)
@@ -139,18 +138,14 @@ static int wait_begin(struct fsop_request *req)
 	pthread_mutex_lock(&req->share->lock_mutex);
 	LIST_INSERT_HEAD(&req->share->lock_waits, wait, entry);
 	pthread_mutex_unlock(&req->share->lock_mutex);
-	/* Calls back at once when the interrupt is already there. */
-	fuse_req_interrupt_func(req->fuse, lock_interrupted, req->share);
+	req->interrupt = wait_interrupt;
 	return 0;
 }
 
 static void wait_pause(struct fsop_request *req)
 {
 	struct fsop_lock_wait *wait = req->u.lock.wait;
-	pthread_mutex_lock(&req->share->lock_mutex);
-	bool interrupted = wait->interrupted;
-	pthread_mutex_unlock(&req->share->lock_mutex);
-	if (interrupted) {
+	if (req->interrupted) {
 		lock_reply(req, -EINTR);
 		return;
 	}
@@ -276,6 +271,16 @@ static void unlock_send(struct fsop_request *req)
 	fsop_send(req, unlock_done);
 }
 
+static void lock_undo(struct fsop_request *req)
+{
+	req->u.lock.unlock = true;
+	req->u.lock.args.range.type = WRITE_LT;
+	if (nfs_lock_reserve(req->share->state, req->u.lock.lock) != 0)
+		unlock_end(req, -ENOLCK);
+	else
+		unlock_send(req);
+}
+
 /* Releases `range` of the owner; nothing is asked of the server if it never locked. */
 static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 {
@@ -379,7 +384,8 @@ static void getlk_done(struct nfs_compound *c)
 		lock.l_pid = -1;
 	}
 	nfs_lock_unref(req->share->state, req->u.lock.lock);
-	fuse_reply_lock(req->fuse, &lock);
+	if (req->fuse)
+		fuse_reply_lock(req->fuse, &lock);
 	fsop_end(req);
 }
 

@@ -95,7 +95,7 @@ static void open_reply(struct fsop_request *req)
 		fsop_reply_err(req, err);
 		return;
 	}
-	if (fuse_reply_open(req->fuse, fi) != 0)
+	if (!req->fuse || fuse_reply_open(req->fuse, fi) != 0)
 		file_withdraw(req->file);
 	fsop_end(req);
 }
@@ -267,7 +267,7 @@ static void create_reply(struct fsop_request *req)
 	if (stale)
 		notify_inval_inode(share->notify, node->id, NULL, NULL);
 	node_unpin(share->nodes, node);
-	if (fuse_reply_create(req->fuse, &entry, fi) != 0) {
+	if (!req->fuse || fuse_reply_create(req->fuse, &entry, fi) != 0) {
 		file_withdraw(req->file);
 		node_forget(share->nodes, entry.ino, 1);
 	}
@@ -401,7 +401,11 @@ static void sync_done(void *arg, int err)
 {
 	struct fsop_request *req = arg;
 	int earlier = node_take_error(req->share->nodes, req->node);
-	fsop_reply_err(req, err ? err : earlier);
+	err = err ? err : earlier;
+	/* Nobody hears of it: the next one shall. */
+	if (err && !req->fuse)
+		node_set_error(req->share->nodes, req->node, err);
+	fsop_reply_err(req, err);
 }
 
 static void sync_file(struct fsop_request *req)

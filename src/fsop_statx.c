@@ -62,7 +62,8 @@ static void statx_done(struct nfs_compound *c)
 	fsop_note_attr(req->share, req->node, &req->attr);
 	fsop_fill_stat(req->share, req->node, &req->attr, &st);
 	statx_fill(&st, &req->attr, &stx);
-	fuse_reply_statx(req->fuse, 0, &stx, fsop_attr_timeout(req->share, req->node));
+	if (req->fuse)
+		fuse_reply_statx(req->fuse, 0, &stx, fsop_attr_timeout(req->share, req->node));
 	fsop_end(req);
 }
 

@@ -70,7 +70,9 @@ static int open_proc(void)
 		fd = -1;
 	}
 	if (fd < 0)
-		log_warn("/proc is not mounted: supplementary groups are not sent to the server");
+		log_warn("/proc is not mounted: supplementary groups are not sent to the server, "
+			 "and "
+			 "programs that wait for it end late when they are killed");
 	return fd;
 }
 
@@ -88,11 +90,10 @@ int proccred_new(bool sec_none, struct proccred **out)
 			free(table);
 			return err;
 		}
-	} else {
-		table->proc_fd = open_proc();
-		if (gethostname(table->machine, sizeof(table->machine) - 1) < 0)
-			table->machine[0] = '\0';
+	} else if (gethostname(table->machine, sizeof(table->machine) - 1) < 0) {
+		table->machine[0] = '\0';
 	}
+	table->proc_fd = open_proc();
 	pthread_mutex_init(&table->lock, NULL);
 	*out = table;
 	return 0;
@@ -111,6 +112,11 @@ void proccred_free(struct proccred *table)
 		close(table->proc_fd);
 	pthread_mutex_destroy(&table->lock);
 	free(table);
+}
+
+int proccred_proc_fd(const struct proccred *table)
+{
+	return table->proc_fd;
 }
 
 /* The rest of the line that starts with "Groups:", or NULL. */

@@ -28,6 +28,9 @@ int proccred_new(bool sec_none, struct proccred **table);
 /* Credentials given out stay valid. NULL is allowed. */
 void proccred_free(struct proccred *table);
 
+/* That descriptor, or -1. */
+int proccred_proc_fd(const struct proccred *table);
+
 /*
  * A new reference to the credential of a request, or NULL without memory. `pid` is the FUSE
  * request's (a thread's id; 0: none that is visible here). A process that has vanished has no

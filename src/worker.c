@@ -37,6 +37,7 @@ int worker_new(struct share *share, unsigned index, struct worker **worker)
 		free(w);
 		return err;
 	}
+	vigil_init(&w->vigil, w);
 	*worker = w;
 	return 0;
 }
@@ -46,6 +47,7 @@ void worker_free(struct worker *worker)
 	if (!worker)
 		return;
 	loop_free(worker->loop);
+	vigil_deinit(&worker->vigil);
 	buf_unref(worker->in);
 	if (worker->fuse_fd >= 0)
 		close(worker->fuse_fd);

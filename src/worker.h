@@ -9,6 +9,7 @@
 #include "nfs41/client.h"
 #include "util/buf.h"
 #include "util/loop.h"
+#include "vigil.h"
 
 /*
  * A worker: one thread, one loop, one connection bound to the session, and one channel of the
@@ -30,6 +31,8 @@ struct worker {
 	/* the FUSE channel */
 	int fuse_fd; /* -1 before worker_serve */
 	bool serving, polling, ending;
+	uint64_t unique; /* the kernel's number of the request being decoded */
+	struct vigil vigil;
 	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
 	struct loop_hook hook;
 	struct loop_poll poll;

@@ -118,6 +118,8 @@ unsigned nfs_client_conns(const struct nfs_client *client);
 struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i);
 struct nfs_client *nfs_conn_client(const struct nfs_conn *conn);
 struct loop *nfs_conn_loop(const struct nfs_conn *conn);
+/* For how long the server has said nothing while something was asked of it, ns. On its thread. */
+uint64_t nfs_conn_silence(const struct nfs_conn *conn);
 /* Any thread may read it. */
 const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn);
 

@@ -42,6 +42,14 @@ void watch_heard(struct nfs_conn *conn)
 		log_warn("%s: server OK", client->peer);
 }
 
+uint64_t nfs_conn_silence(const struct nfs_conn *conn)
+{
+	uint64_t now = loop_now(conn->loop);
+	const struct nfs_compound *oldest = TAILQ_FIRST(&conn->all);
+	uint64_t since = oldest ? oldest->p.queued_at : now;
+	return now - (since > conn->heard_at ? since : conn->heard_at);
+}
+
 static int watch_pinged(
 	struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len)
 {
