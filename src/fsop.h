@@ -115,7 +115,8 @@ struct fsop_request {
 			struct fsop_dir *dir;
 			uint64_t offset, cookie;
 			size_t size;
-			unsigned skipped; /* blocks in a row */
+			unsigned skipped;  /* blocks in a row */
+			unsigned vanished; /* times that the server lost an entry while reading */
 			bool plus;
 		} readdir;
 		struct {

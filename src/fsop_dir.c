@@ -19,6 +19,8 @@
 #define DIR_BLOCK_FIRST (64u << 10)
 /* Blocks without a usable name, after which the server is not believed to come to an end. */
 #define DIR_SKIP_MAX 16
+/* How often one block is asked for while its entries vanish. */
+#define DIR_VANISHED_MAX 100
 
 /*
  * An open directory with the block of entries being handed out. One request at a time: the
@@ -299,7 +301,15 @@ static void readdir_done(struct nfs_compound *c)
 		readdir_fetch(req, req->u.readdir.cookie);
 		return;
 	}
-	int err = nfs_compound_errno(c);
+	/*
+	 * An entry was removed while the server read the directory (nfs-ganesha says so). ENOENT
+	 * would be the directory's end to readdir(3), and names would be missing without an error.
+	 */
+	if (c->status == NFS4ERR_NOENT && ++req->u.readdir.vanished < DIR_VANISHED_MAX) {
+		readdir_fetch(req, req->u.readdir.cookie);
+		return;
+	}
+	int err = c->status == NFS4ERR_NOENT ? -EIO : nfs_compound_errno(c);
 	if (err) {
 		readdir_fail(req, err);
 		return;
@@ -378,7 +388,7 @@ static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t of
 	req->u.readdir.offset = (uint64_t)offset;
 	req->u.readdir.size = size;
 	req->u.readdir.plus = plus;
-	req->u.readdir.skipped = 0;
+	req->u.readdir.skipped = req->u.readdir.vanished = 0;
 	/* rewinddir(3) wants to see what has changed. */
 	if (offset == 0)
 		dir->valid = false;

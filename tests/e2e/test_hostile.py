@@ -320,6 +320,24 @@ def bad_names(env):
     h.good(lines=0)
 
 
+def entry_vanished(_, reply):
+    reply.ops = [op for op in reply.ops if op[0] != nfs.READDIR] + [[nfs.READDIR, 2, b""]]
+    reply.status, reply.count = 2, len(reply.ops)
+    return record(reply.bytes())
+
+
+@suite.test("an entry that vanishes while the server reads a directory does not end its listing")
+def vanished(env):
+    """readdir(3) takes ENOENT for the end."""
+    h = Hostile(env)
+    h.proxy.arm(entry_vanished, nfs.READDIR, times=3)
+    assert sorted(os.listdir(h.path("d"))) == sorted(NAMES)
+    assert h.proxy.hits == 3
+    h.proxy.arm(entry_vanished, nfs.READDIR, times=1000)
+    env.fails(errno.EIO, os.listdir, h.path("d"))
+    h.good(lines=0)
+
+
 @suite.test("READDIR results whose lengths lie close the connection", timeout=60)
 def readdir_lies(env):
 
