@@ -281,6 +281,15 @@ static void lock_undo(struct fsop_request *req)
 		unlock_send(req);
 }
 
+/* A commit's error is told by the next fsync or close. */
+static void unlock_committed(void *arg, int err)
+{
+	struct fsop_request *req = arg;
+	if (err)
+		node_set_error(req->share->nodes, req->node, err);
+	unlock_send(req);
+}
+
 /* Releases `range` of the owner; nothing is asked of the server if it never locked. */
 static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 {
@@ -293,7 +302,10 @@ static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 	if (req->u.lock.lock && !whole && nfs_lock_reserve(state, req->u.lock.lock) != 0)
 		unlock_end(req, -ENOLCK);
 	else if (req->u.lock.lock)
-		unlock_send(req);
+		/* What the server loses in a restart is written again, and must not overwrite then
+		 * what the lock's next owner wrote. */
+		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
+			unlock_committed, req);
 	else if (req->then)
 		req->then(req);
 	else

@@ -164,6 +164,26 @@ def locks(env, config):
     fcntl.flock(whole_there, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@both_kinds("what was written under a lock is not written again after the lock's next owner wrote")
+def unlocked(env, config):
+    server = env.server(**config)
+    mount, other = server.mount(), server.mount()
+    fd, there = opened(mount, "f"), opened(other, "f")
+    for lock, unlock in ((lambda fd: lockf(fd, fcntl.F_WRLCK), lambda fd: lockf(fd, fcntl.F_UNLCK)),
+                         (lambda fd: fcntl.flock(fd, fcntl.LOCK_EX),
+                          lambda fd: fcntl.flock(fd, fcntl.LOCK_UN))):
+        lock(fd)
+        os.pwrite(fd, b"first ", 0)
+        unlock(fd)
+        lock(there)
+        os.pwrite(there, b"second", 0)
+        os.fsync(there)
+        server.restart()
+        os.fsync(fd)
+        assert read(os.path.join(server.export, "f")) == b"second"
+        unlock(there)
+
+
 @suite.test("a lock that another client took meanwhile is lost: EIO until it is unlocked", timeout=90)
 def lost_lock(env):
     server = env.server(**GRACELESS)
