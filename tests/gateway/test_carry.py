@@ -375,13 +375,14 @@ def ipv6_prefix(bench):
         server = bench.server(host="::1")
     except OSError as e:
         raise Skip(f"no ::1: {e.strerror}")
+    net = f"fd00:7673:6f63:{os.getpid() & 0xffff:x}::"
     conf = (f"server [::1]:{server.port}\n"
-            f"guest vsock:{bench.path('a')} address=fd00:7673:6f63:6b66::a\n")
+            f"guest vsock:{bench.path('a')} address={net}a\n")
     gateway = bench.gateway(conf)
     assert is_closed(bench.connect("a"))
-    gateway.logs("fd00:7673:6f63:6b66::a is no address of this machine")
+    gateway.logs(f"{net}a is no address of this machine")
     gateway.stop()
-    route = ["local", "fd00:7673:6f63:6b66::/96", "dev", "lo"]
+    route = ["local", f"{net}/96", "dev", "lo"]
     if os.geteuid() != 0 or subprocess.run(["ip", "-6", "route", "add", *route],
                                            stderr=subprocess.DEVNULL).returncode != 0:
         raise Skip("cannot add a local route")
@@ -389,7 +390,7 @@ def ipv6_prefix(bench):
     bench.gateway(conf)
     s = bench.connect("a")
     c, peer, _ = server.accept()
-    assert peer == "fd00:7673:6f63:6b66::a", peer
+    assert peer == f"{net}a", peer
     c.sendall(b"x")
     assert s.recv(1) == b"x"
 
