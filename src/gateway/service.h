@@ -18,5 +18,7 @@ void service_notify(const char *state);
  * 1024; who is not root keeps at most that right. 0 or -errno, -ESRCH for an unknown user.
  */
 int service_drop(const char *user, int reserved_ports);
+/* Stays root, for its files, with no right left but to end processes. 0 or -errno. */
+int service_restrict(void);
 
 #endif

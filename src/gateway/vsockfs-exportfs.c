@@ -20,25 +20,28 @@
 #define EXPORTFS_GANESHA_PID  "/run/ganesha/ganesha.pid"
 
 static const char usage_text[] =
-	"usage: vsockfs-exportfs [-n] [-s knfsd|ganesha] [-f EXPORTS] [-c GATEWAY]\n"
+	"usage: vsockfs-exportfs [-n] [-s knfsd|ganesha] [--signed] [-f EXPORTS] [-c GATEWAY]\n"
 	"\n"
 	"Checks which guest sees what, and has the NFS server do so.\n"
 	"\n"
 	"  -n, --dry-run       check, print what the server would be told, change nothing\n"
 	"  -s, --server NAME   knfsd (the default) or ganesha\n"
+	"      --signed        nfs-ganesha will sign its file handles, though it does not run yet\n"
 	"  -f, --file EXPORTS  instead of /etc/vsockfs/exports\n"
 	"  -c, --config FILE   the gateway's, instead of /etc/vsockfs/gateway.conf\n"
 	"  -V, --version\n"
 	"  -h, --help\n";
 
-static const struct option long_options[] = {{"dry-run", no_argument, NULL, 'n'},
-	{"server", required_argument, NULL, 's'}, {"file", required_argument, NULL, 'f'},
-	{"config", required_argument, NULL, 'c'}, {"version", no_argument, NULL, 'V'},
-	{"help", no_argument, NULL, 'h'}, {NULL}};
+enum { OPTION_SIGNED = 256 };
+
+static const struct option long_options[] = {{"signed", no_argument, NULL, OPTION_SIGNED},
+	{"dry-run", no_argument, NULL, 'n'}, {"server", required_argument, NULL, 's'},
+	{"file", required_argument, NULL, 'f'}, {"config", required_argument, NULL, 'c'},
+	{"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'}, {NULL}};
 
 struct options {
 	const char *file, *config;
-	bool dry_run, ganesha;
+	bool dry_run, ganesha, is_signed;
 };
 
 static int fail(const char *what, int err)
@@ -160,7 +163,8 @@ static int check(const struct options *o, struct text *text, struct exports *exp
 	unsigned n = exports_parse(text, exports);
 
 	if (n == 0) {
-		exports_check(text, exports, conf, o->ganesha && ganesha_signs(), !o->ganesha);
+		exports_check(text, exports, conf, o->ganesha && (o->is_signed || ganesha_signs()),
+			!o->ganesha);
 		n = text->nerrors;
 	}
 	n += o->ganesha ? visible_ganesha(EXPORTFS_GANESHA_CONF, EXPORTFS_GANESHA, stderr)
@@ -200,6 +204,7 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "ns:f:c:hV", long_options, NULL)) != -1) {
 		switch (c) {
+		case OPTION_SIGNED: o.is_signed = true; break;
 		case 'n': o.dry_run = true; break;
 		case 'f': o.file = optarg; break;
 		case 'c': o.config = optarg; break;

@@ -194,6 +194,18 @@ def is_closed(s):
         return True
 
 
+def run_one(test, bench):
+    """What failed is told before things end: their end may hang for the same reason."""
+    try:
+        test(bench)
+    except Skip:
+        raise
+    except Exception:
+        for line in traceback.format_exc().splitlines():
+            print("#", line, file=sys.stderr, flush=True)
+        raise
+
+
 def run(tests, args=()):
     failed = 0
     print(f"1..{len(tests)}")
@@ -201,13 +213,11 @@ def run(tests, args=()):
         title = test.__doc__.split("\n")[0]
         try:
             with contextlib.ExitStack() as stack:
-                test(Bench(stack, list(args)))
+                run_one(test, Bench(stack, list(args)))
             print(f"ok {i} - {title}", flush=True)
         except Skip as why:
             print(f"ok {i} - {title} # SKIP {why}", flush=True)
         except Exception:
             failed += 1
             print(f"not ok {i} - {title}", flush=True)
-            for line in traceback.format_exc().splitlines():
-                print("#", line, file=sys.stderr)
     sys.exit(1 if failed else 0)

@@ -1,0 +1,377 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Guests with vsockfs, the gateway, and a real nfs-ganesha that vsockfs-exportfs has told about."""
+
+import ctypes
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+from fixture import BUILD, WAIT, Skip, program, run
+from ganesha import Ganesha, Unavailable
+from mounts import Mount, MountFailed, mountinfo
+from nfsraw import Client, STALE
+
+VSOCKFS = os.environ.get("VSOCKFS", os.path.join(BUILD, "src", "vsockfs"))
+LIBRARY = os.path.join(BUILD, "src", "gateway", "libvsockfs-signfh.so")
+
+
+def disk(bench):
+    """A directory on a real disk: ganesha needs file handles."""
+    work = bench.stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="vsockfs-gw-", dir="/var/tmp"))
+    os.chmod(work, 0o755)
+    return work
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def kernel_handle(path):
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(struct.pack("=Ii", 128, 0) + bytes(128))
+    mount = ctypes.c_int()
+    assert libc.name_to_handle_at(-100, os.fsencode(path), buffer, ctypes.byref(mount), 0) == 0
+    return buffer.raw[8:8 + struct.unpack_from("=I", buffer.raw)[0]]
+
+
+class Told(Ganesha):
+    """nfs-ganesha with the EXPORT blocks that vsockfs-exportfs prints."""
+
+    def __init__(self, directory, blocks, probe, key):
+        super().__init__(directory, probe)
+        self.exports_text = blocks
+        self.key = key
+
+    def _start_once(self):
+        # the fixture's own exports are replaced in the moment before the server reads them
+        popen = subprocess.Popen
+
+        def start(command, **more):
+            conf = command[command.index("-f") + 1]
+            text = read(conf)
+            at = text.index("EXPORT {")
+            write(conf, text[:at] + self.exports_text + text[text.index("LOG {"):])
+            if self.key:
+                more["env"] = dict(more["env"], LD_PRELOAD=LIBRARY, VSOCKFS_SIGNFH_KEY=self.key)
+            return popen(command, **more)
+        subprocess.Popen = start
+        try:
+            return super()._start_once()
+        finally:
+            subprocess.Popen = popen
+
+
+class Guest(Mount):
+    """A mount that a test which failed does not wait for: its server may be gone."""
+
+    def __exit__(self, kind, value, trace):
+        if kind is not None:
+            self.kill()
+        elif mountinfo(self.point):
+            self.umount()
+
+
+class Host:
+    """Directories a and b on one file system, for the guests a and b; c is let in, d is not."""
+
+    def __init__(self, bench, signed=True):
+        try:
+            Ganesha.check()
+        except Unavailable as why:
+            raise Skip(str(why))
+        self.bench = bench
+        self.top = disk(bench)
+        for name in "ab":
+            os.mkdir(self.path(name))
+            write(self.path(name, "file"), f"of {name}")
+        write(self.path("secret"), "of the host")
+        self.key = self.path("key")
+        with open(self.key, "wb") as f:
+            f.write(os.urandom(16))
+        exports = self.path("exports")
+        write(exports, "".join(
+            f"{self.path(n)} vsock:{bench.path(n)}(rw,insecure,no_root_squash)\n" for n in "ab"))
+        rules = self.path("rules")
+        guests = ("a",), ("b",), ("c",)
+        write(rules, bench.conf(type("Any", (), {"port": 2049}), *guests))
+        blocks = subprocess.run(
+            [program("vsockfs-exportfs"), "-n", "-s", "ganesha", "--signed", "-f", exports,
+             "-c", rules], stdout=subprocess.PIPE, check=True, text=True).stdout
+        self.server = Told(self.top, blocks, self.path("a"), self.key if signed else None)
+        bench.stack.callback(self.server.stop)
+        self.server.start()
+        self.gateway = bench.gateway(bench.conf(self.server, *guests))
+
+    def path(self, *parts):
+        return os.path.join(self.top, *parts)
+
+    def mount(self, guest, export):
+        point = os.path.join(self.top, f"mnt-{guest}")
+        mount = Guest(VSOCKFS, f"unix:{self.bench.path(guest)}_2049:{export}", point, "retry=0")
+        return self.bench.stack.enter_context(mount)
+
+    def refuses(self, guest, export):
+        try:
+            self.mount(guest, export)
+        except MountFailed:
+            return True
+        return False
+
+    def client(self, guest, uid=0):
+        return Client(self.bench.connect(guest), uid)
+
+
+def own_exports_only(bench):
+    """two guests see exactly their own exports, a third none, and a fourth is not let in"""
+    host = Host(bench)
+    a, b = host.mount("a", host.path("a")), host.mount("b", host.path("b"))
+    assert read(os.path.join(a.point, "file")) == "of a"
+    assert read(os.path.join(b.point, "file")) == "of b"
+    write(os.path.join(a.point, "new"), "x" * 100000)
+    assert read(host.path("a", "new")) == "x" * 100000
+    for guest, export in (("a", "b"), ("b", "a"), ("c", "a"), ("c", "b")):
+        assert host.client(guest).handle(*host.path(export).strip("/").split("/")) is None
+    assert host.refuses("c", host.path("a"))
+    try:
+        bench.connect("d")
+        assert False, "a listener for a guest without a rule"
+    except FileNotFoundError:
+        pass
+
+
+def forged_handles(bench):
+    """a guest with another's handles, or handles of its own making, gets nothing"""
+    host = Host(bench)
+    a, b = host.client("a"), host.client("b")
+    handle = a.handle(*host.path("a", "file").strip("/").split("/"))
+    of_b = b.handle(*host.path("b", "file").strip("/").split("/"))
+    assert a.read(handle) == b"of a"
+    assert b.read(of_b) == b"of b"
+    # another's, with its signature: the export is not ours
+    assert isinstance(a.read(of_b), int)
+    own = kernel_handle(host.path("a", "file"))
+    assert own in handle
+    for what in (("secret",), ("b", "file"), ("b",), ()):
+        forged = handle.replace(own, kernel_handle(host.path(*what)))
+        assert forged != handle
+        assert a.read(forged) == STALE, what
+    # into our export, with the signature of another file
+    assert a.read(handle[:-8] + of_b[-8:]) == STALE
+    swapped = handle.replace(own, kernel_handle(host.path("b", "file")))[:-8] + of_b[-8:]
+    got = a.read(swapped)
+    assert got in (b"of b", STALE) or isinstance(got, int)
+    # every byte matters
+    for i in range(len(handle)):
+        changed = bytearray(handle)
+        changed[i] ^= 0x40
+        # bits without a meaning change nothing
+        got = Client(bench.connect("a")).read(bytes(changed))
+        assert got == b"of a" or isinstance(got, int), (i, got)
+    assert a.read(handle) == b"of a"
+
+
+def unsigned_handles(bench):
+    """without signatures a forged handle does read another's file: what the above rests on"""
+    host = Host(bench, signed=False)
+    a = host.client("a")
+    handle = a.handle(*host.path("a", "file").strip("/").split("/"))
+    forged = handle.replace(kernel_handle(host.path("a", "file")),
+                            kernel_handle(host.path("secret")))
+    assert a.read(forged) == b"of the host"
+
+
+class Holder:
+    """A process that keeps a file of a mount open. It is one of its own: whoever starts a program
+    closes what it inherits, and on a mount whose server is away that waits for the server."""
+
+    SCRIPT = """import os, sys
+with open(sys.argv[1], "a+") as f:
+    for line in sys.stdin:
+        if line == "read\\n":
+            f.seek(0)
+            print(f.read(), flush=True)
+        else:
+            f.write(line[:-1])
+            f.flush()
+            os.fsync(f.fileno())
+            print("ok", flush=True)
+"""
+
+    def __init__(self, bench, path):
+        self.process = subprocess.Popen(["/usr/bin/python3", "-c", self.SCRIPT, path], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        bench.stack.callback(self.close)
+
+    def close(self):
+        if self.process.returncode is None:
+            self.process.stdin.close()
+            self.process.wait(WAIT)
+            self.process.stdout.close()
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().rstrip("\n")
+
+
+def server_restarts(bench):
+    """a mount goes on after a restart of the server behind the gateway, and of the gateway"""
+    host = Host(bench)
+    a = host.mount("a", host.path("a"))
+    holder = Holder(bench, os.path.join(a.point, "kept"))
+    assert holder.tell("before") == "ok"
+    port = host.server.port
+    host.server.kill()
+    host.server.start(port)
+    assert holder.tell(" after") == "ok"
+    host.gateway.stop()
+    bench.gateway(read(host.gateway.conf))
+    assert holder.tell(" again") == "ok"
+    assert read(host.path("a", "kept")) == "before after again"
+    holder.close()
+    a.umount()
+
+
+class Serving:
+    """vsockfs-serve with these arguments, for the guest g."""
+
+    def __init__(self, bench, directory, *args, env=None):
+        self.process = subprocess.Popen(
+            [program("vsockfs-serve"), "--unix", bench.path("g"), *args, directory],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=dict(os.environ, VSOCKFS_SIGNFH_LIBRARY=LIBRARY, **(env or {})))
+        bench.stack.callback(self.process.stderr.close)
+        bench.stack.callback(self.process.wait)
+        bench.stack.callback(self.process.terminate)
+        self.said = self.process.stderr.readline()
+
+    def wait(self):
+        return self.process.wait(WAIT)
+
+
+def need_server():
+    try:
+        Ganesha.check()
+    except Unavailable as why:
+        raise Skip(str(why))
+
+
+def serve_mount(bench, top):
+    return bench.stack.enter_context(Guest(
+        VSOCKFS, f"unix:{bench.path('g')}_2049:/export", os.path.join(top, "mnt"), "retry=0"))
+
+
+def serves(bench):
+    """vsockfs-serve: edits on both sides, files are the owner's, forged handles are refused"""
+    need_server()
+    top = disk(bench)
+    shared = os.path.join(top, "shared")
+    os.mkdir(shared)
+    os.chown(shared, 1234, 1235)
+    write(os.path.join(shared, "file"), "one")
+    write(os.path.join(top, "secret"), "of the host")
+    serving = Serving(bench, shared)
+    assert "is /export for guests" in serving.said, serving.said
+    mount = serve_mount(bench, top)
+    seen = os.path.join(mount.point, "file")
+    assert read(seen) == "one"
+    write(os.path.join(shared, "file"), "three, and longer")
+    assert read(seen) == "three, and longer"
+    write(os.path.join(mount.point, "made"), "by the guest's root")
+    st = os.stat(os.path.join(shared, "made"))
+    assert (st.st_uid, st.st_gid) == (1234, 1235), st
+    connected = bench.connect("g")
+    raw = Client(connected)
+    assert raw.compound()[0] != 0, "NFSv4.0 has no sessions, and is not offered"
+    # with the real network there is nothing
+    listening = subprocess.run(["ss", "-Hltnp"], stdout=subprocess.PIPE, text=True).stdout \
+        if os.path.exists("/usr/bin/ss") or os.path.exists("/bin/ss") else ""
+    children = subprocess.run(["pgrep", "-P", str(serving.process.pid)], stdout=subprocess.PIPE,
+                              text=True).stdout.split()
+    assert len(children) == 1
+    assert f"pid={children[0]}," not in listening
+    mount.umount()
+    serving.process.terminate()
+    assert serving.wait() == 0
+    assert not os.path.exists(f"/proc/{children[0]}")
+    try:
+        bench.connect("g")
+        assert False, "somebody still listens"
+    except (ConnectionRefusedError, FileNotFoundError):
+        pass
+
+
+def serves_again(bench):
+    """a mount goes on when vsockfs-serve is started again: handles keep their signatures"""
+    need_server()
+    top = disk(bench)
+    shared = os.path.join(top, "shared")
+    os.mkdir(shared)
+    write(os.path.join(shared, "file"), "one")
+    first = Serving(bench, shared)
+    mount = serve_mount(bench, top)
+    holder = Holder(bench, os.path.join(mount.point, "file"))
+    assert holder.tell("read") == "one"
+    first.process.terminate()
+    assert first.wait() == 0
+    Serving(bench, shared)
+    assert holder.tell(" two") == "ok"
+    assert holder.tell("read") == "one two"
+    assert read(os.path.join(shared, "file")) == "one two"
+    holder.close()
+    mount.umount()
+
+
+def serves_read_only(bench):
+    """vsockfs-serve --ro"""
+    need_server()
+    top = disk(bench)
+    shared = os.path.join(top, "shared")
+    os.mkdir(shared)
+    Serving(bench, shared, "--ro")
+    mount = serve_mount(bench, top)
+    try:
+        write(os.path.join(mount.point, "made"), "x")
+        assert False, "written"
+    except OSError as e:
+        assert e.errno == 30, e
+
+
+def serve_refuses(bench):
+    """vsockfs-serve says what is missing, and leaves nothing behind"""
+    need_server()
+    top = disk(bench)
+    for said, args, env in (
+            ("No such file or directory", [top + "/none"], {}),
+            ("Not a directory", ["/dev/null"], {}),
+            ("is not installed", [top], {"PATH": "/nonexistent"}),
+            ("did not load /nonexistent.so", [top],
+             {"VSOCKFS_SIGNFH_LIBRARY": "/nonexistent.so"})):
+        env = dict(os.environ, VSOCKFS_SIGNFH_LIBRARY=LIBRARY, **env) if "PATH" in env else \
+            {**os.environ, "VSOCKFS_SIGNFH_LIBRARY": LIBRARY, **env}
+        done = subprocess.run([program("vsockfs-serve"), "--unix", bench.path("g"), *args],
+                              env=env, stderr=subprocess.PIPE, text=True, timeout=WAIT * 2)
+        assert done.returncode == 2, done
+        assert said in done.stderr, done.stderr
+        assert not os.path.exists(bench.path("g") + "_2049")
+    done = subprocess.run([program("vsockfs-serve"), "--unix", bench.path("g"), top], user=65534,
+                          stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "needs root" in done.stderr, done.stderr
+
+
+TESTS = [own_exports_only, forged_handles, unsigned_handles, server_restarts, serves, serves_again,
+         serves_read_only, serve_refuses]
+
+if __name__ == "__main__":
+    wanted = sys.argv[sys.argv.index("-k") + 1] if "-k" in sys.argv else ""
+    run([t for t in TESTS if wanted in t.__name__])
