@@ -4,8 +4,11 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import time
+
+from qmp import Qmp
 
 SILENCE_S = 200 # longest time between two lines of a guest that is well
 KVM_TRIAL_S = 10  # a kernel that KVM can run says hello long before
@@ -19,10 +22,12 @@ class Guest:
     def __init__(self, qemu, kernel, initramfs, workdir, devices=()):
         self.command = [qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                         "-smp", "2", "-m", "1G", "-kernel", kernel, "-initrd", initramfs, *devices]
+        self.initramfs = initramfs
         self.console = os.path.join(workdir, "console.log")
         self.errors = os.path.join(workdir, "qemu.log")
         self.accel = None
         self.process = None
+        self.monitor = None
         self.pending = b""
 
     def start(self, tap):
@@ -38,17 +43,32 @@ class Guest:
         self._spawn("tcg", "max")
         self._expect_hello(SILENCE_S)
 
-    def _spawn(self, accel, cpu):
+    def restore(self, path, accel):
+        """Goes on where Qmp.save() stopped a guest of the same kind; each as often as one likes."""
+        self._spawn(accel, "host" if accel == "kvm" else "max", f"exec:cat '{path}'")
+        self.qmp().resume(SILENCE_S)
+
+    def _spawn(self, accel, cpu, incoming=None):
         self.accel = accel
         self.pending = b""
         machine = f"q35,accel={accel}" + (",memory-backend=mem"
                                           if any("id=mem," in arg for arg in self.command) else "")
-        with open(self.errors, "wb") as errors:
+        self.monitor, control = socket.socketpair()
+        command = [*self.command, "-machine", machine, "-cpu", cpu,
+                   "-append", f"console=ttyS0 panic=-1 quiet mitigations=off accel={accel}",
+                   "-serial", f"file:{self.console}", "-serial", "stdio",
+                   "-chardev", f"socket,id=monitor,fd={control.fileno()}",
+                   "-mon", "chardev=monitor,mode=control"]
+        if incoming:
+            command += ["-incoming", incoming]
+        with open(self.errors, "wb") as errors, control:
             self.process = subprocess.Popen(
-                [*self.command, "-machine", machine, "-cpu", cpu,
-                 "-append", f"console=ttyS0 panic=-1 quiet mitigations=off accel={accel}",
-                 "-serial", f"file:{self.console}", "-serial", "stdio"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                pass_fds=[control.fileno()])
+
+    def qmp(self):
+        """Once for each guest."""
+        return Qmp(self.monitor)
 
     def _expect_hello(self, seconds):
         line = self._read_line(seconds)
@@ -71,7 +91,8 @@ class Guest:
     def run(self, tap, answer=None):
         """
         Hears the guest out. Its words: `ok WHAT`, `not ok WHAT`, `skip WHAT # WHY`, `# TEXT`,
-        `ask WORD...` (answered with the line that answer(WORD...) returns) and `end`.
+        `ask WORD...` (answered with the line that answer(WORD...) returns; None: the guest is heard
+        no further) and `end`.
         """
         last = "hello"
         try:
@@ -86,8 +107,10 @@ class Guest:
                 elif word == "#":
                     tap.diag(rest)
                 elif word == "ask" and answer:
-                    self.process.stdin.write(f"{answer(*rest.split())}\n".encode())
-                    self.process.stdin.flush()
+                    told = answer(*rest.split())
+                    if told is None:
+                        return
+                    self.tell(told)
                 elif line:
                     raise Died(f"it says {line!r}")
                 last = line or last
@@ -95,6 +118,10 @@ class Guest:
             tap.result(False, "the guest runs to its end")
             tap.diag(f"{why}; before that: {last}")
             self._show_logs(tap)
+
+    def tell(self, line):
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
 
     def _show_logs(self, tap):
         for path in (self.errors, self.console):
@@ -110,6 +137,7 @@ class Guest:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+        self.monitor.close()
         self.process.stdin.close()
         self.process.stdout.close()
         self.process = None

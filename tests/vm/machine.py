@@ -2,6 +2,7 @@
 """What the guests have in common: the command line, the image, the kernel."""
 
 import argparse
+import contextlib
 import os
 import platform
 import subprocess
@@ -55,16 +56,21 @@ class Machine:
         return ["-drive", f"file={path},format=raw,if=none,id=disk,cache=unsafe",
                 "-device", "virtio-blk-pci,drive=disk"]
 
-    def run(self, tap, devices=(), answer=None):
+    @contextlib.contextmanager
+    def guest(self, devices=()):
         initramfs = os.path.join(self.work, "initramfs.cpio")
         self.image.write(initramfs)
         guest = Guest(self.qemu, self.kernel, initramfs, self.work, devices)
         try:
-            guest.start(tap)
-            guest.run(tap, answer)
+            yield guest
         finally:
             guest.stop()
             os.unlink(initramfs)
+
+    def run(self, tap, devices=(), answer=None):
+        with self.guest(devices) as guest:
+            guest.start(tap)
+            guest.run(tap, answer)
 
 
 def build_static(args):

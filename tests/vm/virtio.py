@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,14 +27,17 @@ from ganesha import Ganesha, Unavailable, check_handles, die_with_parent  # noqa
 
 MODULES = ["vmw_vsock_virtio_transport", "virtio_pci", "fuse"]
 PORT = 2049
+LEASE = 5  # seconds; the guest is paused for four times as long
 KERNEL_DEVICE = "/dev/vhost-vsock"
 
 
-class HostFiles:
-    """Answers the guest's questions from the exported directory itself."""
+class Host:
+    """Answers the guest's questions from the exported directory itself, and does things to it."""
 
-    def __init__(self, export):
+    def __init__(self, export, relay, qmp):
         self.export = export
+        self.relay = relay
+        self.qmp = qmp
 
     def path(self, name):
         return os.path.join(self.export, name)
@@ -64,10 +68,21 @@ class HostFiles:
         os.unlink(self.path(name))
         return "good"
 
+    def reset(self):
+        """The device resets the guest's streams."""
+        self.relay.send_signal(signal.SIGUSR1)
+        return "good"
+
+    def pause(self, seconds):
+        self.qmp.execute("stop")
+        time.sleep(int(seconds))
+        self.qmp.execute("cont")
+        return "good"
+
     def answer(self, word, *args):
         try:
             return {"sum": self.sum, "text": self.text, "names": self.names, "edit": self.edit,
-                    "remove": self.remove}[word](*args)
+                    "remove": self.remove, "reset": self.reset, "pause": self.pause}[word](*args)
         except OSError as why:
             return f"the host's answer: {why}"
 
@@ -97,6 +112,7 @@ def start_relay(stack, work, where, port):
     if relay.stdout.readline() != b"ready\n":
         with open(log) as file:
             raise Missing(f"cannot listen on {where}: {file.read().strip().splitlines()[-1]}")
+    return relay
 
 
 def find_device():
@@ -110,12 +126,13 @@ def find_device():
 
 
 def add_device(stack, work, program, server_port):
-    """Arguments that give QEMU a device through which CID 2 port 2049 is the server."""
+    """Arguments that give QEMU a device through which CID 2 port 2049 is the server, and the relay
+    behind the device."""
     if program == KERNEL_DEVICE:
-        start_relay(stack, work, f"vsock:{PORT}", server_port)
-        return ["-device", f"vhost-vsock-pci,guest-cid={0x10000 + os.getpid()}"]
+        relay = start_relay(stack, work, f"vsock:{PORT}", server_port)
+        return ["-device", f"vhost-vsock-pci,guest-cid={0x10000 + os.getpid()}"], relay
     control = os.path.join(work, "device")
-    start_relay(stack, work, f"unix:{work}/vsock_{PORT}", server_port)
+    relay = start_relay(stack, work, f"unix:{work}/vsock_{PORT}", server_port)
     start_process(stack, [program, "--guest-cid", "5", "--socket", control, "--uds-path",
                           f"{work}/vsock"], os.path.join(work, "device.log"))
     deadline = time.monotonic() + 10
@@ -125,7 +142,7 @@ def add_device(stack, work, program, server_port):
         time.sleep(0.02)
     return ["-object", "memory-backend-memfd,id=mem,size=1G,share=on",
             "-chardev", f"socket,id=vsock,path={control}",
-            "-device", "vhost-user-vsock-pci,chardev=vsock"]
+            "-device", "vhost-user-vsock-pci,chardev=vsock"], relay
 
 
 def run(args, tap, stack):
@@ -139,11 +156,13 @@ def run(args, tap, stack):
     machine = Machine(args, "virtio", MODULES)
     check_handles(export)
     Ganesha.check()
-    server = Ganesha(work, export)
+    server = Ganesha(work, export, nfsv4=f"Lease_Lifetime = {LEASE};")
     stack.callback(server.stop)
     server.start()
-    device = add_device(stack, work, program, server.port)
-    machine.run(tap, device, HostFiles(export).answer)
+    device, relay = add_device(stack, work, program, server.port)
+    with machine.guest(device) as guest:
+        guest.start(tap)
+        guest.run(tap, Host(export, relay, guest.qmp()).answer)
     if tap.failed:
         tap.diag(server.log_tail())
 
