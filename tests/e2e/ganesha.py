@@ -27,6 +27,7 @@ NFS_CORE_PARAM {{
 NFS_KRB5 {{ Active_krb5 = false; }}
 MDCACHE {{
     Dir_Chunk = 0;
+    {mdcache}
 }}
 NFSv4 {{
     Minor_Versions = 0, 1, 2;
@@ -114,11 +115,12 @@ class Ganesha:
     """start() returns once NULL is answered; stop() ends the process by its pid."""
 
     def __init__(self, directory, export, pseudo="/export", nfsv4="", extra="", more_exports=(),
-                 graceless=True):
+                 graceless=True, mdcache=""):
         self.dir = directory
         self.log = os.path.join(directory, "ganesha.log")
         self.exports = [(export, pseudo, extra), *more_exports]
         self.nfsv4 = nfsv4
+        self.mdcache = mdcache
         self.graceless = graceless
         self.log_start = 0  # of what it logged after it was ready
         self.port = None
@@ -149,7 +151,7 @@ class Ganesha:
             exports = "".join(
                 EXPORT.format(id=i, path=path, pseudo=pseudo, extra=extra)
                 for i, (path, pseudo, extra) in enumerate(self.exports, 1))
-            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4, exports=exports,
+            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4, exports=exports, mdcache=self.mdcache,
                                   graceless=str(self.graceless).lower()))
         # no system bus: a second ganesha on the machine must not meet the first one there
         env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
