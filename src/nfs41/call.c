@@ -26,21 +26,20 @@ static struct compound_list *call_queue_of(struct nfs_compound *c)
 	return c->privileged ? &c->conn->urgent : &c->conn->queue;
 }
 
-static void call_place(
-	struct nfs_compound *c, struct compound_list *list, enum nfs_compound_place place)
+void call_place(struct nfs_compound *c, struct compound_list *list, enum nfs_compound_place place)
 {
 	TAILQ_INSERT_TAIL(list, c, p.entry);
 	c->p.place = place;
 }
 
-/* Out of the list, or off the timer, that it waits in. */
-static void call_unplace(struct nfs_compound *c)
+void call_unplace(struct nfs_compound *c)
 {
 	struct nfs_conn *conn = c->conn;
 	switch (c->p.place) {
 	case NFS_COMPOUND_QUEUED: TAILQ_REMOVE(call_queue_of(c), c, p.entry); break;
 	case NFS_COMPOUND_SENT: TAILQ_REMOVE(&conn->sent, c, p.entry); break;
 	case NFS_COMPOUND_HELD: TAILQ_REMOVE(&conn->held, c, p.entry); break;
+	case NFS_COMPOUND_LENT: TAILQ_REMOVE(&conn->lent, c, p.entry); break;
 	case NFS_COMPOUND_PAUSED: TAILQ_REMOVE(&conn->paused, c, p.entry); /* fallthrough */
 	case NFS_COMPOUND_ENDING: loop_timer_cancel(conn->loop, &c->p.timer); break;
 	case NFS_COMPOUND_IDLE: break;
@@ -115,22 +114,27 @@ static void call_end_later(struct nfs_compound *c, int status)
 	loop_timer_set(c->conn->loop, &c->p.timer, loop_now(c->conn->loop));
 }
 
-static void call_transmit(struct nfs_compound *c)
+void call_count_sent(struct nfs_compound *c)
 {
-	struct nfs_conn *conn = c->conn;
 	struct nfs_op_stats *stats = call_stats(c);
-	if (rpc_conn_pending(conn->rpc) == 0)
-		conn->heard_at = loop_now(conn->loop);
-	call_place(c, &conn->sent, NFS_COMPOUND_SENT);
-	rpc_conn_send(conn->rpc, &c->call);
-	watch_start(conn);
 	if (c->call.bytes_out == 0)
-		return; /* the connection is ending */
+		return; /* the connection was ending */
 	conn_count(&stats->calls, 1);
 	conn_count(&stats->bytes_out, c->call.bytes_out);
 	if (c->p.sent_once)
 		conn_count(&stats->retransmits, 1);
 	c->p.sent_once = true;
+}
+
+static void call_transmit(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	if (rpc_conn_pending(conn->rpc) == 0)
+		conn->heard_at = loop_now(conn->loop);
+	call_place(c, &conn->sent, NFS_COMPOUND_SENT);
+	rpc_conn_send(conn->rpc, &c->call);
+	watch_start(conn);
+	call_count_sent(c);
 }
 
 static void call_patch(struct nfs_compound *c)
@@ -153,8 +157,7 @@ void call_send_probe(struct nfs_compound *c, const struct slot_grant *grant)
 	call_transmit(c);
 }
 
-/* A slot, or not now: none is free, or the session has just become another. */
-static bool call_take_slot(struct nfs_compound *c)
+bool call_take_slot(struct nfs_compound *c, uint32_t generation)
 {
 	struct nfs_conn *conn = c->conn;
 	struct nfs_client *client = conn->client;
@@ -164,7 +167,7 @@ static bool call_take_slot(struct nfs_compound *c)
 		return false;
 	}
 	c->p.has_slot = true;
-	if (grant->generation != conn->bound) {
+	if (grant->generation != generation) {
 		call_release(c, false, SLOT_NO_TARGET);
 		return false;
 	}
@@ -175,7 +178,7 @@ static bool call_take_slot(struct nfs_compound *c)
 static void call_pump_list(struct nfs_conn *conn, struct compound_list *list)
 {
 	struct nfs_compound *c;
-	while ((c = TAILQ_FIRST(list)) != NULL && call_take_slot(c)) {
+	while ((c = TAILQ_FIRST(list)) != NULL && call_take_slot(c, conn->bound)) {
 		call_unplace(c);
 		call_transmit(c);
 	}
@@ -186,9 +189,12 @@ void call_pump(struct nfs_conn *conn)
 	if (conn->state == CONN_BOUND) {
 		call_pump_list(conn, &conn->urgent);
 		call_pump_list(conn, &conn->queue);
+	} else if (conn->borrowing) {
+		lend_pump(conn);
 	}
+	bool sending = conn->state == CONN_BOUND || conn->borrowing;
 	bool content = TAILQ_EMPTY(&conn->urgent) && TAILQ_EMPTY(&conn->queue);
-	if (conn->waiting && (content || conn->state != CONN_BOUND)) {
+	if (conn->waiting && (content || !sending)) {
 		conn->waiting = false;
 		slot_renounce(&conn->client->slots, &conn->waiter);
 	}
@@ -427,6 +433,7 @@ void nfs_compound_abandon(struct nfs_compound *c)
 	c->abandoned = true;
 	c->p.owned = false;
 	switch (c->p.place) {
+	case NFS_COMPOUND_LENT:
 	case NFS_COMPOUND_SENT: break;
 	case NFS_COMPOUND_HELD:
 		call_unplace(c);

@@ -56,6 +56,7 @@ struct nfs_client {
 	atomic_bool draining;	     /* tell when nothing is under way any more */
 	atomic_bool closing;	     /* end everything */
 	atomic_bool silent;	     /* "not responding" was said */
+	atomic_uint borrowers;	     /* connections that have others send for them */
 	atomic_uint troubled;	     /* connections that were lost and are not there again */
 	struct log_limit complaints; /* about connections */
 	atomic_bool complained;	     /* that they work again is worth a line */

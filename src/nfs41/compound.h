@@ -112,6 +112,7 @@ struct nfs_compound {
 			NFS_COMPOUND_IDLE,   /* not sent yet, or done */
 			NFS_COMPOUND_QUEUED, /* waits for a slot */
 			NFS_COMPOUND_SENT,
+			NFS_COMPOUND_LENT,   /* sent, or about to be, by another worker */
 			NFS_COMPOUND_HELD,   /* has a slot, waits for a connection */
 			NFS_COMPOUND_PAUSED, /* will be sent again when the timer fires */
 			NFS_COMPOUND_ENDING, /* `done` follows when the timer fires */

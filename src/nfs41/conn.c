@@ -49,6 +49,7 @@ struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned
 	TAILQ_INIT(&conn->sent);
 	TAILQ_INIT(&conn->held);
 	TAILQ_INIT(&conn->paused);
+	TAILQ_INIT(&conn->lent);
 	TAILQ_INIT(&conn->all);
 	return conn;
 }
@@ -115,6 +116,10 @@ static void conn_shut(struct nfs_conn *conn)
 		rpc_conn_close(conn->rpc);
 		return;
 	}
+	lend_end(conn);
+	/* these come back when the others end */
+	if (!TAILQ_EMPTY(&conn->lent))
+		return;
 	conn->state = CONN_DOWN;
 	conn_tell_recovery(conn, false);
 	conn->backoff = 0;
@@ -130,7 +135,7 @@ static void conn_down(void *arg, int err)
 {
 	struct nfs_conn *conn = arg;
 	struct nfs_client *client = conn->client;
-	bool was_bound = conn->bound != 0;
+	bool was_bound = conn->bound_at > 0;
 	conn->rpc = NULL;
 	conn->bound = 0;
 	bool closing = atomic_load(&client->closing);
@@ -151,6 +156,7 @@ static void conn_down(void *arg, int err)
 		conn->backoff = CONN_BACKOFF_MAX;
 	if (err == -EPROTO)
 		call_suspect_held(conn);
+	lend_begin(conn, !was_bound);
 	call_pump(conn);
 	/* another one has to watch now */
 	if (was_bound)
@@ -227,6 +233,7 @@ void conn_connect(struct nfs_conn *conn)
 	const struct nfs_client_config *config = &conn->client->config;
 	conn->state = CONN_CONNECTING;
 	conn->serial++;
+	lend_begin(conn, false);
 	conn->open_err = rpc_conn_open(conn->loop, &config->address, &config->stream, CONN_CALL_MAX,
 		&conn_ops, conn, &conn->rpc);
 	if (conn->open_err) {
@@ -241,6 +248,7 @@ void conn_reset(struct nfs_conn *conn, int err)
 	if (conn->state < CONN_UP)
 		return;
 	conn->reset_err = err;
+	conn->bound = 0;
 	loop_timer_cancel(conn->loop, &conn->retry);
 	conn->state = CONN_CONNECTING;
 	rpc_conn_close(conn->rpc);
@@ -251,8 +259,11 @@ static void conn_set_bound(struct nfs_conn *conn)
 	conn->state = CONN_BOUND;
 	conn->bound = conn->joining;
 	conn->bound_at = loop_now(conn->loop);
+	lend_end(conn);
 	watch_start(conn);
 	conn_tell_recovery(conn, true);
+	if (atomic_load(&conn->client->borrowers) > 0)
+		client_kick_conns(conn->client);
 }
 
 /*
@@ -423,6 +434,8 @@ void conn_update(struct nfs_conn *conn)
 		conn_connect(conn);
 	if (conn->state >= CONN_UP && conn->identity != atomic_load(&client->identity))
 		conn_reset(conn, -ESTALE);
+	if (atomic_exchange(&conn->spoilt, false))
+		conn_reset(conn, -EPROTO);
 	if (alive && conn_is_stray(conn, generation))
 		conn_join(conn, generation, false);
 	else if (alive && conn->state == CONN_PROBING)

@@ -16,7 +16,8 @@
 /*
  * One worker's connection and the compounds that go over it: conn.c makes and binds connections,
  * probe.c asks on each whether the session is ours alone, call.c sends compounds, reply.c judges
- * replies, watch.c looks at the clock. Everything belongs to the worker's thread, except what is
+ * replies, lend.c has others send what cannot go on a broken one, watch.c looks at the clock.
+ * Everything belongs to the worker's thread, except what is
  * atomic.
  */
 
@@ -57,10 +58,13 @@ struct nfs_conn {
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
 	struct compound_list sent, held;    /* in the order of sending */
-	struct compound_list paused;
+	struct compound_list paused, lent;
 	struct compound_list all; /* every sequenced one, in the order of their coming */
 	struct slot_waiter waiter;
 	bool waiting; /* the slot table may have promised something */
+
+	struct loop_timer borrow;
+	bool borrow_set, borrowing; /* the others shall send what waits */
 
 	struct loop_timer watch;
 	bool watching;	       /* `watch` is set */
@@ -79,6 +83,7 @@ struct nfs_conn {
 	atomic_bool posted;
 	atomic_bool drained, closed; /* told to the client */
 	atomic_bool renew;	     /* the lease is to be renewed */
+	atomic_bool spoilt;	     /* it brought garbage for somebody else */
 	atomic_bool suspected;	     /* another connection is silent */
 	_Atomic uint64_t renewed_at; /* when the last SEQUENCE that was answered was sent */
 	struct nfs_stats stats;
@@ -116,6 +121,13 @@ void conn_lost_binding(struct nfs_conn *conn);
 void conn_reset(struct nfs_conn *conn, int err);
 
 /* call.c */
+/* Out of the list, or off the timer, that it waits in; and into another list. */
+void call_unplace(struct nfs_compound *c);
+void call_place(struct nfs_compound *c, struct compound_list *list, enum nfs_compound_place place);
+/* A slot of that session, or not now: none is free, or there is another session. */
+bool call_take_slot(struct nfs_compound *c, uint32_t generation);
+/* It was handed to a stream. */
+void call_count_sent(struct nfs_compound *c);
 /* Sends what waits, as far as there are slots. */
 void call_pump(struct nfs_conn *conn);
 /* Sends again what is held, on a connection bound to its session. */
@@ -162,6 +174,17 @@ void probe_answered(
 
 /* reply.c: rpc_call's `done` */
 int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);
+/* The same for a compound that is in no list, its call done. */
+int reply_received(
+	struct nfs_compound *c, int err, const uint8_t *data, size_t len, size_t sink_len);
+
+/* lend.c */
+/* There is no connection: after a while (or `now`) the others send what waits. */
+void lend_begin(struct nfs_conn *conn, bool now);
+/* There is one again, or none is wanted. */
+void lend_end(struct nfs_conn *conn);
+/* Sends what waits through others, as far as there are slots. */
+void lend_pump(struct nfs_conn *conn);
 
 /* watch.c */
 /* Something was sent, or the connection has come up: time has to be watched. */

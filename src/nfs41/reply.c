@@ -147,7 +147,7 @@ static void reply_sequenced(struct nfs_compound *c, const struct nfs_sequence_re
 		reply_refused(c, (int)seq->status);
 	} else {
 		conn->garbage = conn->silences = 0;
-		if (conn->backoff > CONN_BACKOFF_MIN)
+		if (conn->backoff > CONN_BACKOFF_MIN && conn->state == CONN_BOUND)
 			conn->backoff = CONN_BACKOFF_MIN;
 		atomic_store_explicit(&conn->renewed_at, c->call.sent_at, memory_order_relaxed);
 		client_seen_flags(conn->client, c->p.grant.generation, seq->status_flags);
@@ -220,9 +220,14 @@ static int reply_probe(struct nfs_compound *c, const uint8_t *data, size_t len)
 int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len)
 {
 	struct nfs_compound *c = reply_compound(call);
+	call_unplace(c);
+	return reply_received(c, err, data, len, sink_len);
+}
+
+int reply_received(
+	struct nfs_compound *c, int err, const uint8_t *data, size_t len, size_t sink_len)
+{
 	struct nfs_sequence_res seq;
-	TAILQ_REMOVE(&c->conn->sent, c, p.entry);
-	c->p.place = NFS_COMPOUND_IDLE;
 	if (err == -ECONNRESET || err == -EBADMSG) {
 		reply_cut(c, err == -EBADMSG);
 		return 0;

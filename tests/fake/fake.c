@@ -23,7 +23,7 @@ static void conn_free(struct fake_conn *conn)
 	free(conn);
 }
 
-static void conn_kill(struct fake_conn *conn)
+void fake_kill(struct fake_conn *conn)
 {
 	if (conn->dead)
 		return;
@@ -112,7 +112,7 @@ void fake_cut(struct fake *fake)
 {
 	struct fake_conn *conn;
 	TAILQ_FOREACH (conn, &fake->conns, entry)
-		conn_kill(conn);
+		fake_kill(conn);
 }
 
 void fake_advance(struct fake *fake, uint32_t slot, uint32_t by, const void *reply, size_t len)
@@ -150,7 +150,7 @@ void fake_send_raw(struct fake_conn *conn, const void *data, size_t len)
 	if (conn->dead || conn->mute)
 		return;
 	if (send(conn->fd, data, len, MSG_NOSIGNAL) != (ssize_t)len)
-		conn_kill(conn);
+		fake_kill(conn);
 	conn->fake->bytes_out += len;
 }
 
@@ -274,7 +274,7 @@ static void run_script(struct fake *fake, struct fake_call *call)
 	if (verdict == FAKE_NORMAL)
 		fake_reply(call->conn, call->xid, data, out.len);
 	if (verdict == FAKE_CLOSE || verdict == FAKE_EXECUTE_CLOSE)
-		conn_kill(call->conn);
+		fake_kill(call->conn);
 }
 
 static void note_sequenced(struct fake *fake, const struct fake_call *call)

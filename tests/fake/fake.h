@@ -143,6 +143,7 @@ void fake_restart(struct fake *fake);
 /* The session ends; the client id stays. */
 void fake_lose_session(struct fake *fake);
 void fake_cut(struct fake *fake);
+void fake_kill(struct fake_conn *conn);
 /* As if another client had sent that many more requests in the slot, the last of which is the one
  * whose reply is given: cached, or with `len` 0 not cached. */
 void fake_advance(struct fake *fake, uint32_t slot, uint32_t by, const void *reply, size_t len);
