@@ -27,21 +27,27 @@ static struct nfs_conn *client_first(const struct nfs_client *client)
 
 /*
  * co_ownerid is unique even among mounts of one machine and cannot be guessed, so that nobody else
- * takes this client's state over; it stays the same until the end of the mount.
+ * takes this client's state over; it stays the same until the end of the mount, or until this guest
+ * turns out to be a clone. Clones may draw the same numbers, but not at the same time.
  */
 static int client_make_owner(struct nfs_client *client)
 {
 	char host[256] = "", *to = client->owner;
+	struct timespec now;
 	uint8_t random[16 + NFS4_VERIFIER_SIZE];
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return -errno;
 	gethostname(host, sizeof(host) - 1);
-	to += snprintf(to, CLIENT_OWNER_MAX - 33, "vsockfs %s ",
+	to += snprintf(to, CLIENT_OWNER_OWN, "vsockfs %s ",
 		client->clientaddr ? client->clientaddr : host);
-	if (to > client->owner + CLIENT_OWNER_MAX - 34)
-		to = client->owner + CLIENT_OWNER_MAX - 34;
+	if (to > client->owner + (CLIENT_OWNER_OWN - 1))
+		to = client->owner + (CLIENT_OWNER_OWN - 1);
 	for (unsigned i = 0; i < 16; i++)
 		to += sprintf(to, "%02x", random[i]);
+	if (atomic_load(&client->identity) > 0) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		sprintf(to, " %llx%08lx", (unsigned long long)now.tv_sec, now.tv_nsec);
+	}
 	memcpy(client->verifier, random + 16, NFS4_VERIFIER_SIZE);
 	return 0;
 }
@@ -64,8 +70,9 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 	client->timer.fire = client_time;
 	client->renew.fire = client_renew;
 	atomic_init(&client->next_owner, 1);
+	client->machine = machine_new(config->address.proto == ADDRESS_VSOCK);
 	int err = client_make_owner(client);
-	if (!err && config->clientaddr && !client->clientaddr)
+	if (!err && ((config->clientaddr && !client->clientaddr) || !client->machine))
 		err = -ENOMEM;
 	if (err) {
 		nfs_client_free(client);
@@ -87,6 +94,7 @@ void nfs_client_free(struct nfs_client *client)
 	pthread_mutex_destroy(&client->callback_lock);
 	rpc_cred_unref(client->config.cred);
 	free(client->clientaddr);
+	machine_free(client->machine);
 	free(client);
 }
 
@@ -161,8 +169,18 @@ void client_cloned(struct nfs_client *client, uint32_t generation)
 {
 	slot_table_bury(&client->slots, generation);
 	pthread_mutex_lock(&client->lock);
+	client->mail.cloned = true;
 	client->mail.cloned_generation = generation;
 	client_post(client);
+}
+
+void client_check_machine(struct nfs_client *client)
+{
+	if (!machine_has_changed(client->machine))
+		return;
+	/* nothing goes out until the recovery machine knows */
+	slot_table_bury(&client->slots, slot_table_session(&client->slots, NULL, NULL));
+	client_cloned(client, 0);
 }
 
 void client_conn_drained(struct nfs_client *client)
@@ -336,6 +354,7 @@ static void client_become_other(struct nfs_client *client)
 	log_warn("%s: this guest is a clone, or has been cloned: from now on it is a client of its "
 		 "own, without the locks that it held",
 		client->peer);
+	atomic_fetch_add(&client->identity, 1);
 	int err = client_make_owner(client);
 	if (err)
 		log_error("%s: no random numbers: %s", client->peer, strerror(-err));
@@ -344,7 +363,6 @@ static void client_become_other(struct nfs_client *client)
 	client->create_misordered = false;
 	if (client->reclaim_ops && client->reclaim_ops->cloned)
 		client->reclaim_ops->cloned(client->reclaim_arg);
-	atomic_fetch_add(&client->identity, 1);
 	client_kick_conns(client);
 }
 
@@ -449,7 +467,7 @@ static void client_read_mail(struct loop_task *task)
 	if (mail.start)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_START,
 					     .timeout = client->config.timeo_ns});
-	if (mail.cloned_generation != 0)
+	if (mail.cloned)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_CLONED,
 					     .generation = mail.cloned_generation});
 	if (mail.lost_generation != 0)

@@ -12,6 +12,7 @@
 #include "nfs41/recovery.h"
 #include "nfs41/slot.h"
 #include "util/log.h"
+#include "vsock/machine.h"
 
 /*
  * The client as client.c (start, stop, the machine's driver), client_step.c (its RPCs) and
@@ -20,6 +21,7 @@
  */
 
 #define CLIENT_OWNER_MAX 384
+#define CLIENT_OWNER_OWN (CLIENT_OWNER_MAX - 64) /* before the random part */
 #define CLIENT_WHY_MAX	 640
 
 /* What other threads want from the first worker; guarded by `lock`. */
@@ -27,6 +29,7 @@ struct client_mail {
 	bool start, stop, reclaimed, revoked, grace, rebind;
 	uint64_t stop_timeout;
 	uint32_t lost_generation; /* 0: none */
+	bool cloned;
 	uint32_t cloned_generation;
 	int lost_status;
 	int reclaim_err;
@@ -40,6 +43,7 @@ struct nfs_client {
 	char owner[CLIENT_OWNER_MAX];
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 
+	struct machine *machine;
 	struct nfs_conn **conns; /* fixed once started */
 	unsigned nconns;
 	struct slot_table slots;
@@ -100,6 +104,8 @@ void client_session_lost(struct nfs_client *client, uint32_t generation, int sta
 void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags);
 /* Another guest uses session `generation`: one of the two is a clone. */
 void client_cloned(struct nfs_client *client, uint32_t generation);
+/* Before connecting (again): whether the machine is still the one that it was. */
+void client_check_machine(struct nfs_client *client);
 void client_conn_drained(struct nfs_client *client);
 void client_conn_closed(struct nfs_client *client);
 void client_kick_conns(struct nfs_client *client);

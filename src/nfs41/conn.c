@@ -231,6 +231,7 @@ static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called, co
 void conn_connect(struct nfs_conn *conn)
 {
 	const struct nfs_client_config *config = &conn->client->config;
+	client_check_machine(conn->client);
 	conn->state = CONN_CONNECTING;
 	conn->serial++;
 	lend_begin(conn, false);

@@ -3,6 +3,28 @@
 #include <errno.h>
 
 #include "drive.h"
+#include "vsock/machine.h"
+
+/* Instead of machine.c. */
+static bool other_machine;
+
+struct machine *machine_new(bool vsock)
+{
+	other_machine = false;
+	return (struct machine *)&other_machine;
+}
+
+void machine_free(struct machine *machine)
+{
+	assert_ptr_equal(machine, &other_machine);
+}
+
+bool machine_has_changed(struct machine *machine)
+{
+	bool changed = other_machine;
+	other_machine = false;
+	return changed;
+}
 
 /* The owner of opens and locks. */
 static struct {
@@ -286,6 +308,30 @@ static void test_under_way_in_the_snapshot(void **state)
 	expect_another_client(d);
 }
 
+/* The machine says so itself: no probe is needed, nor sent. */
+static void test_another_machine(void **state)
+{
+	struct drive *d = *state;
+	begin(d, 2);
+	other_machine = true;
+	unsigned probes = d->fake.probes;
+	fake_cut(&d->fake);
+	expect_another_client(d);
+	/* those of the new session */
+	assert_in_range(d->fake.probes - probes, 1, 2);
+}
+
+static void test_another_machine_while_the_server_restarts(void **state)
+{
+	struct drive *d = *state;
+	begin(d, 1);
+	other_machine = true;
+	fake_restart(&d->fake);
+	drive_until_count(d, &holder.reclaims, 1);
+	assert_int_equal(holder.cloned, 1);
+	assert_false(holder.grace);
+}
+
 /* The end of the mount comes first: the twin keeps what it has. */
 static void test_stop_next_to_a_twin(void **state)
 {
@@ -332,6 +378,8 @@ int main(void)
 		CLONE(probe_is_refused),
 		CLONE(compounds_wait_for_the_probe),
 		CLONE(under_way_in_the_snapshot),
+		CLONE(another_machine),
+		CLONE(another_machine_while_the_server_restarts),
 		CLONE(stop_next_to_a_twin),
 		CLONE(restart_while_becoming_another),
 	};
