@@ -9,6 +9,7 @@
 
 #include "nfs41/client_priv.h"
 #include "nfs41/error.h"
+#include "nfs41/handling.h"
 #include "util/log.h"
 
 static void client_read_mail(struct loop_task *task);
@@ -197,32 +198,26 @@ void client_conn_closed(struct nfs_client *client)
 	client_post(client);
 }
 
-/* What the server says with every SEQUENCE that something is wrong with. RFC 8881, 18.46.3. */
-#define CLIENT_FLAGS_REVOKED                                                              \
-	(SEQ4_STATUS_EXPIRED_ALL_STATE_REVOKED | SEQ4_STATUS_EXPIRED_SOME_STATE_REVOKED | \
-		SEQ4_STATUS_ADMIN_STATE_REVOKED | SEQ4_STATUS_RECALLABLE_STATE_REVOKED |  \
-		SEQ4_STATUS_RESTART_RECLAIM_NEEDED)
-#define CLIENT_FLAGS_PATH (SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION)
-
 static void client_post_news(struct nfs_client *client, uint32_t news)
 {
+	bool reclaim = handling_flags(news, HANDLING_FLAG_RECLAIM) != 0;
 	pthread_mutex_lock(&client->lock);
-	client->mail.revoked |= (news & CLIENT_FLAGS_REVOKED) != 0;
-	client->mail.grace |= (news & SEQ4_STATUS_RESTART_RECLAIM_NEEDED) != 0;
-	client->mail.rebind |= (news & CLIENT_FLAGS_PATH) != 0;
+	client->mail.revoked |= reclaim || handling_flags(news, HANDLING_FLAG_STATE) != 0;
+	client->mail.grace |= reclaim;
+	client->mail.rebind |= handling_flags(news, HANDLING_FLAG_PATH) != 0;
 	client_post(client);
 }
 
 void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags)
 {
-	status_flags &= CLIENT_FLAGS_REVOKED | CLIENT_FLAGS_PATH | SEQ4_STATUS_BACKCHANNEL_FAULT;
 	if (status_flags == atomic_load_explicit(&client->status_flags, memory_order_relaxed))
 		return;
 	/* the server goes on saying so until it is put right: once is enough */
 	uint32_t news = status_flags & ~atomic_exchange(&client->status_flags, status_flags);
-	if (news & SEQ4_STATUS_BACKCHANNEL_FAULT)
+	news &= ~handling_flags(news, HANDLING_FLAG_IGNORED);
+	if (handling_flags(news, HANDLING_FLAG_SESSION) != 0)
 		client_session_lost(client, generation, NFS4ERR_SEQ_MISORDERED);
-	else if (news)
+	else if (news != 0)
 		client_post_news(client, news);
 }
 

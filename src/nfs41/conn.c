@@ -6,6 +6,7 @@
 
 #include "nfs41/client_priv.h"
 #include "nfs41/error.h"
+#include "nfs41/handling.h"
 #include "util/log.h"
 
 #define CONN_BACKOFF_MAX UINT64_C(5000000000) /* ns */
@@ -347,24 +348,22 @@ void conn_lost_binding(struct nfs_conn *conn)
 
 static void conn_judge_bind(struct nfs_conn *conn, int status)
 {
-	switch (status) {
-	case -ECONNRESET:
-	case -EPROTO: return; /* `down` follows */
-	case NFS4ERR_DELAY: conn_retry_later(conn); return;
-	case NFS4ERR_BADSESSION:
-	case NFS4ERR_DEADSESSION:
-	case NFS4ERR_STALE_CLIENTID:
+	if (status == -ECONNRESET || status == -EPROTO)
+		return; /* `down` follows */
+	switch (status > 0 ? handling_of((uint32_t)status, HANDLING_AT_BIND) : HANDLING_OWNER) {
+	case HANDLING_DELAY: conn_retry_later(conn); return;
+	case HANDLING_SESSION:
 		conn->state = CONN_UP;
 		client_session_lost(conn->client, conn->joining, status);
 		return;
-	case NFS4_OK: break;
 	default:
-		/* SEQUENCE binds by itself where no state protection was asked for. */
-		log_debug("%s: BIND_CONN_TO_SESSION: %s", conn->client->peer,
-			status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
+		/* SEQUENCE associates by itself where no state protection was asked for. */
+		if (status != NFS4_OK)
+			log_debug("%s: BIND_CONN_TO_SESSION: %s", conn->client->peer,
+				status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
+		conn->associated = true;
+		conn_go_on(conn);
 	}
-	conn->associated = true;
-	conn_go_on(conn);
 }
 
 static void conn_bind_done(struct nfs_compound *c)

@@ -3,6 +3,7 @@
 
 #include "nfs41/client_priv.h"
 #include "nfs41/error.h"
+#include "nfs41/handling.h"
 #include "util/log.h"
 
 /*
@@ -73,22 +74,26 @@ static void probe_good(struct nfs_compound *c, const struct nfs_sequence_res *se
 	conn_set_probed(conn);
 }
 
-static void probe_refused(struct nfs_compound *c, int status)
+/* More than one step ahead of us: that cannot be a probe of ours. */
+static void probe_meets_twin(struct nfs_compound *c)
+{
+	client_cloned(c->conn->client, c->p.grant.generation);
+	probe_free(c, false, SLOT_NO_TARGET);
+}
+
+/* `status` is SEQUENCE's, or -errno of the RPC layer. */
+static void probe_refused(struct nfs_compound *c, int status, enum handling handling)
 {
 	struct nfs_conn *conn = c->conn;
 	uint32_t generation = c->p.grant.generation;
 	probe_free(c, false, SLOT_NO_TARGET);
-	switch (status) {
-	case NFS4ERR_DELAY:
+	switch (handling) {
+	case HANDLING_DELAY:
 		atomic_store(&conn->renew, conn->state == CONN_BOUND);
 		conn_retry_later(conn);
 		break;
-	case NFS4ERR_CONN_NOT_BOUND_TO_SESSION: conn_lost_binding(conn); break;
-	case NFS4ERR_BADSLOT:
-	case NFS4ERR_BAD_HIGH_SLOT:
-	case NFS4ERR_BADSESSION:
-	case NFS4ERR_DEADSESSION:
-	case NFS4ERR_STALE_CLIENTID:
+	case HANDLING_BIND: conn_lost_binding(conn); break;
+	case HANDLING_SESSION:
 		client_session_lost(conn->client, generation, status);
 		conn_rejoin(conn);
 		break;
@@ -106,18 +111,19 @@ void probe_answered(
 	if (err == -ECONNRESET) {
 		/* the next one repeats it */
 		probe_free(c, false, SLOT_NO_TARGET);
-	} else if (err) {
-		probe_refused(c, err);
-	} else if (foreign || c->status == NFS4ERR_RETRY_UNCACHED_REP ||
-		   seq->status == NFS4ERR_SEQ_FALSE_RETRY) {
-		probe_was_used(c);
-	} else if (seq->status == NFS4ERR_SEQ_MISORDERED) {
-		/* more than one step ahead of us: that cannot be a probe of ours */
-		client_cloned(c->conn->client, c->p.grant.generation);
-		probe_free(c, false, SLOT_NO_TARGET);
-	} else if (seq->status != NFS4_OK) {
-		probe_refused(c, (int)seq->status);
-	} else {
-		probe_good(c, seq);
+		return;
 	}
+	if (err) {
+		probe_refused(c, err, HANDLING_OWNER);
+		return;
+	}
+	enum handling handling = handling_of((uint32_t)c->status, HANDLING_AT_PROBE);
+	if (foreign || handling == HANDLING_USED)
+		probe_was_used(c);
+	else if (seq->status == NFS4_OK)
+		probe_good(c, seq);
+	else if (handling == HANDLING_TWIN)
+		probe_meets_twin(c);
+	else
+		probe_refused(c, (int)seq->status, handling);
 }

@@ -6,6 +6,7 @@
 
 #include "nfs41/deleg.h"
 #include "nfs41/error.h"
+#include "nfs41/handling.h"
 #include "nfs41/op.h"
 #include "util/log.h"
 
@@ -480,9 +481,7 @@ bool reclaim_use_lock(struct reclaim *reclaim, struct reclaim_use *use, struct n
 
 static bool status_is_dead_stateid(int status)
 {
-	return status == NFS4ERR_BAD_STATEID || status == NFS4ERR_STALE_STATEID ||
-	       status == NFS4ERR_OLD_STATEID || status == NFS4ERR_EXPIRED ||
-	       status == NFS4ERR_ADMIN_REVOKED || status == NFS4ERR_DELEG_REVOKED;
+	return status > 0 && handling_of((uint32_t)status, HANDLING_AT_OPERATION) == HANDLING_STATE;
 }
 
 static bool use_has_changed(struct reclaim *reclaim, const struct reclaim_use *use)

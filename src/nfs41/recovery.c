@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "nfs41/handling.h"
 #include "nfs41/proto.h"
 
 #define RECOVERY_DELAY_MIN UINT64_C(100000000)	/* ns */
@@ -201,9 +202,9 @@ static unsigned recovery_lost(struct recovery *r, const struct recovery_event *e
 		return 0;
 	enum recovery_state next = RECOVERY_DISCARD;
 	r->exchanged = false;
-	if (ev->status == NFS4ERR_BADSESSION || ev->status == NFS4ERR_DEADSESSION)
+	if (handling_loss((uint32_t)ev->status) == HANDLING_NO_SESSION)
 		next = RECOVERY_CREATE;
-	else if (ev->status == NFS4ERR_STALE_CLIENTID)
+	else if (handling_loss((uint32_t)ev->status) == HANDLING_NO_CLIENT)
 		next = RECOVERY_EXCHANGE;
 	/* A session that lasts no longer than this is not made anew at full speed. */
 	if (now - r->ready_at < RECOVERY_DELAY_MAX) {

@@ -3,10 +3,12 @@
 
 #include "nfs41/client_priv.h"
 #include "nfs41/error.h"
+#include "nfs41/handling.h"
 #include "util/log.h"
 
 /*
- * What a reply means for the compound, its slot and the session (RFC 8881, 2.10.6 and 15.1).
+ * What a reply means for the compound, its slot and the session (RFC 8881, 2.10.6), as the table in
+ * handling.c has it.
  *
  * After NFS4ERR_DELAY the kernel's client waits 100 ms and more, for the sake of servers with
  * thousands of clients. Here the server has few, and the usual cause, a delegation being recalled
@@ -65,77 +67,87 @@ static void reply_bad_slot(struct nfs_compound *c, const struct slot_grant *gran
 	call_queue_first(c);
 }
 
-/* SEQUENCE went well: what did the operations say? */
+/* SEQUENCE went well: what did the operations say? False: it is for the owner. */
+static bool reply_handle_executed(struct nfs_compound *c, int status)
+{
+	enum handling handling = handling_of((uint32_t)status, HANDLING_AT_OPERATION);
+	if (handling == HANDLING_REPEATED) {
+		call_repeat(c);
+		return true;
+	}
+	if (!nfs_compound_may_repeat(c))
+		return false;
+	switch (handling) {
+	case HANDLING_DELAY:
+	case HANDLING_GRACE:
+		c->p.garbage = c->p.cuts = 0;
+		call_pause(c, handling == HANDLING_GRACE ? REPLY_GRACE : reply_delay(c));
+		return true;
+	case HANDLING_UNCACHED:
+		if (c->p.uncached)
+			return false;
+		c->p.uncached = true;
+		call_queue_first(c);
+		return true;
+	case HANDLING_SESSION: reply_session_lost(c, status); return true;
+	default: return false;
+	}
+}
+
 static void reply_executed(struct nfs_compound *c, int status)
 {
 	c->p.uncertain = false;
-	switch (status) {
-	case NFS4ERR_DELAY:
-	case NFS4ERR_GRACE:
-		if (!nfs_compound_may_repeat(c))
-			break;
-		c->p.garbage = c->p.cuts = 0;
-		call_pause(c, status == NFS4ERR_GRACE ? REPLY_GRACE : reply_delay(c));
-		return;
-	case NFS4ERR_RETRY_UNCACHED_REP: call_repeat(c); return;
-	case NFS4ERR_REP_TOO_BIG_TO_CACHE:
-		if (c->p.uncached || !nfs_compound_may_repeat(c))
-			break;
-		c->p.uncached = true;
-		call_queue_first(c);
-		return;
-	case NFS4ERR_DEADSESSION:
-	case NFS4ERR_BADSESSION:
-		if (!nfs_compound_may_repeat(c))
-			break;
-		reply_session_lost(c, status);
-		return;
-	}
-	call_end(c, status);
+	if (status == NFS4_OK || !reply_handle_executed(c, status))
+		call_end(c, status);
 }
 
-/* SEQUENCE failed: nothing was executed, the sequence id is still to be used. */
-static void reply_refused(struct nfs_compound *c, int status)
+/* SEQUENCE failed: nothing was executed, the sequence id is still to be used. False: as above. */
+static bool reply_handle_refused(struct nfs_compound *c, int status)
 {
-	struct nfs_conn *conn = c->conn;
-	switch (status) {
-	case NFS4ERR_DELAY:
+	enum handling handling = handling_of((uint32_t)status, HANDLING_AT_SEQUENCE);
+	switch (handling) {
+	case HANDLING_DELAY:
+	case HANDLING_GRACE:
 		/* A copy of it may be at work in this slot: then only the same request may follow
 		 * in it. */
 		if (!c->p.uncertain)
 			call_release(c, false, SLOT_NO_TARGET);
-		call_pause(c, reply_delay(c));
-		return;
-	case NFS4ERR_RETRY_UNCACHED_REP:
+		call_pause(c, handling == HANDLING_GRACE ? REPLY_GRACE : reply_delay(c));
+		return true;
+	case HANDLING_REPEATED:
 		call_release(c, true, SLOT_NO_TARGET);
 		call_repeat(c);
-		return;
-	case NFS4ERR_BADSLOT:
-	case NFS4ERR_BAD_HIGH_SLOT: reply_bad_slot(c, &c->p.grant); return;
-	case NFS4ERR_CONN_NOT_BOUND_TO_SESSION:
+		return true;
+	case HANDLING_SLOTS: reply_bad_slot(c, &c->p.grant); return true;
+	case HANDLING_BIND:
 		call_hold(c);
-		conn_lost_binding(conn);
-		return;
-	case NFS4ERR_SEQ_FALSE_RETRY:
-		if (c->p.stripped) {
-			/* the slot was used up by what this one stands for */
-			call_release(c, true, SLOT_NO_TARGET);
-			call_end(c, -ECANCELED);
-			return;
+		conn_lost_binding(c->conn);
+		return true;
+	case HANDLING_STRIPPED:
+		if (!c->p.stripped) {
+			reply_session_lost(c, status);
+			return true;
 		}
-		/* fallthrough */
-	case NFS4ERR_SEQ_MISORDERED:
-	case NFS4ERR_BADSESSION:
-	case NFS4ERR_DEADSESSION:
-	case NFS4ERR_STALE_CLIENTID: reply_session_lost(c, status); return;
-	case NFS4ERR_REP_TOO_BIG_TO_CACHE:
+		/* the slot was used up by what this one stands for */
+		call_release(c, true, SLOT_NO_TARGET);
+		call_end(c, -ECANCELED);
+		return true;
+	case HANDLING_SESSION: reply_session_lost(c, status); return true;
+	case HANDLING_UNCACHED:
 		if (c->p.uncached)
-			break;
+			return false;
 		c->p.uncached = true;
 		call_release(c, false, SLOT_NO_TARGET);
 		call_queue_first(c);
-		return;
+		return true;
+	default: return false;
 	}
+}
+
+static void reply_refused(struct nfs_compound *c, int status)
+{
+	if (reply_handle_refused(c, status))
+		return;
 	call_release(c, false, SLOT_NO_TARGET);
 	call_end(c, status);
 }
