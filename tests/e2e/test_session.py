@@ -127,10 +127,39 @@ def cuts(server, export):
     assert os.listdir(export) == []
 
 
+def twins(server, export):
+    program = build_path("tests", "e2e", "twin")
+    process = subprocess.Popen([program, f"tcp:127.0.0.1:{server.port}:/export"],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    try:
+        text, _ = process.communicate(timeout=DEADLINE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"no end after {DEADLINE} s\n{process.communicate()[0]}") from None
+    assert process.returncode == 0, f"status {process.returncode}\n{text[-3000:]}"
+    lines = text.splitlines()
+    # who comes first goes on with session, client id and lock
+    assert "a: made 20 other 0 lost 0 write 0" in lines, text
+    assert "a: again 0" in lines, text
+    # the other one has become somebody else, and its lock is gone
+    assert "b: made 20 other 1 lost 1 write -5" in lines, text
+    assert "b: again -5" in lines, text
+    assert text.count("is a clone") == 1, text
+    made = {f"{name}{i}" for name in "ab" for i in range(20)}
+    assert set(os.listdir(export)) == made | {"file"}
+    with open(os.path.join(export, "file"), encoding="ascii") as file:
+        assert file.read() == "a"
+    os.unlink(os.path.join(export, "file"))
+    for name in made:
+        os.rmdir(os.path.join(export, name))
+
+
 def main():
     points = ((quiet, "compounds of one, two and four workers, each executed once"),
               (restarts, "a server that is killed and started again"),
-              (cuts, "connections that are cut again and again"))
+              (cuts, "connections that are cut again and again"),
+              (twins, "a guest that was restored twice from one snapshot"))
     failed = 0
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="vsockfs-session-") as work:
         export = os.path.join(work, "export")
