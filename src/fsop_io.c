@@ -95,7 +95,8 @@ static void write_finish(struct fsop_request *req)
 	struct unstable_write *write = req->u.write.write;
 	struct file *file = file_ref(req->file);
 	uint32_t len = write->len;
-	if (req->u.write.committed == UNSTABLE4)
+	/* What is stable already is kept, too, if older data may be written again on top of it. */
+	if (req->u.write.committed == UNSTABLE4 || unstable_waits(share->unstable, file->node))
 		unstable_add(share->unstable, write);
 	else
 		unstable_write_free(write);

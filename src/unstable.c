@@ -153,6 +153,14 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 	}
 }
 
+bool unstable_waits(struct unstable_pool *pool, const struct node *node)
+{
+	pthread_mutex_lock(&pool->mutex);
+	bool waits = node->unstable != NULL;
+	pthread_mutex_unlock(&pool->mutex);
+	return waits;
+}
+
 bool unstable_pressing(struct unstable_pool *pool)
 {
 	pthread_mutex_lock(&pool->mutex);

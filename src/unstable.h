@@ -44,6 +44,9 @@ void unstable_write_free(struct unstable_write *write);
 /* It was acknowledged with write->verifier and is to be kept until committed. Takes `write`. */
 void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take);
 
+/* Something was added to the node that may still be written again. */
+bool unstable_waits(struct unstable_pool *pool, const struct node *node);
+
 /*
  * Commits all that was added to the node before. `done` gets 0 or -errno (the first failure); it
  * may be called before this returns, and on `worker`'s thread in any case, which is the caller's.

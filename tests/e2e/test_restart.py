@@ -131,6 +131,18 @@ def unstable(env, config):
     assert read(os.path.join(mount.point, "f")) == data
 
 
+@both_kinds("what is written again does not overwrite what was written stable since")
+def stable(env, config):
+    server = env.server(**config)
+    mount = server.mount()
+    fd, sync = opened(mount, "f"), opened(mount, "f", os.O_WRONLY | os.O_CREAT | os.O_SYNC)
+    os.pwrite(fd, b"before, and longer", 0)
+    server.restart()
+    os.pwrite(sync, b"after", 0)
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == b"aftere, and longer"
+
+
 @both_kinds("locks are held as before: byte ranges and flock", timeout=120)
 def locks(env, config):
     server = env.server(**config)
