@@ -8,6 +8,9 @@
 #include "nfs41/op.h"
 #include "share.h"
 
+/* Lock-owners of one open that are looked after when the mount ends. */
+#define FILE_UNLOCKS_MAX 8
+
 struct file *file_new(struct share *share, struct node *node, struct nfs_open *open_take, int flags)
 {
 	struct file *file = calloc(1, sizeof(*file));
@@ -135,4 +138,47 @@ void file_unset_silly(struct share *share, struct node *node)
 	struct node_silly *silly = node_set_silly(share->nodes, node, NULL);
 	if (silly)
 		silly_free(share, silly);
+}
+
+/* Servers do not close what has locks. */
+static void file_put_unlocks(struct share *share, struct nfs_compound *c, struct nfs_open *open)
+{
+	const struct nfs_lock_range all = {.type = WRITE_LT, .offset = 0, .length = UINT64_MAX};
+	struct nfs_lock *lock;
+	nfs_open_rewind_locks(share->state, open);
+	for (unsigned i = 0; i < FILE_UNLOCKS_MAX; i++) {
+		struct nfs_stateid stateid;
+		lock = nfs_open_next_lock(share->state, open);
+		if (!lock)
+			return;
+		if (nfs_lock_stateid(share->state, lock, &stateid))
+			nfs_op_locku(c, &all, &stateid, NULL);
+		nfs_lock_unref(share->state, lock);
+	}
+}
+
+static void file_return(struct share *share, struct nfs_open *open)
+{
+	struct nfs_stateid stateid = nfs_open_stateid(share->state, open);
+	struct nfs_compound *c = nfs_compound_new(worker_self()->conn, open->cred, OP_CLOSE);
+	if (!c)
+		return;
+	nfs_op_putfh(c, &open->fh);
+	file_put_unlocks(share, c, open);
+	nfs_op_close(c, &stateid);
+	nfs_compound_send(c, file_sent, NULL);
+}
+
+void file_return_all(struct share *share)
+{
+	struct node_silly *silly;
+	struct nfs_open *open;
+	nfs_state_rewind(share->state, false);
+	while ((open = nfs_state_next(share->state))) {
+		if (!nfs_open_is_local(share->state, open))
+			file_return(share, open);
+		nfs_open_unref(share->state, open);
+	}
+	while ((silly = node_take_silly(share->nodes)))
+		file_remove_silly(share, silly);
 }

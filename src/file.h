@@ -52,6 +52,11 @@ void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cr
  */
 int file_set_silly(struct share *share, struct node *node, struct node *dir, const char *name,
 	struct rpc_cred *cred);
+/*
+ * At the end: CLOSE for all that is open, and the hidden names go, while programs may still have
+ * the files open. On a worker's thread.
+ */
+void file_return_all(struct share *share);
 /* It has its own name again. */
 void file_unset_silly(struct share *share, struct node *node);
 

@@ -26,6 +26,9 @@
 /* How long the server may take to accept our good-bye, and between attempts to mount. */
 #define MAIN_STOP_NS UINT64_C(5000000000)
 #define MAIN_RETRY_S 1
+/* How long the kernel may take to write what is dirty and unmount. */
+#define MAIN_UNMOUNT_MS 30000
+#define MAIN_SILENT_MS	1000
 
 #ifdef VSOCKFS_STATIC
 static const bool main_numeric_ids =
@@ -56,13 +59,20 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
 	return control;
 }
 
+/* What a busy mount's programs have written is saved before it goes; a server that is silent is
+ * waited for once. */
 static void main_unmount(struct share *share, struct guard *guard, struct control *control)
 {
 	if (control) {
 		control_free(control);
 		guard_remove_control(guard);
 	}
-	share_unmount(share);
+	bool silent = share_flush(share) == -ETIMEDOUT;
+	share_unmount(share, silent ? MAIN_SILENT_MS : MAIN_UNMOUNT_MS);
+	if (silent)
+		return;
+	share_flush(share);
+	share_return_state(share);
 }
 
 /* Returns when the mount has ended, or a signal asks for its end. */

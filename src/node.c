@@ -389,6 +389,22 @@ struct node_silly *node_set_silly(
 	return silly_take;
 }
 
+struct node_silly *node_take_silly(struct node_table *table)
+{
+	struct node *node;
+	struct node_silly *silly = NULL;
+	pthread_mutex_lock(&table->mutex);
+	LIST_FOREACH (node, &table->open_nodes, open_entry)
+		if (node->silly)
+			break;
+	if (node) {
+		silly = node->silly;
+		node->silly = NULL;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	return silly;
+}
+
 bool node_is_silly(struct node_table *table, struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);
@@ -548,6 +564,22 @@ int node_take_error(struct node_table *table, struct node *node)
 	node->write_error = 0;
 	pthread_mutex_unlock(&table->mutex);
 	return err;
+}
+
+uint64_t *node_open_ids(struct node_table *table, size_t *count)
+{
+	const struct node *node;
+	size_t n = 0;
+	pthread_mutex_lock(&table->mutex);
+	LIST_FOREACH (node, &table->open_nodes, open_entry)
+		n++;
+	uint64_t *ids = malloc((n + 1) * sizeof(*ids));
+	*count = 0;
+	LIST_FOREACH (node, &table->open_nodes, open_entry)
+		if (ids)
+			ids[(*count)++] = node->id;
+	pthread_mutex_unlock(&table->mutex);
+	return ids;
 }
 
 uint64_t node_table_count(struct node_table *table)

@@ -121,6 +121,8 @@ struct node_silly *node_closed(struct node_table *table, struct node *node);
  * or the one it had. */
 struct node_silly *node_set_silly(
 	struct node_table *table, struct node *node, struct node_silly *silly_take);
+/* Takes the silly name of some open node; NULL when none has one. */
+struct node_silly *node_take_silly(struct node_table *table);
 /* True while the object has a silly name only: one link fewer than the server says. */
 bool node_is_silly(struct node_table *table, struct node *node);
 
@@ -160,6 +162,9 @@ uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min,
 /* First error of data written behind a program's back; reading takes it. */
 void node_set_error(struct node_table *table, struct node *node, int err);
 int node_take_error(struct node_table *table, struct node *node);
+
+/* Ids of the nodes that are open, to be freed. NULL without memory. */
+uint64_t *node_open_ids(struct node_table *table, size_t *count);
 
 /* Nodes known, for statistics. */
 uint64_t node_table_count(struct node_table *table);

@@ -91,21 +91,34 @@ int notify_start(struct notify *notify, struct fuse_session *session)
 	return -err;
 }
 
-void notify_free(struct notify *notify)
+static void notify_drop(struct notify *notify)
 {
-	if (!notify)
-		return;
+	struct notify_item *item;
+	while ((item = STAILQ_FIRST(&notify->queue))) {
+		STAILQ_REMOVE_HEAD(&notify->queue, entry);
+		item_finish(item);
+	}
+}
+
+void notify_stop(struct notify *notify)
+{
 	pthread_mutex_lock(&notify->mutex);
 	notify->stop = true;
 	pthread_cond_signal(&notify->cond);
 	pthread_mutex_unlock(&notify->mutex);
 	if (notify->running)
 		pthread_join(notify->thread, NULL);
-	struct notify_item *item;
-	while ((item = STAILQ_FIRST(&notify->queue))) {
-		STAILQ_REMOVE_HEAD(&notify->queue, entry);
-		item_finish(item);
-	}
+	notify->running = false;
+	pthread_mutex_lock(&notify->mutex);
+	notify_drop(notify);
+	pthread_mutex_unlock(&notify->mutex);
+}
+
+void notify_free(struct notify *notify)
+{
+	if (!notify)
+		return;
+	notify_drop(notify);
 	pthread_cond_destroy(&notify->cond);
 	pthread_mutex_destroy(&notify->mutex);
 	free(notify);
@@ -123,6 +136,11 @@ void notify_inval_inode(
 	}
 	*item = (struct notify_item){.id = id, .loop = loop, .done = done_take};
 	pthread_mutex_lock(&notify->mutex);
+	if (notify->stop) {
+		pthread_mutex_unlock(&notify->mutex);
+		item_finish(item);
+		return;
+	}
 	STAILQ_INSERT_TAIL(&notify->queue, item, entry);
 	pthread_cond_signal(&notify->cond);
 	pthread_mutex_unlock(&notify->mutex);

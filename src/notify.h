@@ -18,7 +18,12 @@ struct fuse_session;
 int notify_new(struct notify **notify);
 /* Sends what is queued to the mounted `session`; before this, requests only gather. */
 int notify_start(struct notify *notify, struct fuse_session *session);
-/* Waits for the thread. What is still queued is dropped, with its tasks posted. NULL is allowed. */
+/*
+ * Waits for the thread, which may wait for the answer to a WRITE. What is still queued is dropped,
+ * with its tasks posted.
+ */
+void notify_stop(struct notify *notify);
+/* After notify_stop, or before notify_start. NULL is allowed. */
 void notify_free(struct notify *notify);
 
 /*

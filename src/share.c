@@ -24,7 +24,6 @@
 /* The kernel sends FUSE_INIT as soon as the mount is made. */
 #define SHARE_INIT_MS 10000
 /* For dirty pages that go to the server before the mount does. */
-#define SHARE_UNMOUNT_MS	 30000
 #define SHARE_CONNECT_TIMEOUT_NS (5 * SHARE_NS_PER_S)
 
 static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
@@ -368,16 +367,16 @@ int share_mount(struct share *share)
 	if (err) {
 		snprintf(share->why, sizeof(share->why),
 			"the kernel does not answer on /dev/fuse: %s", strerror(-err));
-		share_unmount(share);
+		share_unmount(share, 0);
 		return err;
 	}
 	share->mounted_at = loop_clock();
 	return 0;
 }
 
-void share_unmount(struct share *share)
+void share_unmount(struct share *share, int timeout_ms)
 {
-	int err = guard_unmount(share->guard, SHARE_UNMOUNT_MS);
+	int err = guard_unmount(share->guard, timeout_ms);
 	/* What is not written by then (the server is away) ends with the device. */
 	if (err && err != -ETIMEDOUT)
 		log_error("%s is not unmounted: %s", share->options->mountpoint, strerror(-err));
@@ -411,6 +410,12 @@ void share_disconnect(struct share *share, uint64_t timeout_ns)
 		.share = share, .timeout_ns = now < deadline ? deadline - now : 0};
 	worker_call(share->workers[0], share_stop_client, &stop);
 	share_wait();
+	/* A program's write that an invalidation waits for is answered (-EIO) as long as workers
+	 * run.
+	 */
+	notify_stop(share->notify);
+	for (unsigned i = 0; i < share->nworkers; i++)
+		worker_quiesce(share->workers[i]);
 	for (unsigned i = 0; i < share->nworkers; i++)
 		worker_stop(share->workers[i]);
 }

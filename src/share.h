@@ -79,8 +79,16 @@ void share_free(struct share *share);
 int share_connect(struct share *share);
 /* Mounts and hands the FUSE device to the workers. 0 or -errno with share->why. */
 int share_mount(struct share *share);
-/* Takes the mount away (lazily) if it is still there. */
-void share_unmount(struct share *share);
+/*
+ * Has all that programs have written, mapped pages included, written and committed; waits for it as
+ * long as the server says something. 0 or -errno; -ETIMEDOUT: the server is silent.
+ */
+int share_flush(struct share *share);
+/* After the unmount: opens and hidden names of what programs still have open are given back, since
+ * a server keeps a client id that has any. */
+void share_return_state(struct share *share);
+/* Takes the mount away (lazily) if it is still there. Waits at most so long for dirty pages. */
+void share_unmount(struct share *share, int timeout_ms);
 /* Gives state back to the server and stops the workers. Blocks at most about `timeout_ns`. */
 void share_disconnect(struct share *share, uint64_t timeout_ns);
 

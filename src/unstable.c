@@ -367,3 +367,71 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 	if (!wait)
 		commit_start(commit);
 }
+
+/* All nodes' commits, counted down. */
+struct flush {
+	unsigned left;
+	int err;
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+static void flush_one(void *arg, int err)
+{
+	struct flush *flush = arg;
+	flush->err = flush->err ? flush->err : err;
+	if (--flush->left > 0)
+		return;
+	flush->done(flush->arg, flush->err);
+	free(flush);
+}
+
+struct flush_item {
+	struct node *node;     /* pinned */
+	struct rpc_cred *cred; /* a reference */
+};
+
+/* Under the mutex. */
+static struct flush_item *flush_list(struct unstable_pool *pool, unsigned *count)
+{
+	const struct unstable *unstable;
+	unsigned n = 0;
+	LIST_FOREACH (unstable, &pool->nodes, entry)
+		n++;
+	struct flush_item *items = calloc(n + 1, sizeof(*items));
+	*count = items ? n : 0;
+	n = 0;
+	LIST_FOREACH (unstable, &pool->nodes, entry) {
+		if (!items)
+			break;
+		const struct unstable_write *write = STAILQ_FIRST(&unstable->writes);
+		const struct commit *active = unstable->active;
+		items[n].node =
+			node_pin(pool->share->nodes, write ? write->file->node : active->node);
+		items[n++].cred = rpc_cred_ref(write ? write->file->open->cred : active->cred);
+	}
+	return items;
+}
+
+void unstable_flush(struct unstable_pool *pool, struct worker *worker,
+	void (*done)(void *arg, int err), void *arg)
+{
+	struct flush *flush = malloc(sizeof(*flush));
+	unsigned count = 0;
+	pthread_mutex_lock(&pool->mutex);
+	struct flush_item *items = flush ? flush_list(pool, &count) : NULL;
+	pthread_mutex_unlock(&pool->mutex);
+	if (!items) {
+		free(flush);
+		done(arg, -ENOMEM);
+		return;
+	}
+	*flush = (struct flush){.left = count + 1, .done = done, .arg = arg};
+	for (unsigned i = 0; i < count; i++) {
+		unstable_commit(pool, worker, items[i].node, items[i].cred, flush_one, flush);
+		node_unpin(pool->share->nodes, items[i].node);
+		rpc_cred_unref(items[i].cred);
+	}
+	free(items);
+	flush_one(flush, 0);
+}

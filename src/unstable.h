@@ -54,6 +54,10 @@ bool unstable_waits(struct unstable_pool *pool, const struct node *node);
 void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct node *node,
 	struct rpc_cred *cred, void (*done)(void *arg, int err), void *arg);
 
+/* The same for all nodes: what is under way already is waited for, too. */
+void unstable_flush(struct unstable_pool *pool, struct worker *worker,
+	void (*done)(void *arg, int err), void *arg);
+
 /* So much is waiting that a commit should be started now, whatever else happens. */
 bool unstable_pressing(struct unstable_pool *pool);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fsop.h"
@@ -16,6 +17,9 @@
 /* Requests served in one turn of the loop before replies from the server are looked at again. */
 #define WORKER_BATCH	16
 #define WORKER_RETRY_NS UINT64_C(1000000)
+/* What is left when the client has stopped fails at once. */
+#define WORKER_QUIESCE_NS  5000000
+#define WORKER_QUIESCE_MAX 400
 
 static _Thread_local struct worker *self;
 
@@ -81,6 +85,32 @@ static void worker_unserve(struct worker *worker)
 	loop_hook_remove(worker->loop, &worker->hook);
 	loop_timer_cancel(worker->loop, &worker->retry);
 	worker->serving = false;
+}
+
+struct worker_idle {
+	struct worker *worker;
+	bool idle;
+};
+
+static void worker_unserve_task(void *arg)
+{
+	struct worker_idle *idle = arg;
+	if (idle->worker->serving)
+		worker_unserve(idle->worker);
+	idle->idle = LIST_EMPTY(&idle->worker->vigil.pending);
+}
+
+void worker_quiesce(struct worker *worker)
+{
+	struct worker_idle idle = {.worker = worker};
+	const struct timespec pause = {.tv_nsec = WORKER_QUIESCE_NS};
+	for (unsigned i = 0; i < WORKER_QUIESCE_MAX; i++) {
+		worker_call(worker, worker_unserve_task, &idle);
+		if (idle.idle)
+			return;
+		nanosleep(&pause, NULL);
+	}
+	log_error("worker %u: requests do not end", worker->index);
 }
 
 /* The poll must have ended before the loop may. */

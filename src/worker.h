@@ -46,6 +46,8 @@ int worker_new(struct share *share, unsigned index, struct worker **worker);
 void worker_free(struct worker *worker);
 
 int worker_start(struct worker *worker);
+/* Reads no more requests, and waits for the end of those that were read. Not from a worker. */
+void worker_quiesce(struct worker *worker);
 /* Ends the loop and joins the thread. */
 void worker_stop(struct worker *worker);
 

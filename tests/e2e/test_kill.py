@@ -150,6 +150,26 @@ WORK = {name[3:]: function for name, function in list(globals().items())
         if name.startswith("do_")}
 
 
+def keep_only(*fds):
+    """Lets nobody wait for the end of what this program has inherited."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in fds:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+def silence(env, mount):
+    """The server is dead from now on: the stream is there, but nothing comes."""
+    os.kill(mount.relay.pid, signal.SIGSTOP)
+
+    def stopped():
+        tasks = f"/proc/{mount.relay.pid}/task"
+        return all(" T " in read(f"{tasks}/{t}/stat").decode() for t in os.listdir(tasks))
+    env.eventually(stopped, within=20, what="the end of the relay's work")
+
+
 class Stuck:
     """A program that is about to wait for a dead server."""
 
@@ -169,6 +189,7 @@ class Stuck:
         try:
             for s in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(s, signal.SIG_DFL)
+            keep_only(ready, go)
             os.chdir(directory)
             steps = work()
             next(steps)
@@ -203,7 +224,7 @@ def killed(env, number):
         prepare(server, name)
     mount, other = server.mount("actimeo=60"), server.mount()
     stuck = {name: Stuck(os.path.join(mount.point, name), work) for name, work in WORK.items()}
-    os.kill(mount.relay.pid, signal.SIGSTOP)
+    silence(env, mount)
     try:
         for s in stuck.values():
             os.write(s.go, b"g")
@@ -272,7 +293,7 @@ def interrupted_read(env, number, again):
         fd = os.open(os.path.join(mount.point, "f"), flags)
         memory = mmap.mmap(-1, 4 * MIB)
         buffer = (ctypes.c_char * len(memory)).from_buffer(memory)
-        os.kill(mount.relay.pid, signal.SIGSTOP)
+        silence(env, mount)
         threading.Timer(6, os.kill, (mount.relay.pid, signal.SIGCONT)).start()
         stop = again()
         LIBC.read.restype = ctypes.c_ssize_t
