@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -85,6 +86,14 @@ static void gateway_refuse(struct gateway *gateway, struct log_limit *limit,
 		log_warn("%s: refused: %s", name_text(name, text), why);
 }
 
+/* Who hung up while he stood in the queue needs no server, and has cost nobody anything. */
+static bool gateway_has_gone(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
 bool gateway_admit(struct gateway *gateway, int fd, const struct name *name, uint32_t port)
 {
 	uint64_t now = loop_now(gateway->loop);
@@ -92,6 +101,10 @@ bool gateway_admit(struct gateway *gateway, int fd, const struct name *name, uin
 	const char *why = NULL;
 	struct guest *guest = guest_get(gateway, name, &why);
 
+	if (guest && gateway_has_gone(fd)) {
+		close(fd);
+		return false;
+	}
 	if (guest) {
 		limit = &guest->log_refused;
 		if (guest->ports == CONF_PORTS_REQUIRE && port >= CONF_PORT_LOWEST)

@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""By hand: what the gateway costs, side by side with a direct connection and with socat.
+
+    sudo tests/gateway/bench.py [ROUNDS]
+
+One nfs-ganesha and one vsockfs mount for each way; reads and writes of 256 MiB past the guest's page
+cache, and stat(2) past the attribute cache. Ways take turns in each round; medians are printed, and
+the ratios to the direct connection. Then the same by a guest while another floods the gateway with
+connections and with 16 busy streams, as a ratio to that guest's alone: a flood without a rate, and
+one that is held to 20 MiB/s. The flood's programs run at nice 19, since they stand for a guest on
+CPUs of its own.
+"""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from fixture import BUILD, Bench, eventually
+from ganesha import Ganesha, die_with_parent
+from mounts import Mount
+
+SIZE = 256 << 20
+VSOCKFS = os.path.join(BUILD, "src", "vsockfs")
+
+
+def read_all(point):
+    done = subprocess.run(["dd", f"if={point}/big", "of=/dev/null", "bs=1M", "iflag=direct"],
+                          stderr=subprocess.PIPE, check=True)
+    return done
+
+
+def write_all(point):
+    subprocess.run(["dd", "if=/dev/zero", f"of={point}/new", "bs=1M", f"count={SIZE >> 20}",
+                    "oflag=direct", "conv=notrunc"], stderr=subprocess.PIPE, check=True)
+
+
+def stats(point):
+    for _ in range(2000):
+        os.stat(f"{point}/small")
+
+
+def rate(work, point, amount):
+    start = time.monotonic()
+    work(point)
+    return amount / (time.monotonic() - start)
+
+
+WORKS = {"read MiB/s": (read_all, SIZE >> 20), "write MiB/s": (write_all, SIZE >> 20),
+         "stat/s": (stats, 2000)}
+
+
+def mount(stack, top, name, source):
+    point = os.path.join(top, "mnt-" + name)
+    stack.enter_context(Mount(VSOCKFS, source, point, "noac,nconnect=1"))
+    return point
+
+
+def table(title, rows, base):
+    print(f"\n{title}")
+    for work in WORKS:
+        medians = {way: statistics.median(r[work]) for way, r in rows.items()}
+        shown = ", ".join(f"{way} {m:.0f} ({m / medians[base]:.2f})" for way, m in medians.items())
+        print(f"  {work}: {shown}")
+
+
+def measure(ways, rounds):
+    rows = {way: {work: [] for work in WORKS} for way in ways}
+    for _ in range(rounds):
+        for way, point in ways.items():
+            for work, (function, amount) in WORKS.items():
+                rows[way][work].append(rate(function, point, amount))
+    return rows
+
+
+@contextlib.contextmanager
+def flooding(bench, guest):
+    """The guest connects without end, and echoes on 16 streams through the same gateway."""
+    code = """
+import os, socket, sys, threading
+path = sys.argv[1]
+def connect():
+    while True:
+        s = socket.socket(socket.AF_UNIX); s.settimeout(0.05)
+        try: s.connect(path); s.send(bytes(100))
+        except OSError: pass
+        s.close()
+def pump():
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.connect(path)
+        while True: s.sendall(bytes(65536))
+    except OSError: pass
+for f in [connect] * 2 + [pump] * 16: threading.Thread(target=f).start()
+"""
+    process = subprocess.Popen(["nice", "-n", "19", "/usr/bin/python3", "-c", code, f"{bench.path(guest)}_2049"],
+                               preexec_fn=die_with_parent)
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    with contextlib.ExitStack() as stack:
+        bench = Bench(stack, [])
+        top = stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))
+        export = os.path.join(top, "export")
+        os.mkdir(export)
+        for name, size in (("big", SIZE), ("small", 1), ("new", SIZE)):
+            with open(os.path.join(export, name), "wb") as f:
+                f.write(bytes(size))
+        server = Ganesha(top, export)
+        stack.callback(server.stop)
+        server.start()
+        bench.gateway(bench.conf(server, ("a",), ("flood",),
+                                           ("tame", "rate=20M")))
+        socat = subprocess.Popen(["socat", "-b", "1048576",
+                                  f"UNIX-LISTEN:{top}/socat,fork",
+                                  f"TCP:127.0.0.1:{server.port},nodelay"],
+                                 preexec_fn=die_with_parent)
+        stack.callback(socat.wait)
+        stack.callback(socat.kill)
+        eventually(lambda: os.path.exists(f"{top}/socat"))
+        ways = {"direct": mount(stack, top, "direct", f"tcp:127.0.0.1:{server.port}:/export"),
+                "gateway": mount(stack, top, "gateway", f"unix:{bench.path('a')}_2049:/export"),
+                "socat": mount(stack, top, "socat", f"unix:{top}/socat:/export")}
+        table("ratios to a direct TCP connection", measure(ways, rounds), "direct")
+        alone = {"alone": ways["gateway"]}
+        floods = {"alone": None, "beside a flood": "flood", "beside a flood with a rate": "tame"}
+        rows = {name: {w: [] for w in WORKS} for name in floods}
+        for _ in range(rounds):
+            for name, guest in floods.items():
+                with flooding(bench, guest) if guest else contextlib.nullcontext():
+                    for work, values in measure(alone, 1)["alone"].items():
+                        rows[name][work] += values
+        table("one guest while another floods", rows, "alone")
+
+
+if __name__ == "__main__":
+    main()
