@@ -87,34 +87,43 @@ static void send_text(
 	}
 }
 
-static bool stats_form_of(const char *request, enum stats_form *form)
+/* Prints the answer to `request`; false: there is no such request. */
+static bool answer(struct control *control, const char *request, FILE *out)
 {
 	static const char *const requests[] = {[STATS_TABLE] = "stats",
 		[STATS_JSON] = "stats json",
 		[STATS_MOUNTSTATS] = "stats mountstats"};
 
+	if (strcmp(request, "delegreturn") == 0) {
+		control->ops->delegreturn(control->arg, out);
+		return true;
+	}
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		if (strcmp(request, requests[i]) == 0) {
-			*form = (enum stats_form)i;
+			control->ops->stats(control->arg, (enum stats_form)i, out);
 			return true;
 		}
 	}
 	return false;
 }
 
-static void send_stats(struct control *control, int fd, enum stats_form form, uint64_t deadline)
+static void send_answer(struct control *control, int fd, const char *request)
 {
+	static const char unknown[] = "vsockfs-control 1 error unknown request\n";
 	char *text = NULL, head[64];
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
 
 	if (!out)
 		return;
-	control->ops->stats(control->arg, form, out);
-	if (fclose(out) == 0) {
+	bool known = answer(control, request, out);
+	uint64_t deadline = loop_clock() + CLIENT_TIMEOUT_NS;
+	if (fclose(out) == 0 && known) {
 		int n = snprintf(head, sizeof(head), "vsockfs-control 1 ok %zu\n", len);
 		send_text(control, fd, head, (size_t)n, deadline);
 		send_text(control, fd, text, len, deadline);
+	} else {
+		send_text(control, fd, unknown, sizeof(unknown) - 1, deadline);
 	}
 	free(text);
 }
@@ -132,20 +141,16 @@ static bool peer_allowed(int fd)
 static void serve_client(struct control *control, int fd)
 {
 	static const char denied[] = "vsockfs-control 1 error permission denied\n";
-	static const char unknown[] = "vsockfs-control 1 error unknown request\n";
 	uint64_t deadline = loop_clock() + CLIENT_TIMEOUT_NS;
 	char line[REQUEST_MAX];
-	enum stats_form form;
 
 	/* The request is read in any case: closing with it unread would take the answer away. */
 	if (!read_request(control, fd, line, deadline))
 		return;
 	if (!peer_allowed(fd))
 		send_text(control, fd, denied, sizeof(denied) - 1, deadline);
-	else if (!stats_form_of(line, &form))
-		send_text(control, fd, unknown, sizeof(unknown) - 1, deadline);
 	else
-		send_stats(control, fd, form, deadline);
+		send_answer(control, fd, line);
 }
 
 static void *control_thread(void *arg)

@@ -14,6 +14,7 @@
 #include "nfs41/idmap.h"
 #include "options.h"
 #include "privilege.h"
+#include "recall.h"
 #include "sandbox.h"
 #include "share.h"
 #include "util/log.h"
@@ -42,10 +43,23 @@ static void main_stats(void *arg, enum stats_form form, FILE *out)
 	share_print_stats(arg, form, out);
 }
 
+/* Below the time that vsockfsctl waits; and how long none is taken, since the guest may be about to
+ * stop. */
+#define MAIN_RETURN_NS UINT64_C(5000000000)
+#define MAIN_PAUSE_NS  UINT64_C(10000000000)
+
+static void main_delegreturn(void *arg, FILE *out)
+{
+	unsigned left = recall_return_all(arg, MAIN_RETURN_NS, MAIN_PAUSE_NS);
+	if (left > 0)
+		fprintf(out, "%u delegations are not returned yet\n", left);
+}
+
 /* The last that takes privileges. */
 static struct control *main_mounted(struct share *share, struct guard *guard)
 {
-	static const struct control_ops ops = {.stats = main_stats};
+	static const struct control_ops ops = {
+		.stats = main_stats, .delegreturn = main_delegreturn};
 	const struct options *options = share->options;
 	const struct guard_mount_id *id = guard_id(guard);
 	struct control *control = NULL;

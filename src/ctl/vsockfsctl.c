@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <mntent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,13 @@
 
 static const char usage_text[] =
 	"usage: vsockfsctl stats [--json | --mountstats] MOUNTPOINT\n"
+	"       vsockfsctl delegreturn [MOUNTPOINT]\n"
 	"\n"
 	"  stats         RPCs by operation, with bytes, times, retransmissions and reconnects\n"
 	"  --json        as a JSON object\n"
 	"  --mountstats  as /proc/self/mountstats has it, for mountstats(8)\n"
+	"  delegreturn   gives the server all delegations back; of all mounts, unless one is "
+	"named\n"
 	"  -V, --version\n"
 	"  -h, --help\n";
 
@@ -70,7 +74,7 @@ static int explain_connect(const char *path, int err)
 	}
 }
 
-static int print_stats(const char *path, const char *request)
+static int ask(const char *path, const char *request, FILE *out)
 {
 	struct mountinfo info = {0};
 	char why[600];
@@ -91,11 +95,52 @@ static int print_stats(const char *path, const char *request)
 			       ? fail(STATUS_FAILURE, "%s: a mount of type %s, not of vsockfs",
 					 path, info.type)
 			       : explain_connect(path, fd);
-	if (control_request(fd, request, stdout, why, sizeof(why)) < 0)
+	if (control_request(fd, request, out, why, sizeof(why)) < 0)
 		return fail(STATUS_FAILURE, "%s: %s", path, why);
-	if (fflush(stdout) != 0)
-		return fail(STATUS_FAILURE, "cannot write: %s", strerror(errno));
 	return 0;
+}
+
+static int print_stats(const char *path, const char *request)
+{
+	int status = ask(path, request, stdout);
+
+	if (status == 0 && fflush(stdout) != 0)
+		return fail(STATUS_FAILURE, "cannot write: %s", strerror(errno));
+	return status;
+}
+
+static int return_delegations(const char *path)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return fail(STATUS_FAILURE, "%s", strerror(errno));
+	int status = ask(path, "delegreturn", out);
+	if (fclose(out) != 0)
+		status = fail(STATUS_FAILURE, "%s: %s", path, strerror(errno));
+	else if (status == 0 && len > 0)
+		status = fail(STATUS_FAILURE, "%s: %.*s", path, (int)strcspn(text, "\n"), text);
+	free(text);
+	return status;
+}
+
+/* Of every mount of vsockfs; one that fails does not keep the others. */
+static int return_all_delegations(void)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+	int status = 0;
+
+	if (!mounts)
+		return fail(STATUS_FAILURE, "/proc/self/mounts: %s", strerror(errno));
+	while ((entry = getmntent(mounts)))
+		if (strcmp(entry->mnt_type, MOUNTINFO_VSOCKFS) == 0 &&
+			return_delegations(entry->mnt_dir) != 0)
+			status = STATUS_FAILURE;
+	endmntent(mounts);
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -115,6 +160,12 @@ int main(int argc, char **argv)
 	if (argc - optind < 1) {
 		fputs(usage_text, stderr);
 		return STATUS_USAGE;
+	}
+	if (strcmp(argv[optind], "delegreturn") == 0) {
+		if (argc - optind > 2)
+			return fail(STATUS_USAGE, "delegreturn takes one mount point");
+		return argc - optind == 2 ? return_delegations(argv[optind + 1])
+					  : return_all_delegations();
 	}
 	if (strcmp(argv[optind], "stats") != 0)
 		return fail(STATUS_USAGE, "unknown command %s (vsockfsctl -h lists them)",

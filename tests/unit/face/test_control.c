@@ -36,7 +36,12 @@ static void print_stats(void *arg, enum stats_form form, FILE *out)
 		fputc('a' + (int)(i % 26), out);
 }
 
-static const struct control_ops ops = {.stats = print_stats};
+static void delegreturn(void *arg, FILE *out)
+{
+	fputs("3 left\n", out);
+}
+
+static const struct control_ops ops = {.stats = print_stats, .delegreturn = delegreturn};
 
 static int setup(void **state)
 {
@@ -104,6 +109,7 @@ static void test_round_trip(void **state)
 	expect_form(f, "stats", "form 0\n");
 	expect_form(f, "stats json", "form 1\n");
 	expect_form(f, "stats mountstats", "form 2\n");
+	expect_form(f, "delegreturn", "3 left\n");
 	control_free(control);
 	assert_int_equal(lstat(f->socket, &st), -1);
 	assert_int_equal(control_connect_in(f->directory, MAJOR, MINOR), -ENOENT);

@@ -80,6 +80,7 @@ static void test_usage(void **state)
 	assert_int_equal(run("stats"), 1);
 	assert_string_equal(output, "vsockfsctl: stats needs one mount point\n");
 	assert_int_equal(run("stats / /"), 1);
+	assert_int_equal(run("delegreturn / /"), 1);
 	assert_int_equal(run("frob /"), 1);
 	assert_string_equal(
 		output, "vsockfsctl: unknown command frob (vsockfsctl -h lists them)\n");
@@ -92,6 +93,7 @@ static void test_no_mount(void **state)
 	expect_message("not a mount point");
 	assert_int_equal(run("stats /proc"), 2);
 	assert_string_equal(output, "vsockfsctl: /proc: a mount of type proc, not of vsockfs\n");
+	assert_int_equal(run("delegreturn /proc"), 2);
 	assert_int_equal(run("stats /none/such"), 2);
 	assert_string_equal(output, "vsockfsctl: /none/such: not a mount point\n");
 }
@@ -99,6 +101,14 @@ static void test_no_mount(void **state)
 static void print_form(void *arg, enum stats_form form, FILE *out)
 {
 	fprintf(out, "form %d\n", form);
+}
+
+static bool left; /* not all are returned */
+
+static void delegreturn(void *arg, FILE *out)
+{
+	if (left)
+		fputs("3 are left\n", out);
 }
 
 /* A FUSE mount whose daemon is this process and answers nothing; -1 where that cannot be. */
@@ -123,7 +133,7 @@ static int mount_mute(const char *type)
 
 static void test_mount(void **state)
 {
-	static const struct control_ops ops = {.stats = print_form};
+	static const struct control_ops ops = {.stats = print_form, .delegreturn = delegreturn};
 	struct mountinfo info;
 	struct control *control;
 	int fd = mount_mute(MOUNTINFO_VSOCKFS);
@@ -143,6 +153,11 @@ static void test_mount(void **state)
 	assert_string_equal(output, "form 1\n");
 	assert_int_equal(run_on_directory("--mountstats stats"), 0);
 	assert_string_equal(output, "form 2\n");
+	assert_int_equal(run_on_directory("delegreturn"), 0);
+	assert_string_equal(output, "");
+	left = true;
+	assert_int_equal(run_on_directory("delegreturn"), 2);
+	expect_message("3 are left");
 
 	char link[PATH_MAX + 8];
 	snprintf(link, sizeof(link), "%s.link", directory);
