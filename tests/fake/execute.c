@@ -136,6 +136,34 @@ static void put_change_info(struct wire_out *out)
 	wire_put_u64(out, 2);
 }
 
+static void put_stateid(struct wire_out *out, const char *other)
+{
+	wire_put_u32(out, 1);
+	wire_put_fixed(out, other, NFS4_OTHER_SIZE);
+}
+
+static void put_open(const struct fake *fake, struct wire_out *out)
+{
+	/* none for who claims what is delegated already */
+	bool delegate = fake->open_claim == 4 && fake->delegate != OPEN_DELEGATE_NONE;
+	put_stateid(out, "an open file");
+	put_change_info(out);
+	wire_put_u32(out, fake->open_rflags);
+	wire_put_u32(out, 0);
+	wire_put_u32(out, delegate ? fake->delegate : OPEN_DELEGATE_NONE);
+	if (!delegate)
+		return;
+	put_stateid(out, "a delegation");
+	wire_put_bool(out, false);
+	if (fake->delegate == OPEN_DELEGATE_WRITE) {
+		wire_put_u32(out, 1);
+		wire_put_u64(out, UINT64_MAX);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		wire_put_u32(out, 0);
+	wire_put_opaque(out, "OWNER@", 6);
+}
+
 static uint32_t destroy_session(struct fake *fake)
 {
 	uint32_t status = fake->session_alive ? NFS4_OK : NFS4ERR_BADSESSION;
@@ -167,6 +195,15 @@ static uint32_t execute_op(
 	case OP_GETATTR: put_getattr(fake, call->count[i], out); return NFS4_OK;
 	case OP_READ: put_read(call->count[i], out); return NFS4_OK;
 	case OP_REMOVE: put_change_info(out); return NFS4_OK;
+	case OP_OPEN: put_open(fake, out); return NFS4_OK;
+	case OP_CLOSE: put_stateid(out, "an open file"); return NFS4_OK;
+	case OP_TEST_STATEID:
+		wire_put_u32(out, 1);
+		wire_put_u32(out, NFS4_OK);
+		return NFS4_OK;
+	case OP_PUTFH:
+	case OP_DELEGRETURN:
+	case OP_FREE_STATEID:
 	case OP_PUTROOTFH:
 	case OP_LOOKUP: return NFS4_OK;
 	case OP_RECLAIM_COMPLETE:

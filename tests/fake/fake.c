@@ -219,6 +219,19 @@ static void get_exchange_id(struct wire_in *in, struct fake_call *call)
 	call->flags = wire_get_u32(in);
 }
 
+/* By filehandle (4), previous (1) or delegation (5), and not creating. */
+static void get_open(struct wire_in *in, struct fake_call *call)
+{
+	uint32_t len;
+	wire_get_u32(in);
+	call->conn->fake->open_access = wire_get_u32(in);
+	wire_get_raw(in, 4 + 8);
+	wire_get_opaque(in, NFS4_OPAQUE_LIMIT, &len);
+	wire_get_u32(in);
+	uint32_t claim = call->conn->fake->open_claim = wire_get_u32(in);
+	wire_get_raw(in, claim == 1 ? 4 : claim == 5 ? 16 : 0);
+}
+
 static void get_op(struct wire_in *in, struct fake_call *call, unsigned i)
 {
 	uint32_t len;
@@ -241,6 +254,12 @@ static void get_op(struct wire_in *in, struct fake_call *call, unsigned i)
 	case OP_LOOKUP:
 	case OP_REMOVE: wire_get_opaque(in, NFS4_NAME_MAX, &len); break;
 	case OP_RECLAIM_COMPLETE: wire_get_bool(in); break;
+	case OP_PUTFH: wire_get_opaque(in, NFS4_FHSIZE, &len); break;
+	case OP_OPEN: get_open(in, call); break;
+	case OP_CLOSE: wire_get_raw(in, 4 + 16); break;
+	case OP_DELEGRETURN:
+	case OP_FREE_STATEID: wire_get_raw(in, 16); break;
+	case OP_TEST_STATEID: wire_get_raw(in, 4 + 16); break;
 	case OP_READ:
 		wire_get_raw(in, 16 + 8);
 		call->count[i] = wire_get_u32(in);

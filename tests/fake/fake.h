@@ -16,7 +16,8 @@
  * An NFSv4.1 server for tests, on the loop of the test itself. It keeps client ids, one session
  * with its reply cache and the binding of connections by the book; a script may answer any compound
  * otherwise. It knows the operations that the session layer uses, PUTROOTFH, GETATTR (lease_time,
- * change), LOOKUP, READ and REMOVE.
+ * change), LOOKUP, READ and REMOVE;
+ * PUTFH, OPEN by filehandle, CLOSE, DELEGRETURN, without remembering anything of them.
  */
 
 #define FAKE_SLOTS    64
@@ -107,6 +108,8 @@ struct fake {
 	bool no_bind_op;		    /* BIND_CONN_TO_SESSION is not supported */
 	bool strict_bind;		    /* SEQUENCE does not do what it does */
 	bool refuse;			    /* connections are closed as soon as they come */
+	uint32_t delegate;		    /* what each OPEN brings: OPEN_DELEGATE_* */
+	uint32_t open_rflags;		    /* OPEN4_RESULT_* of each OPEN */
 
 	/* what it is */
 	uint64_t clientid;
@@ -118,7 +121,8 @@ struct fake {
 	uint8_t create_reply[512];
 
 	/* what it saw */
-	unsigned trailing; /* calls with bytes behind the last operation */
+	unsigned trailing;		  /* calls with bytes behind the last operation */
+	uint32_t open_access, open_claim; /* of the last OPEN */
 	unsigned accepted, sessions, replays, executed[NFS_OP_LIMIT], ncalls, pings, highest_used;
 	uint64_t bytes_in, bytes_out; /* with record marks */
 	struct fake_call last;

@@ -187,6 +187,15 @@ static void test_choices(void **state)
 	assert_false(options.cto);
 	accept_words("nocto,cto");
 	assert_true(options.cto);
+	assert_int_equal(options.delegations, DELEG_READ);
+	accept_words("delegations=all");
+	assert_int_equal(options.delegations, DELEG_ALL);
+	accept_words("delegations=all,delegations=none");
+	assert_int_equal(options.delegations, DELEG_NONE);
+	accept_words("delegations=read");
+	assert_int_equal(options.delegations, DELEG_READ);
+	refuse_words("delegations", "-o delegations: needs a value: none, read or all");
+	refuse_words("delegations=write", "-o delegations=write: must be none, read or all");
 }
 
 static void test_attribute_cache(void **state)

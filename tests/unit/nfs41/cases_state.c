@@ -62,6 +62,27 @@ static void build_open_fh(struct nfs_compound *c)
 		&got.open);
 }
 
+static void build_open_delegation(struct nfs_compound *c)
+{
+	nfs_op_open(c,
+		&(struct nfs_open_args){.access = OPEN4_SHARE_ACCESS_READ,
+			.owner = 12,
+			.claim = NFS_CLAIM_DELEGATION,
+			.delegation = case_stateid},
+		&got.open);
+}
+
+static void build_open_xor(struct nfs_compound *c)
+{
+	nfs_op_open(c,
+		&(struct nfs_open_args){.access = OPEN4_SHARE_ACCESS_READ |
+						  OPEN4_SHARE_ACCESS_WANT_READ_DELEG |
+						  OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION,
+			.owner = 13,
+			.claim = NFS_CLAIM_FH},
+		&got.open);
+}
+
 static void build_reclaim(struct nfs_compound *c)
 {
 	nfs_op_open(c,
@@ -122,6 +143,17 @@ static void reply_open_write(struct wire_out *out)
 	put_ace(out);
 }
 
+static void reply_open_attrs(struct wire_out *out)
+{
+	put_open(out);
+	wire_put_u32(out, OPEN_DELEGATE_WRITE_ATTRS_DELEG);
+	put_delegation_stateid(out);
+	wire_put_u32(out, 0);
+	wire_put_u32(out, 2); /* NFS_LIMIT_BLOCKS */
+	wire_put_u64(out, 7);
+	put_ace(out);
+}
+
 static void reply_open_contention(struct wire_out *out)
 {
 	put_open(out);
@@ -164,6 +196,12 @@ static void check_open_write(void)
 	check_open_common(OPEN_DELEGATE_WRITE);
 	assert_memory_equal(got.open.delegation.other, "delegation01", 12);
 	assert_false(got.open.delegation_recall);
+}
+
+static void check_open_attrs(void)
+{
+	check_open_common(OPEN_DELEGATE_WRITE_ATTRS_DELEG);
+	assert_memory_equal(got.open.delegation.other, "delegation01", 12);
 }
 
 static void check_open_none_ext(void)
@@ -294,6 +332,13 @@ const struct op_case state_cases[] = {
 		"nfs.open.delegation_type=3 nfs.open.why_no_delegation=0"},
 	{"open, reclaim", NFS4_OK, build_reclaim, reply_open, check_open,
 		"OPEN 0 access=1 deny=0 0/000000000000000b nocreate previous=2", NULL, NULL},
+	{"open, by delegation", NFS4_OK, build_open_delegation, reply_open, check_open, NULL,
+		/* tshark 4.0 takes the stateid behind CLAIM_DELEG_CUR_FH for an operation */
+		CASE_SHARK_BLIND, NULL},
+	{"open, or delegation", NFS4_OK, build_open_xor, reply_open_attrs, check_open_attrs, NULL,
+		"nfs.open.claim_type=4 nfs.open_owner4=000000000000000d",
+		/* tshark 4.0 is older than RFC 9754 */
+		CASE_SHARK_BLIND},
 	{"open, no such name", NFS4ERR_NOENT, build_open, NULL, NULL, NULL, NULL, NULL},
 	{"open_downgrade", NFS4_OK, build_downgrade, case_put_stateid, check_stateid,
 		"OPEN_DOWNGRADE " STATEID " 0 access=1 deny=0", NULL, NULL},

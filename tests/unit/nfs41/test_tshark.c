@@ -192,14 +192,14 @@ static void compare(const struct op_case *op_case)
 {
 	char line[LINE_MAX_], *fields[COLUMNS_MAX];
 
-	next_line(line, fields);
-	compare_common(op_case, fields);
-	each_field(op_case->shark_call, fields, op_case->name);
-	next_line(line, fields);
-	if (op_case->shark_reply && *op_case->shark_reply == '\0')
-		return;
-	compare_common(op_case, fields);
-	each_field(op_case->shark_reply, fields, op_case->name);
+	const char *expected[] = {op_case->shark_call, op_case->shark_reply};
+	for (unsigned i = 0; i < 2; i++) {
+		next_line(line, fields);
+		if (expected[i] && *expected[i] == '\0')
+			continue;
+		compare_common(op_case, fields);
+		each_field(expected[i], fields, op_case->name);
+	}
 }
 
 static void test_dissection(void **state)

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Delegations between client and server, with callbacks on the same connection. */
+#include <errno.h>
+
+#include "drive.h"
+#include "nfs41/deleg.h"
+#include "nfs41/reclaim.h"
+
+static const struct nfs_fh fh = {.len = 4, .data = "file"};
+
+/* What owns state and delegations, as the mount does. */
+static struct {
+	struct drive *d;
+	struct nfs_state *state;
+	struct reclaim *reclaim;
+	struct loop_task task;
+	bool posted;
+	unsigned flushes;
+} owner;
+
+static void on_task(struct loop_task *task)
+{
+	owner.posted = false;
+	deleg_return_due(owner.state, owner.d->conn[0]);
+}
+
+static void on_due(void *arg)
+{
+	if (owner.posted)
+		return;
+	owner.posted = true;
+	owner.task.run = on_task;
+	loop_post(owner.d->loop, &owner.task);
+}
+
+static void on_flush(void *arg, struct deleg_flush *flush)
+{
+	owner.flushes++;
+	flush->done(flush);
+}
+
+static const struct deleg_ops deleg_ops = {.due = on_due, .flush = on_flush};
+
+static uint32_t on_recall(void *arg, const struct nfs_fh *of, const struct nfs_stateid *stateid)
+{
+	return deleg_recalled(owner.state, of, stateid);
+}
+
+static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
+{
+	deleg_keep(owner.state, keep, read, write);
+}
+
+static uint32_t on_getattr(void *arg, const struct nfs_fh *of, uint64_t *change, uint64_t *size)
+{
+	*change = 5;
+	*size = 6;
+	return deleg_holds_write(owner.state, of) ? NFS4_OK : NFS4ERR_BADHANDLE;
+}
+
+static const struct callback_ops callback_ops = {
+	.recall = on_recall, .recall_any = on_recall_any, .getattr = on_getattr};
+
+static uint32_t next_sequence;
+
+static int setup(void **state)
+{
+	drive_setup(state);
+	struct drive *d = *state;
+	memset(&owner, 0, sizeof(owner));
+	owner.d = d;
+	next_sequence = 1;
+	assert_int_equal(nfs_state_new(&owner.state), 0);
+	const struct reclaim_config config = {.state = owner.state};
+	assert_int_equal(reclaim_new(&config, &owner.reclaim), 0);
+	deleg_configure(owner.state, DELEG_ALL, &deleg_ops, NULL);
+	drive_start(d, 1);
+	nfs_client_set_callbacks(d->client, &callback_ops, NULL);
+	nfs_client_set_reclaim(d->client, &reclaim_ops, owner.reclaim);
+	d->fake.delegate = OPEN_DELEGATE_READ;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	drive_teardown(state);
+	reclaim_free(owner.reclaim);
+	nfs_state_free(owner.state);
+	return 0;
+}
+
+/* One OPEN of the file, as a program's open(2) makes it. */
+struct opening {
+	struct job job;
+	struct nfs_open_res res;
+	struct deleg_asking asking;
+};
+
+static void open_send(struct drive *d, struct opening *o)
+{
+	struct nfs_open_args args = {
+		.access = OPEN4_SHARE_ACCESS_READ |
+			  deleg_ask(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, true, &o->asking),
+		.owner = 1,
+		.claim = NFS_CLAIM_FH};
+	struct nfs_compound *c = job_new(&o->job, d, 0, OP_OPEN);
+	nfs_op_putfh(c, &fh);
+	nfs_op_open(c, &args, &o->res);
+	job_send(&o->job);
+}
+
+/* Its end; whether the file is delegated then. */
+static bool open_end(struct opening *o)
+{
+	job_succeeds(&o->job);
+	const struct deleg_grant grant = {.fh = &fh,
+		.cred = o->job.d->cred,
+		.access = OPEN4_SHARE_ACCESS_READ,
+		.res = &o->res};
+	return deleg_answered(owner.state, &o->asking, &grant);
+}
+
+static void take(struct drive *d)
+{
+	struct opening o;
+	open_send(d, &o);
+	assert_true(open_end(&o));
+}
+
+static void call_back(struct drive *d, uint32_t sequence, void (*put)(struct wire_out *out))
+{
+	uint8_t data[512];
+	struct wire_out args;
+	wire_out_init(&args, data, sizeof(data));
+	wire_put_u32(&args, 0);
+	wire_put_u32(&args, 1);
+	wire_put_u32(&args, 0);
+	wire_put_u32(&args, 2);
+	wire_put_u32(&args, OP_CB_SEQUENCE);
+	wire_put_fixed(&args, d->fake.sessionid, NFS4_SESSIONID_SIZE);
+	wire_put_u32(&args, sequence);
+	for (unsigned i = 0; i < 4; i++)
+		wire_put_u32(&args, 0);
+	put(&args);
+	assert_false(args.bad);
+	fake_callback(&d->fake, NFS4_CALLBACK, NFS_CB_VERSION, CB_COMPOUND, args.data, args.len);
+}
+
+static void put_recall(struct wire_out *out)
+{
+	wire_put_u32(out, OP_CB_RECALL);
+	wire_put_u32(out, 1);
+	wire_put_fixed(out, "a delegation", 12);
+	wire_put_bool(out, false);
+	wire_put_opaque(out, fh.data, fh.len);
+}
+
+static void put_recall_any(struct wire_out *out)
+{
+	wire_put_u32(out, OP_CB_RECALL_ANY);
+	wire_put_u32(out, 0);
+	wire_put_u32(out, 1);
+	wire_put_u32(out, 3);
+}
+
+static void put_getattr(struct wire_out *out)
+{
+	wire_put_u32(out, OP_CB_GETATTR);
+	wire_put_opaque(out, fh.data, fh.len);
+	wire_put_u32(out, 1);
+	wire_put_u32(out, 1u << FATTR4_CHANGE | 1u << FATTR4_SIZE);
+}
+
+/* Status of the CB_COMPOUND that was answered last. */
+static uint32_t answered(struct drive *d, unsigned replies)
+{
+	struct wire_in in;
+	drive_until_count(d, &d->fake.cb_replies, replies);
+	wire_in_init(&in, d->fake.cb_reply, d->fake.cb_reply_len);
+	wire_get_raw(&in, 24);
+	return wire_get_u32(&in);
+}
+
+static uint32_t call(struct drive *d, void (*put)(struct wire_out *out))
+{
+	unsigned before = d->fake.cb_replies;
+	call_back(d, next_sequence++, put);
+	return answered(d, before + 1);
+}
+
+static void until_returned(struct drive *d, unsigned times)
+{
+	drive_until_count(d, &d->fake.executed[OP_DELEGRETURN], times);
+	drive_for(d, 20 * DRIVE_MS);
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], times);
+	assert_int_equal(deleg_wait_returned(owner.state, 0), 0);
+}
+
+static void test_recalled_while_open(void **state)
+{
+	struct drive *d = *state;
+	struct nfs_stateid stateid;
+	take(d);
+	struct nfs_open *open = deleg_open(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 2, d->cred);
+	assert_non_null(open);
+	assert_int_equal(d->fake.executed[OP_OPEN], 1);
+	assert_int_equal(call(d, put_recall), NFS4_OK);
+	until_returned(d, 1);
+	assert_int_equal(owner.flushes, 1);
+	assert_int_equal(d->fake.executed[OP_OPEN], 2);
+	assert_int_equal(d->fake.open_claim, 5);
+	assert_int_equal(nfs_open_use(owner.state, open, &stateid), 0);
+	assert_memory_equal(stateid.other, "an open file", NFS4_OTHER_SIZE);
+	assert_true(nfs_open_close(owner.state, open, &stateid));
+	nfs_open_unref(owner.state, open);
+	assert_int_equal(call(d, put_recall), NFS4ERR_BADHANDLE);
+}
+
+/* The callback comes on the connection in front of the answer that it is about. */
+static enum fake_verdict recall_first(struct fake *fake, struct fake_call *call)
+{
+	struct drive *d = fake->arg;
+	if (fake_last_op(call) == OP_OPEN && d->flag++ == 0)
+		call_back(d, next_sequence++, put_recall);
+	return FAKE_NORMAL;
+}
+
+static void test_recalled_before_it_is_granted(void **state)
+{
+	struct drive *d = *state;
+	struct opening o;
+	d->fake.script = recall_first;
+	open_send(d, &o);
+	assert_int_equal(answered(d, 1), NFS4_OK);
+	assert_false(open_end(&o));
+	until_returned(d, 1);
+}
+
+static void test_recall_is_replayed(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	call_back(d, 1, put_recall);
+	assert_int_equal(answered(d, 1), NFS4_OK);
+	until_returned(d, 1);
+	/* from the cache: asked anew it would be an error by now */
+	call_back(d, 1, put_recall);
+	assert_int_equal(answered(d, 2), NFS4_OK);
+	until_returned(d, 1);
+}
+
+static enum fake_verdict delay_twice(struct fake *fake, struct fake_call *call)
+{
+	struct drive *d = fake->arg;
+	if (fake_last_op(call) == OP_DELEGRETURN && d->flag++ < 2) {
+		call->fail_at = 2;
+		call->fail_status = NFS4ERR_DELAY;
+	}
+	return FAKE_NORMAL;
+}
+
+static void test_return_is_delayed(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	d->fake.script = delay_twice;
+	assert_int_equal(call(d, put_recall), NFS4_OK);
+	until_returned(d, 1);
+	assert_int_equal(d->flag, 3);
+}
+
+static enum fake_verdict cut_once(struct fake *fake, struct fake_call *call)
+{
+	struct drive *d = fake->arg;
+	return fake_last_op(call) == OP_DELEGRETURN && d->flag++ == 0 ? FAKE_EXECUTE_CLOSE
+								      : FAKE_NORMAL;
+}
+
+static void test_connection_ends_in_the_return(void **state)
+{
+	struct drive *d = *state;
+	struct deleg_stats stats;
+	take(d);
+	d->fake.script = cut_once;
+	assert_int_equal(call(d, put_recall), NFS4_OK);
+	until_returned(d, 1);
+	assert_int_equal(d->fake.replays, 1);
+	deleg_get_stats(owner.state, &stats);
+	assert_int_equal(stats.returned, 1);
+	assert_int_equal(stats.lost, 0);
+}
+
+static void test_recall_of_any(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	assert_int_equal(call(d, put_recall_any), NFS4_OK);
+	until_returned(d, 1);
+}
+
+static void test_getattr(void **state)
+{
+	struct drive *d = *state;
+	d->fake.delegate = OPEN_DELEGATE_WRITE;
+	assert_int_equal(call(d, put_getattr), NFS4ERR_BADHANDLE);
+	take(d);
+	assert_int_equal(call(d, put_getattr), NFS4_OK);
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
+}
+
+static void test_open_or_delegation(void **state)
+{
+	struct drive *d = *state;
+	struct opening o;
+	struct nfs_stateid stateid;
+	deleg_use_xor(owner.state);
+	d->fake.open_rflags = OPEN4_RESULT_NO_OPEN_STATEID;
+	open_send(d, &o);
+	job_succeeds(&o.job);
+	assert_true(d->fake.open_access & OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION);
+	const struct deleg_grant grant = {
+		.fh = &fh, .cred = d->cred, .access = OPEN4_SHARE_ACCESS_READ, .res = &o.res};
+	struct nfs_open *open = deleg_record(owner.state, &grant, OPEN4_SHARE_ACCESS_READ, 1);
+	assert_true(deleg_answered(owner.state, &o.asking, &grant));
+	assert_true(nfs_open_is_local(owner.state, open));
+	d->fake.open_rflags = 0;
+	assert_int_equal(call(d, put_recall), NFS4_OK);
+	until_returned(d, 1);
+	assert_true(nfs_open_close(owner.state, open, &stateid));
+	nfs_open_unref(owner.state, open);
+}
+
+static void test_server_restarts(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	struct deleg_stats stats;
+	struct nfs_stateid stateid;
+	take(d);
+	struct nfs_open *open = deleg_open(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 2, d->cred);
+	fake_restart(&d->fake);
+	job_getattr(&job, d, 0);
+	job_succeeds(&job);
+	drive_for(d, 20 * DRIVE_MS);
+	deleg_get_stats(owner.state, &stats);
+	assert_int_equal(stats.lost, 1);
+	assert_int_equal(owner.flushes, 1);
+	/* the open is reclaimed, the delegation not: nothing is returned */
+	assert_int_equal(d->fake.open_claim, 1);
+	assert_false(nfs_open_is_local(owner.state, open));
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
+	assert_true(nfs_open_close(owner.state, open, &stateid));
+	nfs_open_unref(owner.state, open);
+}
+
+static void test_some_are_revoked(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	take(d);
+	d->fake.status_flags = SEQ4_STATUS_RECALLABLE_STATE_REVOKED;
+	job_getattr(&job, d, 0);
+	drive_until_count(d, &d->fake.executed[OP_TEST_STATEID], 1);
+	d->fake.status_flags = 0;
+	job_succeeds(&job);
+	/* this one was not */
+	drive_for(d, 20 * DRIVE_MS);
+	assert_true(deleg_holds(owner.state, &fh));
+}
+
+#define POINT(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		POINT(recalled_while_open),
+		POINT(recalled_before_it_is_granted),
+		POINT(recall_is_replayed),
+		POINT(return_is_delayed),
+		POINT(connection_ends_in_the_return),
+		POINT(recall_of_any),
+		POINT(getattr),
+		POINT(open_or_delegation),
+		POINT(server_restarts),
+		POINT(some_are_revoked),
+	};
+	return cmocka_run_group_tests_name("deleg", tests, NULL, NULL);
+}
