@@ -36,7 +36,7 @@ KINDS = [data_kinds.Records, data_kinds.Appends, data_kinds.Maps, data_kinds.Sha
          lock_kinds.Locks, lock_kinds.Flocks]
 # more workers than one, and the other loop
 MOUNTS = ["nconnect=4", "nconnect=2,io=poll"]
-LEASE, GRACE = 30, 12
+LEASE, GRACE = 30, 8
 QUIET_SECONDS = 30  # in which what was used only meanwhile is given back
 
 
@@ -203,7 +203,10 @@ class Run:
             if under_way > self.args.limit:
                 self.hung.append((number, name, under_way))
         if self.hung:
-            raise GaveUp(self.tell_hang())
+            text = self.tell_hang()
+            with open(os.path.join(self.work, "hang.log"), "w") as f:
+                f.write(text)
+            raise GaveUp(text)
 
     def idle(self, kind):
         """Seconds since any of its writers got on: who waits for a lock waits for the others."""
@@ -270,6 +273,12 @@ class Run:
                 yield f"mount {i} held {before}, and holds {after}"
             if after.rss > before.rss + self.args.growth:
                 yield f"mount {i} has grown from {before.rss} to {after.rss} KiB"
+
+    def check_clones(self):
+        for mount in self.mounts:
+            for line in mount.log_tail(100000).splitlines():
+                if "cloned" in line:
+                    yield line
 
     def check_unmount(self):
         for mount in self.mounts:
@@ -356,6 +365,7 @@ class Run:
         self.point("the faults struck", [f"{director.cuts()} cuts of {args.cuts}"]
                    if director.cuts() < short or director.done["restart"] < args.restarts else [])
         self.point("the daemons give back what they used", self.check_usage(base))
+        self.point("nobody takes itself for a clone", self.check_clones())
         self.point("unmounting ends the daemons", self.check_unmount())
         self.check_kinds(results)
         self.point("the server holds nothing for clients that are gone", self.check_server())
