@@ -35,6 +35,11 @@ EXPORT = "/export"
 # what nothing on the server can announce is seen after the attribute timeout of 1 s
 SEEN_WITHIN = 1.25
 
+# A shell's background jobs ignore them, and all that they start would do so too.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+
 
 class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
