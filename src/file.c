@@ -22,6 +22,7 @@ struct file *file_new(struct share *share, struct node *node, struct nfs_open *o
 	file->share = share;
 	file->node = node_pin(share->nodes, node);
 	file->flags = flags;
+	file->errors_seen = node_error_mark(share->nodes, node);
 	atomic_init(&file->refs, 1);
 	node_opened(share->nodes, node);
 	return file;
@@ -52,6 +53,11 @@ void file_withdraw(struct file *file)
 {
 	handle_drop(file->share->handles, file->handle);
 	file_unref(file);
+}
+
+int file_take_error(struct file *file)
+{
+	return node_error_since(file->share->nodes, file->node, &file->errors_seen);
 }
 
 /* Nobody waits for these: what could be done about a failure the server does itself, with the

@@ -21,7 +21,10 @@ struct file {
 	struct share *share;
 	struct node *node; /* pinned */
 	struct nfs_open *open;
-	int flags;	 /* of open(2) */
+	int flags; /* of open(2) */
+	/* what it has been told of node_set_error's; one request of the file at a time changes it
+	 */
+	uint32_t errors_seen;
 	uint64_t handle; /* fuse_file_info.fh, or 0 */
 	atomic_uint refs;
 };
@@ -42,6 +45,9 @@ void file_withdraw(struct file *file);
 
 /* Takes an open off the record, and closes it on the server if that knows of it. */
 void file_close(struct share *share, struct nfs_open *open_take);
+/* The error of what was written that this open file has not been told yet, or 0. */
+int file_take_error(struct file *file);
+
 /* Sends CLOSE and does not wait for it. */
 void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
 	const struct nfs_stateid *stateid);

@@ -284,10 +284,8 @@ static void lock_undo(struct fsop_request *req)
 /* A commit's error is told by the next fsync or close. */
 static void unlock_committed(void *arg, int err)
 {
-	struct fsop_request *req = arg;
-	if (err)
-		node_set_error(req->share->nodes, req->node, err);
-	unlock_send(req);
+	(void)err;
+	unlock_send(arg);
 }
 
 /* Releases `range` of the owner; nothing is asked of the server if it never locked. */

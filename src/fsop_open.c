@@ -363,8 +363,7 @@ static void release_committed(void *arg, int err)
 {
 	struct fsop_request *req = arg;
 	struct file *file = req->file;
-	if (err)
-		node_set_error(req->share->nodes, req->node, err);
+	(void)err;
 	fsop_reply_err(req, 0);
 	file_withdraw(file);
 }
@@ -400,12 +399,9 @@ void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 static void sync_done(void *arg, int err)
 {
 	struct fsop_request *req = arg;
-	int earlier = node_take_error(req->share->nodes, req->node);
-	err = err ? err : earlier;
-	/* Nobody hears of it: the next one shall. */
-	if (err && !req->fuse)
-		node_set_error(req->share->nodes, req->node, err);
-	fsop_reply_err(req, err);
+	/* A program that was killed hears of nothing: the next one shall. */
+	int told = req->fuse ? file_take_error(req->file) : 0;
+	fsop_reply_err(req, told ? told : err);
 }
 
 static void sync_file(struct fsop_request *req)

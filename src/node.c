@@ -395,12 +395,10 @@ struct node_silly *node_take_silly(struct node_table *table)
 	struct node_silly *silly = NULL;
 	pthread_mutex_lock(&table->mutex);
 	LIST_FOREACH (node, &table->open_nodes, open_entry)
-		if (node->silly)
+		if ((silly = node->silly)) {
+			node->silly = NULL;
 			break;
-	if (node) {
-		silly = node->silly;
-		node->silly = NULL;
-	}
+		}
 	pthread_mutex_unlock(&table->mutex);
 	return silly;
 }
@@ -552,16 +550,26 @@ uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min,
 void node_set_error(struct node_table *table, struct node *node, int err)
 {
 	pthread_mutex_lock(&table->mutex);
-	if (node->write_error == 0)
-		node->write_error = err;
+	node->error = err;
+	node->errors++;
+	node->error_told = false;
 	pthread_mutex_unlock(&table->mutex);
 }
 
-int node_take_error(struct node_table *table, struct node *node)
+uint32_t node_error_mark(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);
-	int err = node->write_error;
-	node->write_error = 0;
+	uint32_t mark = node->errors - (node->errors > 0 && !node->error_told);
+	pthread_mutex_unlock(&table->mutex);
+	return mark;
+}
+
+int node_error_since(struct node_table *table, struct node *node, uint32_t *seen)
+{
+	pthread_mutex_lock(&table->mutex);
+	int err = *seen != node->errors ? node->error : 0;
+	*seen = node->errors;
+	node->error_told = true;
 	pthread_mutex_unlock(&table->mutex);
 	return err;
 }

@@ -57,8 +57,9 @@ struct node {
 			       changes */
 	uint64_t parent_id; /* where it was last looked up, */
 	uint32_t name_hash; /* and under which name: silly renames find open files by it */
-	int write_error;    /* of data acknowledged early, to be told at the next fsync or close;
-			       -errno */
+	int error;	    /* the last one of data acknowledged early, -errno */
+	uint32_t errors;    /* counts them */
+	bool error_told;    /* the last one was told to some program */
 	struct unstable *unstable; /* written and not committed, or NULL: see unstable.h */
 	struct node_silly *silly;  /* the name that keeps its data, or NULL */
 	struct node *id_next, *fh_next;
@@ -159,9 +160,15 @@ bool node_is_delegated(struct node_table *table, struct node *node);
 /* How long attributes may be trusted now, ms, given the limits in force for its type. */
 uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max);
 
-/* First error of data written behind a program's back; reading takes it. */
+/*
+ * Errors of data written behind a program's back: each open file hears of each once, as with
+ * Linux's own errseq_t. *seen is the open file's place: node_error_mark gives it at open, before an
+ * error that nobody has heard of yet; node_error_since moves it on, and returns the last error or
+ * 0.
+ */
 void node_set_error(struct node_table *table, struct node *node, int err);
-int node_take_error(struct node_table *table, struct node *node);
+uint32_t node_error_mark(struct node_table *table, const struct node *node);
+int node_error_since(struct node_table *table, struct node *node, uint32_t *seen);
 
 /* Ids of the nodes that are open, to be freed. NULL without memory. */
 uint64_t *node_open_ids(struct node_table *table, size_t *count);

@@ -187,6 +187,8 @@ static void commit_finish(struct commit *commit)
 {
 	struct unstable_pool *pool = commit->pool;
 	struct node *node = commit->node;
+	if (commit->err)
+		node_set_error(pool->share->nodes, node, commit->err);
 	pthread_mutex_lock(&pool->mutex);
 	struct unstable *unstable = node->unstable;
 	struct commit *next = STAILQ_FIRST(&unstable->waiting);

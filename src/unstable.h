@@ -48,7 +48,8 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 bool unstable_waits(struct unstable_pool *pool, const struct node *node);
 
 /*
- * Commits all that was added to the node before. `done` gets 0 or -errno (the first failure); it
+ * Commits all that was added to the node before. `done` gets 0 or -errno (the first failure, which
+ * every open file of the node will be told as well, see node_set_error); it
  * may be called before this returns, and on `worker`'s thread in any case, which is the caller's.
  */
 void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct node *node,

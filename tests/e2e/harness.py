@@ -460,7 +460,7 @@ class Server:
         self.relays = []
 
     def __enter__(self):
-        os.makedirs(self.export)
+        os.makedirs(self.export, exist_ok=True)
         self.orders, orders = socket.socketpair()
         self.keeper = os.fork()
         if self.keeper == 0:

@@ -342,14 +342,26 @@ static void test_silly_name_goes_with_the_last_close(void **state)
 	assert_false(node_is_silly(table, node));
 }
 
-static void test_first_error_is_told_once(void **state)
+static void test_each_open_file_hears_once_of_an_error(void **state)
 {
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
+	uint32_t a = node_error_mark(table, node), b = node_error_mark(table, node);
+	assert_int_equal(node_error_since(table, node, &a), 0);
 	node_set_error(table, node, -28);
+	/* one that was opened before anybody has heard of it hears, too */
+	uint32_t c = node_error_mark(table, node);
+	assert_int_equal(node_error_since(table, node, &a), -28);
+	assert_int_equal(node_error_since(table, node, &a), 0);
+	uint32_t d = node_error_mark(table, node);
 	node_set_error(table, node, -5);
-	assert_int_equal(node_take_error(table, node), -28);
-	assert_int_equal(node_take_error(table, node), 0);
+	assert_int_equal(node_error_since(table, node, &b), -5);
+	assert_int_equal(node_error_since(table, node, &b), 0);
+	assert_int_equal(node_error_since(table, node, &a), -5);
+	assert_int_equal(node_error_since(table, node, &c), -5);
+	assert_int_equal(node_error_since(table, node, &d), -5);
+	uint32_t e = node_error_mark(table, node);
+	assert_int_equal(node_error_since(table, node, &e), 0);
 }
 
 int main(void)
@@ -384,7 +396,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_parent, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_silly_name_goes_with_the_last_close, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_first_error_is_told_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_each_open_file_hears_once_of_an_error, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
