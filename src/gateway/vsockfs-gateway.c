@@ -147,8 +147,10 @@ static int program_watch_signals(struct program *p)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	p->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (p->signals.fd < 0)
+	if (p->signals.fd < 0) {
+		p->signals_done = true;
 		return -errno;
+	}
 	p->signals.events = POLLIN;
 	p->signals.done = program_signalled;
 	loop_poll_start(p->loop, &p->signals);
@@ -243,18 +245,21 @@ static int program_run(struct program *p)
 	p->gateway.idle = program_idle;
 	p->gateway.arg = p;
 	err = program_start(p);
-	if (err)
-		return STATUS_FAILURE; /* with the process goes what the loop holds */
-	if (p->options.inetd && !gateway_busy(&p->gateway))
+	if (err) {
+		p->ending = true;
+		gateway_drain(&p->gateway);
+	}
+	if (!gateway_busy(&p->gateway))
 		program_idle(p);
-	while (!err && !p->signals_done)
-		err = loop_run(p->loop);
-	if (err)
-		log_error("waiting for events: %s", strerror(-err));
+	int failed = 0;
+	while (!failed && !p->signals_done)
+		failed = loop_run(p->loop);
+	if (failed)
+		log_error("waiting for events: %s", strerror(-failed));
 	gateway_deinit(&p->gateway);
 	close(p->signals.fd);
 	loop_free(p->loop);
-	return err ? STATUS_FAILURE : 0;
+	return err || failed ? STATUS_FAILURE : 0;
 }
 
 static bool parse_io(const char *word, enum loop_backend *io)

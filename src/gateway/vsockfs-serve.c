@@ -128,6 +128,7 @@ static int program_directory(struct program *p, const char *name)
 		return STATUS_FAILURE;
 	}
 	if (!S_ISDIR(st.st_mode) || strpbrk(real, "\"\\\n")) {
+		free(real);
 		fprintf(stderr, "vsockfs-serve: %s: %s\n", name,
 			S_ISDIR(st.st_mode) ? "nfs-ganesha cannot be told such a name"
 					    : strerror(ENOTDIR));
@@ -145,9 +146,6 @@ static int program_options(struct program *p, int argc, char **argv)
 
 	p->export = (struct private_export){.pseudo = "/export", .writable = true};
 	p->port = "2049";
-	p->rules = open_memstream(&p->rules_text, &p->rules_len);
-	if (!p->rules)
-		return STATUS_FAILURE;
 	while (status < 0 && (c = getopt_long(argc, argv, "hV", long_options, NULL)) != -1)
 		status = program_option(p, c);
 	if (status >= 0)
@@ -163,7 +161,6 @@ static struct conf *program_conf(struct program *p)
 	struct text text;
 	struct conf *conf;
 
-	fclose(p->rules);
 	/* In a network of our own all of 127.0.0.0/8 is free. */
 	if (asprintf(&head, "server 127.0.0.1:%d\nport %s\n%s%s", PRIVATE_PORT, p->port,
 		    p->guests ? "" : "prefix 127.128.0.0/9\nguest vsock:*\n", p->rules_text) < 0)
@@ -286,41 +283,60 @@ static int program_run(struct program *p, struct conf *conf)
 	gateway_init(&p->gateway, p->loop, conf);
 	p->gateway.idle = program_idle;
 	p->gateway.arg = p;
+	program_watch(p, &p->signals, signals, program_signalled);
 	err = program_start(p);
-	if (!err) {
-		program_watch(p, &p->signals, signals, program_signalled);
+	if (err) {
+		p->failed = p->ending = true;
+		gateway_drain(&p->gateway);
+		if (!gateway_busy(&p->gateway))
+			program_idle(p);
+	} else {
 		program_watch(p, &p->server_end, p->server.pidfd, program_server_ended);
 		log_info("%s is %s for guests%s", p->export.directory, p->export.pseudo,
 			p->export.writable ? "" : ", read-only");
 		service_notify("READY=1");
-		err = loop_run(p->loop);
-		if (!err)
-			gateway_deinit(&p->gateway);
-	} else {
-		gateway_drain(&p->gateway); /* for the sockets that hypervisors would connect to */
 	}
+	err = loop_run(p->loop);
+	if (err)
+		log_error("waiting for events: %s", strerror(-err));
+	gateway_deinit(&p->gateway);
+	close(signals);
+	loop_free(p->loop);
 	private_stop(&p->server);
 	return err || p->failed ? STATUS_FAILURE : 0;
 }
 
-int main(int argc, char **argv)
+static int program_main(struct program *p)
 {
-	struct program p = {0};
 	struct conf *conf;
-	int status = program_options(&p, argc, argv);
 
-	if (status >= 0)
-		return status;
 	if (geteuid() != 0) {
 		fputs("vsockfs-serve: needs root: nfs-ganesha opens files by their handles, and "
 		      "acts as their owners\n",
 			stderr);
 		return STATUS_FAILURE;
 	}
-	conf = program_conf(&p);
+	conf = program_conf(p);
 	if (!conf)
 		return STATUS_USAGE;
 	log_set_name("vsockfs-serve");
 	log_init(LOG_TARGET_STDERR, false);
-	return program_run(&p, conf);
+	return program_run(p, conf);
+}
+
+int main(int argc, char **argv)
+{
+	struct program p = {.rules = NULL};
+	int status;
+
+	p.rules = open_memstream(&p.rules_text, &p.rules_len);
+	if (!p.rules)
+		return STATUS_FAILURE;
+	status = program_options(&p, argc, argv);
+	fclose(p.rules);
+	if (status < 0)
+		status = program_main(&p);
+	free((char *)p.export.directory);
+	free(p.rules_text);
+	return status;
 }

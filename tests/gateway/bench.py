@@ -50,6 +50,30 @@ def rate(work, point, amount):
     return amount / (time.monotonic() - start)
 
 
+def cpu_seconds(pid):
+    """Of a process and of those that it has forked, by their own account."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], stdout=subprocess.PIPE).stdout.split()
+    total = 0
+    for p in (pid, *map(int, children)):
+        with contextlib.suppress(OSError), open(f"/proc/{p}/stat") as f:
+            total += sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def processor_time(ways, pids, rounds):
+    """What a busy machine disturbs least."""
+    print("\nprocessor time of the program between, ms for each MiB")
+    for work, (function, amount) in list(WORKS.items())[:2]:
+        shown = []
+        for way, pid in pids.items():
+            start = cpu_seconds(pid)
+            for _ in range(rounds):
+                function(ways[way])
+            took = (cpu_seconds(pid) - start) / (rounds * amount)
+            shown.append(f"{way} {took * 1000:.3f}")
+        print(f"  {work.split()[0]}: {', '.join(shown)}")
+
+
 WORKS = {"read MiB/s": (read_all, SIZE >> 20), "write MiB/s": (write_all, SIZE >> 20),
          "stat/s": (stats, 2000)}
 
@@ -61,11 +85,15 @@ def mount(stack, top, name, source):
 
 
 def table(title, rows, base):
+    """Medians, and the median of the ratios within a round: the machine's mood changes slowly."""
     print(f"\n{title}")
     for work in WORKS:
-        medians = {way: statistics.median(r[work]) for way, r in rows.items()}
-        shown = ", ".join(f"{way} {m:.0f} ({m / medians[base]:.2f})" for way, m in medians.items())
-        print(f"  {work}: {shown}")
+        shown = []
+        for way, r in rows.items():
+            ratios = [x / y for x, y in zip(r[work], rows[base][work])]
+            shown.append(f"{way} {statistics.median(r[work]):.0f} "
+                         f"({statistics.median(ratios):.2f})")
+        print(f"  {work}: {', '.join(shown)}")
 
 
 def measure(ways, rounds):
@@ -120,7 +148,7 @@ def main():
         server = Ganesha(top, export)
         stack.callback(server.stop)
         server.start()
-        bench.gateway(bench.conf(server, ("a",), ("flood",),
+        gateway = bench.gateway(bench.conf(server, ("a",), ("flood",),
                                            ("tame", "rate=20M")))
         socat = subprocess.Popen(["socat", "-b", "1048576",
                                   f"UNIX-LISTEN:{top}/socat,fork",
@@ -134,6 +162,7 @@ def main():
                 "socat": mount(stack, top, "socat", f"unix:{top}/socat:/export")}
         table("ratios to a direct TCP connection", measure(ways, rounds), "direct")
         alone = {"alone": ways["gateway"]}
+        processor_time(ways, {"gateway": gateway.process.pid, "socat": socat.pid}, rounds)
         floods = {"alone": None, "beside a flood": "flood", "beside a flood with a rate": "tame"}
         rows = {name: {w: [] for w in WORKS} for name in floods}
         for _ in range(rounds):

@@ -116,6 +116,9 @@ class Gateway:
         self.process.send_signal(signal.SIGHUP)
         self.wait_for("READY=1")
 
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def log(self):
         with open(self.log_name, errors="replace") as f:
             return f.read()
@@ -176,6 +179,15 @@ class Bench:
         s.connect(f"{self.path(guest)}_{port}")
         self.stack.callback(s.close)
         return s
+
+    def connect_late(self, guest):
+        """As connect, when the queue may still be full of those who have gone."""
+        def connected():
+            try:
+                return self.connect(guest)
+            except BlockingIOError:
+                return None
+        return eventually(connected, "a connection")
 
     def conf(self, server, *guests):
         """Rules for guests (name, settings...), at 127.0.1.1 and so on."""

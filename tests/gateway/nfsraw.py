@@ -5,7 +5,8 @@ import socket
 import struct
 
 PUTFH, PUTROOTFH, GETFH, LOOKUP, READ, GETATTR = 22, 24, 10, 15, 25, 9
-OK, STALE, BADHANDLE = 0, 70, 10001
+SETCLIENTID, SETCLIENTID_CONFIRM = 35, 36
+OK, STALE = 0, 70
 
 
 def opaque(data):
@@ -70,6 +71,9 @@ class Client:
                 size, = struct.unpack_from(">I", reply, at)
                 data = reply[at + 4:at + 4 + size]
                 at += 4 + size + -size % 4
+            if code == OK and op == SETCLIENTID:
+                data = reply[at:at + 16]
+                at += 16
             results.append((op, code, data))
         return status, results
 
@@ -83,3 +87,12 @@ class Client:
         """The first bytes of the file behind a handle, or the status."""
         status, results = self.compound(op_putfh(handle), op_read(4096))
         return results[-1][2] if status == OK else status
+
+    def become(self, owner, verifier):
+        """Makes itself known to the server as the client `owner`; the status."""
+        call = struct.pack(">I", SETCLIENTID) + verifier + opaque(owner)
+        call += struct.pack(">I", 0x40000000) + opaque(b"tcp") + opaque(b"0.0.0.0.0.0")
+        status, results = self.compound(call + struct.pack(">I", 1))
+        if status != OK:
+            return status
+        return self.compound(struct.pack(">I", SETCLIENTID_CONFIRM) + results[0][2])[0]

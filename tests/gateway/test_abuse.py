@@ -15,10 +15,6 @@ from fixture import WAIT, eventually, is_closed, run
 PIECE = os.urandom(65536)
 
 
-def descriptors(gateway):
-    return len(os.listdir(f"/proc/{gateway.process.pid}/fd"))
-
-
 def resident(gateway):
     """KiB"""
     with open(f"/proc/{gateway.process.pid}/status") as f:
@@ -70,7 +66,7 @@ def thousands_of_connects(bench):
     """thousands of connections, made and dropped as fast as can be"""
     server = bench.server().echo()
     gateway = bench.gateway(bench.conf(server, ("a", "connects=100000"), ("b",)))
-    before = descriptors(gateway)
+    before = gateway.descriptors()
     made = []
     with in_background(connector(bench, "a", made), connector(bench, "a", made)):
         eventually(lambda: len(made) > 100, "the flood")
@@ -79,8 +75,8 @@ def thousands_of_connects(bench):
             echoes(s, 20)
             s.close()
             time.sleep(0.2)  # b may not connect too often either
-    echoes(bench.connect("a"))
-    eventually(lambda: descriptors(gateway) <= before + 2 * 2, "the end of all connections")
+    echoes(bench.connect_late("a"))
+    eventually(lambda: gateway.descriptors() <= before + 2 * 2, "the end of all connections")
     assert resident(gateway) < 64 << 10
     # one line each would have been thousands
     assert len(gateway.log().splitlines()) < 60
@@ -99,13 +95,7 @@ def too_often(bench):
             echoes(s, 10)
             s.close()
             time.sleep(0.1)
-
-    def connected():
-        try:
-            return bench.connect("a")
-        except BlockingIOError:
-            return None  # the queue is still full of those who have gone
-    echoes(eventually(connected, "a connection"))
+    echoes(bench.connect_late("a"))
 
 
 def slow_readers(bench):

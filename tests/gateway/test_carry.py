@@ -121,7 +121,10 @@ def server_stays_away(bench):
     assert is_closed(bench.connect("a"))
     gateway.logs("cannot connect to the server: Connection refused")
     gateway.reload("wait 1h\n" + bench.conf(server, ("a",)))
-    bench.connect("a").close()
+    before = gateway.descriptors()
+    s = bench.connect("a")
+    eventually(lambda: gateway.descriptors() > before, "the connection")
+    s.close()
     gateway.logs("the guest closed before the server was there")
 
 

@@ -180,6 +180,19 @@ def forged_handles(bench):
     assert a.read(handle) == b"of a"
 
 
+def forged_owner(bench):
+    """a guest that takes another's name as a client gets none of its files"""
+    host = Host(bench)
+    a, b = host.client("a"), host.client("b")
+    of_b = b.handle(*host.path("b", "file").strip("/").split("/"))
+    assert b.become(b"the owner", b"verifier") == 0
+    a.become(b"the owner", b"another!")  # refused, or the other's state is forgotten
+    assert isinstance(a.read(of_b), int)
+    assert a.handle(*host.path("b").strip("/").split("/")) is None
+    assert b.read(of_b) == b"of b"
+    assert b.become(b"the owner", b"verifie2") == 0
+
+
 def unsigned_handles(bench):
     """without signatures a forged handle does read another's file: what the above rests on"""
     host = Host(bench, signed=False)
@@ -369,8 +382,8 @@ def serve_refuses(bench):
     assert done.returncode == 2 and "needs root" in done.stderr, done.stderr
 
 
-TESTS = [own_exports_only, forged_handles, unsigned_handles, server_restarts, serves, serves_again,
-         serves_read_only, serve_refuses]
+TESTS = [own_exports_only, forged_handles, forged_owner, unsigned_handles, server_restarts, serves,
+         serves_again, serves_read_only, serve_refuses]
 
 if __name__ == "__main__":
     wanted = sys.argv[sys.argv.index("-k") + 1] if "-k" in sys.argv else ""
