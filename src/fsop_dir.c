@@ -13,6 +13,8 @@
  * leave to clients (RFC 8881, 18.23.3), stand after "." and "..".
  */
 
+/* d_ino of what the server does not number, as FUSE_UNKNOWN_INO of libfuse. */
+#define DIR_UNKNOWN_INO	 UINT64_C(0xffffffff)
 #define DIR_AFTER_DOT	 1
 #define DIR_AFTER_DOTDOT 2
 /* First block asked for, bytes; each further one is twice as large, up to rsize. */
@@ -195,11 +197,15 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	/* Without a handle (an object that could not be read, say) it is a name only. */
 	if (fill->req->u.readdir.plus)
 		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
-	/* A directory names what a mount on the server covers by the number underneath it. */
+	/* A directory names what a mount on the server covers by the number underneath it. What has
+	 * an error instead of attributes (the server could not reach whom it is delegated to in
+	 * time) is there all the same, and programs take the number 0 for a gap. */
 	bool covered = nfs_bitmap_has(&attr->have, FATTR4_MOUNTED_ON_FILEID);
-	entry.attr.st_ino = node_ino(
-		share->nodes, &dir->fsid, covered ? attr->mounted_on_fileid : attr->fileid);
-	if (entry.ino == 0)
+	bool known = covered || nfs_bitmap_has(&attr->have, FATTR4_FILEID);
+	entry.attr.st_ino = known ? node_ino(share->nodes, &dir->fsid,
+					    covered ? attr->mounted_on_fileid : attr->fileid)
+				  : DIR_UNKNOWN_INO;
+	if (entry.ino == 0 && nfs_bitmap_has(&attr->have, FATTR4_TYPE))
 		entry.attr.st_mode = fsop_type_mode(attr->type);
 	if (fill_add(fill, name, &entry, dirent->cookie))
 		return true;
