@@ -21,7 +21,7 @@ void recovery_init(struct recovery *r, int minor)
 
 uint64_t recovery_deadline(const struct recovery *r)
 {
-	bool pausing = !r->issued && r->retry_at > 0 && r->state != RECOVERY_READY;
+	bool pausing = !r->issued && r->retry_at > 0;
 	return pausing && r->retry_at < r->deadline ? r->retry_at : r->deadline;
 }
 
@@ -185,8 +185,7 @@ static unsigned recovery_result(struct recovery *r, const struct recovery_event 
 	case RECOVERY_COMPLETE: return recovery_complete(r, ev, now);
 	case RECOVERY_DISCARD: return recovery_enter(r, RECOVERY_CREATE, now);
 	case RECOVERY_DESTROY_SESSION: return recovery_enter(r, RECOVERY_DESTROY_CLIENTID, now);
-	case RECOVERY_DESTROY_CLIENTID: return recovery_close(r);
-	default: return 0;
+	default: return recovery_close(r); /* DESTROY_CLIENTID */
 	}
 }
 
@@ -345,7 +344,6 @@ unsigned recovery_event(struct recovery *r, const struct recovery_event *ev, uin
 	case RECOVERY_EV_TIME: return recovery_time(r, now);
 	case RECOVERY_EV_STOP: return recovery_stop(r, ev, now);
 	case RECOVERY_EV_DRAINED: return recovery_drained(r, now);
-	case RECOVERY_EV_CLOSED: return recovery_closed(r);
+	default: return recovery_closed(r); /* CLOSED */
 	}
-	return 0;
 }

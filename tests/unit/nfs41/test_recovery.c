@@ -394,6 +394,56 @@ static void test_stop_with_a_silent_server(void **state)
 	expect(&r, RECOVERY_CLOSING, PUT(&r, TIME), RECOVERY_DO_HOLD | RECOVERY_DO_CLOSE);
 }
 
+static void test_stop_loses_the_connection(void **state)
+{
+	struct recovery r = stopping();
+	PUT(&r, DRAINED);
+	assert_int_equal(r.state, RECOVERY_DESTROY_SESSION);
+	expect(&r, RECOVERY_CLOSING, PUT(&r, DOWN), RECOVERY_DO_HOLD | RECOVERY_DO_CLOSE);
+	r = stopping();
+	PUT(&r, DRAINED);
+	result(&r, 0);
+	assert_int_equal(r.state, RECOVERY_DESTROY_CLIENTID);
+	expect(&r, RECOVERY_CLOSING, PUT(&r, DOWN), RECOVERY_DO_HOLD | RECOVERY_DO_CLOSE);
+	/* both are told in any order */
+	assert_int_equal(PUT(&r, DRAINED), 0);
+	assert_int_equal(PUT(&r, STOP, .timeout = SECOND), 0);
+	expect(&r, RECOVERY_IDLE, PUT(&r, CLOSED), RECOVERY_DO_STOPPED);
+}
+
+static void test_events_out_of_place(void **state)
+{
+	struct recovery r = ready();
+	assert_int_equal(PUT(&r, CLOSED), 0);
+	assert_int_equal(PUT(&r, DRAINED), 0);
+	assert_int_equal(PUT(&r, START), 0);
+	assert_int_equal(PUT(&r, RECLAIMED), 0);
+	assert_int_equal(PUT(&r, TIME), 0);
+	assert_int_equal(r.state, RECOVERY_READY);
+	recovery_init(&r, 1);
+	assert_int_equal(PUT(&r, DRAINED), 0);
+	assert_int_equal(PUT(&r, LOST, .generation = 0, .status = NFS4ERR_BADSESSION), 0);
+	assert_int_equal(r.state, RECOVERY_IDLE);
+}
+
+/* Whichever is first: what is tried again, or the end of the patience. */
+static void test_deadlines(void **state)
+{
+	struct recovery r = started(-1);
+	uint64_t end = now + 60 * SECOND;
+	PUT(&r, UP);
+	assert_true(recovery_deadline(&r) == end);
+	result(&r, NFS4ERR_DELAY);
+	assert_true(recovery_deadline(&r) == now + 100 * MS);
+	now = end - 50 * MS;
+	PUT(&r, TIME);
+	result(&r, NFS4ERR_DELAY);
+	assert_true(recovery_deadline(&r) == end);
+	now = end;
+	PUT(&r, TIME);
+	assert_int_equal(r.state, RECOVERY_CLOSING);
+}
+
 static void test_stop_without_connection(void **state)
 {
 	struct recovery r = stopping();
@@ -504,6 +554,9 @@ int main(void)
 		TEST(stop_while_starting),
 		TEST(stop_with_compounds_that_never_end),
 		TEST(stop_with_a_silent_server),
+		TEST(stop_loses_the_connection),
+		TEST(events_out_of_place),
+		TEST(deadlines),
 		TEST(stop_without_connection),
 		TEST(stop_recovers_for_those_who_wait),
 		TEST(stop_while_recovering_and_nobody_waits),

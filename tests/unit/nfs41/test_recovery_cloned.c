@@ -19,6 +19,8 @@ static void test_cloned(void **state)
 	struct recovery r = ready();
 	assert_int_equal(PUT(&r, CLONED, .generation = 7), 0);
 	become_other(&r, 1);
+	/* news of the session before */
+	assert_int_equal(PUT(&r, CLONED, .generation = 1), 0);
 	/* nothing of it can be reclaimed, all of it is opened anew */
 	expect(&r, RECOVERY_RECLAIM, result(&r, 0), RECOVERY_DO_RECLAIM);
 	assert_false(r.grace);
@@ -52,6 +54,16 @@ static void test_cloned_while_recovering(void **state)
 	expect(&r, RECOVERY_COMPLETE, got, RECOVERY_DO_RECLAIM_COMPLETE);
 	expect(&r, RECOVERY_RECLAIM, result(&r, 0), RECOVERY_DO_RECLAIM);
 	assert_false(r.grace);
+}
+
+/* The old session's news while there is none. */
+static void test_cloned_says_the_old_session(void **state)
+{
+	struct recovery r = ready();
+	PUT(&r, LOST, .generation = 1, .status = NFS4ERR_STALE_CLIENTID);
+	assert_int_equal(r.state, RECOVERY_EXCHANGE);
+	assert_int_equal(PUT(&r, CLONED, .generation = 1), 0);
+	assert_false(r.cloned);
 }
 
 /* The server restarts before it knows the new client: there is still nothing to reclaim. */
@@ -95,6 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(cloned),
 		TEST(cloned_while_recovering),
+		TEST(cloned_says_the_old_session),
 		TEST(cloned_and_server_restarted),
 		TEST(cloned_while_ending),
 	};
