@@ -179,7 +179,7 @@ static void conn_up(void *arg)
 	}
 	conn->state = CONN_UP;
 	conn->heard_at = loop_now(conn->loop);
-	conn->suspected_at = 0;
+	conn->pinging = false;
 	conn->warned = false;
 	atomic_store(&conn->suspected, false);
 	conn->identity = atomic_load(&client->identity);

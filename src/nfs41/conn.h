@@ -67,12 +67,12 @@ struct nfs_conn {
 	bool borrow_set, borrowing; /* the others shall send what waits */
 
 	struct loop_timer watch;
-	bool watching;	       /* `watch` is set */
-	uint64_t heard_at;     /* last reply, or when calls were first outstanding since */
-	uint64_t suspected_at; /* when another connection fell silent; 0: not since heard_at */
-	unsigned silences;     /* connections in a row that ended because of it */
+	bool watching;	    /* `watch` is set */
+	uint64_t heard_at;  /* last reply, or when calls were first outstanding since */
+	uint64_t pinged_at; /* while `pinging` */
+	unsigned silences;  /* connections in a row that ended because of it */
 	bool pinging;
-	bool warned; /* the others know that this one is silent */
+	bool warned; /* the others know that this one is silent, or have said so themselves */
 	struct rpc_call ping;
 	struct {
 		uint8_t headroom[RPC_MSG_HEAD_MAX];

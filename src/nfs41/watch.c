@@ -35,7 +35,6 @@ void watch_heard(struct nfs_conn *conn)
 {
 	struct nfs_client *client = conn->client;
 	conn->heard_at = loop_now(conn->loop);
-	conn->suspected_at = 0;
 	conn->warned = false;
 	if (atomic_load_explicit(&client->silent, memory_order_relaxed) &&
 		atomic_exchange(&client->silent, false))
@@ -90,6 +89,7 @@ static void watch_ping(struct nfs_conn *conn)
 	call->max_reply = WATCH_PING_MAX;
 	call->done = watch_pinged;
 	conn->pinging = true;
+	conn->pinged_at = loop_now(conn->loop);
 	rpc_conn_send(conn->rpc, call);
 	if (call->bytes_out > 0) {
 		conn_count(&conn->stats.op[0].calls, 1);
@@ -117,8 +117,7 @@ static bool watch_is_due(const struct nfs_conn *conn)
 
 static uint64_t watch_ping_at(const struct nfs_conn *conn)
 {
-	return conn->suspected_at > 0 ? conn->suspected_at
-				      : conn->heard_at + watch_limit(conn, WATCH_PING, 2);
+	return conn->heard_at + watch_limit(conn, WATCH_PING, 2);
 }
 
 static uint64_t watch_warn_at(const struct nfs_conn *conn)
@@ -126,13 +125,13 @@ static uint64_t watch_warn_at(const struct nfs_conn *conn)
 	return conn->heard_at + watch_limit(conn, WATCH_DEAD, 1) / 4 * 3;
 }
 
-/* A connection that was suspected gets a moment to answer, however long it was silent before. */
+/* Of one that is asked. It gets a moment to answer, however long it was silent before: perhaps it
+ * was this process, or the machine, that stood still. */
 static uint64_t watch_dead_at(const struct nfs_conn *conn)
 {
-	uint64_t dead = watch_limit(conn, WATCH_DEAD, 1), at = conn->heard_at + dead;
-	if (conn->suspected_at > 0 && at < conn->suspected_at + dead / 4)
-		at = conn->suspected_at + dead / 4;
-	return at;
+	uint64_t dead = watch_limit(conn, WATCH_DEAD, 1);
+	uint64_t at = conn->heard_at + dead, moment = conn->pinged_at + dead / 4;
+	return at > moment ? at : moment;
 }
 
 static void watch_warn_others(struct nfs_conn *conn)
@@ -152,25 +151,26 @@ static void watch_silence(struct nfs_conn *conn, uint64_t now)
 {
 	if (!watch_is_due(conn))
 		return;
-	if (now >= watch_dead_at(conn)) {
+	if (!conn->pinging) {
+		if (now >= watch_ping_at(conn))
+			watch_ping(conn);
+	} else if (now >= watch_dead_at(conn)) {
 		if (conn->silences < WATCH_DOUBLE_MAX)
 			conn->silences++;
 		conn_reset(conn, -ETIMEDOUT);
-		return;
-	}
-	if (now >= watch_ping_at(conn) && !conn->pinging)
-		watch_ping(conn);
-	if (now >= watch_warn_at(conn) && !conn->warned && conn->suspected_at == 0)
+	} else if (now >= watch_warn_at(conn) && !conn->warned) {
 		watch_warn_others(conn);
+	}
 }
 
 void watch_suspected(struct nfs_conn *conn)
 {
-	if (conn->state < CONN_UP || conn->suspected_at > 0)
+	if (conn->state < CONN_UP)
 		return;
-	conn->suspected_at = loop_now(conn->loop);
+	conn->warned = true;
 	if (!conn->pinging)
 		watch_ping(conn);
+	conn->watching = false;
 	watch_start(conn);
 }
 
@@ -216,7 +216,7 @@ static uint64_t watch_next(const struct nfs_conn *conn, uint64_t now)
 		next = watch_min(next, oldest->p.queued_at + watch_patience(config));
 	if (watch_is_due(conn) && !conn->pinging)
 		next = watch_min(next, watch_ping_at(conn));
-	else if (watch_is_due(conn) && !conn->warned && conn->suspected_at == 0)
+	else if (watch_is_due(conn) && !conn->warned)
 		next = watch_min(next, watch_warn_at(conn));
 	else if (watch_is_due(conn))
 		next = watch_min(next, watch_dead_at(conn));

@@ -94,7 +94,9 @@ static void find_dir(char *path)
 static void make_file(void)
 {
 	const struct nfs_setattr set = {.set = NFS_SET_MODE, .mode = 0644};
-	struct nfs_open_args args = {.access = OPEN4_SHARE_ACCESS_BOTH,
+	/* a delegation would be recalled from one that does not run */
+	struct nfs_open_args args = {
+		.access = OPEN4_SHARE_ACCESS_BOTH | OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
 		.owner = nfs_client_owner(client),
 		.how = NFS_OPEN_UNCHECKED,
 		.set = &set,
@@ -109,7 +111,8 @@ static void make_file(void)
 	run(c);
 	if (status != 0)
 		fail("OPEN");
-	open_file = nfs_open_new(state, &fh, args.access, args.owner, cred, &res.stateid);
+	open_file =
+		nfs_open_new(state, &fh, OPEN4_SHARE_ACCESS_BOTH, args.owner, cred, &res.stateid);
 }
 
 static void lock_file(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Streams that are dead and do not say so, and what siblings do for each other. */
 #include <errno.h>
+#include <time.h>
 
 #include "drive.h"
 
@@ -61,6 +62,21 @@ static void test_one_watches_for_all(void **state)
 	drive_until_count(d, &d->fake.pings, 4);
 	assert_int_equal(pings(d, 0), d->fake.pings);
 	assert_int_equal(d->fake.accepted, 3);
+}
+
+/* The process was stopped, or its machine, and the connections are good. */
+static void test_standing_still_is_no_silence(void **state)
+{
+	struct drive *d = *state;
+	struct job job;
+	d->config.timeo_ns = 400 * DRIVE_MS;
+	drive_start(d, 2);
+	struct timespec pause = {.tv_nsec = 900000000};
+	nanosleep(&pause, NULL);
+	drive_until_count(d, &d->fake.pings, 1);
+	job_remove(&job, d, 0);
+	job_succeeds(&job);
+	assert_int_equal(d->fake.accepted, 2);
 }
 
 /* The first connection does not come back: the second one takes over. */
@@ -274,6 +290,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STREAM(idle_streams_are_dead),
 		STREAM(one_watches_for_all),
+		STREAM(standing_still_is_no_silence),
 		STREAM(the_next_one_watches),
 		STREAM(patience_grows),
 		STREAM(siblings_send_what_waits),
