@@ -27,6 +27,7 @@ class Cutter:
         self.port = port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.pairs = []
+        self.refusing = False
         self.lock = threading.Lock()
         threading.Thread(target=self.serve, daemon=True).start()
 
@@ -34,6 +35,9 @@ class Cutter:
         while True:
             try:
                 client, _ = self.listener.accept()
+                if self.refusing:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self.port))
             except OSError:
                 return
@@ -55,9 +59,11 @@ class Cutter:
             except OSError:
                 pass
 
-    def cut(self):
+    def cut(self, most=None):
+        """At most so many; how many it were."""
         with self.lock:
-            pairs, self.pairs = self.pairs, []
+            count = len(self.pairs) if most is None else most
+            pairs, self.pairs = self.pairs[:count], self.pairs[count:]
         for pair in pairs:
             for s in pair:
                 try:
@@ -127,6 +133,24 @@ def cuts(server, export):
     assert os.listdir(export) == []
 
 
+def siblings(server, export):
+    cutter = Cutter(server.port)
+    process = start(cutter.listener.getsockname()[1], 4, 60000)
+    time.sleep(0.3)
+    cutter.refusing = True
+    # and now one after the other, until a single one has to do it all
+    cut = 0
+    for _ in range(3):
+        cut += cutter.cut(1)
+        time.sleep(0.7)
+    counts = finish(process)
+    cutter.refusing = False
+    cutter.listener.close()
+    assert cut == 3, "too quick to be cut"
+    assert counts["retransmits"] > 0 and counts["reclaims"] == 0, counts
+    assert os.listdir(export) == []
+
+
 def twins(server, export):
     program = build_path("tests", "e2e", "twin")
     process = subprocess.Popen([program, f"tcp:127.0.0.1:{server.port}:/export"],
@@ -159,6 +183,7 @@ def main():
     points = ((quiet, "compounds of one, two and four workers, each executed once"),
               (restarts, "a server that is killed and started again"),
               (cuts, "connections that are cut again and again"),
+              (siblings, "connections that do not come back: the others carry on for them"),
               (twins, "a guest that was restored twice from one snapshot"))
     failed = 0
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="vsockfs-session-") as work:
