@@ -54,7 +54,7 @@ bool inet_parse_net(const char *text, struct inet_net *net, bool *host_bits)
 const char *inet_text(const struct inet *inet, char *out)
 {
 	if (inet->family == AF_UNSPEC || !inet_ntop(inet->family, inet->bytes, out, INET_TEXT_MAX))
-		strcpy(out, "none");
+		snprintf(out, INET_TEXT_MAX, "none");
 	return out;
 }
 

@@ -24,7 +24,7 @@ const char *name_parse(const char *text, struct name *name)
 		name->kind = NAME_PATH;
 		if (strlen(text) > NAME_PATH_MAX)
 			return "the path of a hypervisor's socket has at most 101 bytes";
-		strcpy(name->path, text);
+		snprintf(name->path, sizeof(name->path), "%s", text);
 		return NULL;
 	}
 	name->kind = NAME_CID;

@@ -79,7 +79,7 @@ static int private_make_directory(struct private_server *server)
 
 	if (mkdir("/run/vsockfs", 0755) < 0 && errno != EEXIST)
 		return -errno;
-	strcpy(server->directory, "/run/vsockfs/serve-XXXXXX");
+	snprintf(server->directory, sizeof(server->directory), "/run/vsockfs/serve-XXXXXX");
 	if (!mkdtemp(server->directory)) {
 		server->directory[0] = '\0';
 		return -errno;

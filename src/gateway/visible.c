@@ -39,13 +39,13 @@ static bool visible_parse_net(const char *text, struct inet_net *net)
 	}
 	if (strlen(text) >= sizeof(copy))
 		return false;
-	strcpy(copy, text);
+	memcpy(copy, text, strlen(text) + 1);
 	slash = strchr(copy, '/');
 	if (slash && inet_parse(slash + 1, &mask) && mask.family == AF_INET) {
 		unsigned bits = 0;
 		while (bits < 32 && mask.bytes[bits / 8] & 0x80 >> bits % 8)
 			bits++;
-		sprintf(slash, "/%u", bits);
+		snprintf(slash, sizeof(copy) - (size_t)(slash - copy), "/%u", bits);
 	}
 	/* With bits of the host it still means the network around it. */
 	return inet_parse_net(copy, net, &host) || host;

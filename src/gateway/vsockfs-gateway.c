@@ -58,6 +58,7 @@ static unsigned program_read_conf(const char *name, bool to_log, struct conf **c
 	FILE *errors = to_log ? open_memstream(&text, &size) : stderr;
 	unsigned n;
 
+	*conf = NULL;
 	if (!errors)
 		return 1;
 	n = conf_read(name, errors, conf);
