@@ -286,12 +286,18 @@ static void noreplace_unlink(struct fsop_request *req, int err)
 	fsop_send(req, noreplace_unlinked);
 }
 
+static void noreplace_end(struct fsop_request *req)
+{
+	req->fh = req->u.names.object;
+	rename_end(req);
+}
+
 static void noreplace_remove_looked(struct fsop_request *req)
 {
 	if (req->fh.len > 0 && nfs_fh_equal(&req->fh, &req->u.names.object))
 		noreplace_remove(req);
 	else
-		fsop_reply_err(req, 0);
+		noreplace_end(req);
 }
 
 static void noreplace_removed(struct nfs_compound *c)
@@ -303,7 +309,7 @@ static void noreplace_removed(struct nfs_compound *c)
 	else if (err && err != -ENOENT)
 		noreplace_unlink(req, err);
 	else
-		fsop_reply_err(req, 0);
+		noreplace_end(req);
 }
 
 /* The object has its new name already. */
@@ -337,8 +343,10 @@ static void noreplace_link_done(struct nfs_compound *c)
 	else if (err && c->ops_ok == 4 && (err == -EOPNOTSUPP || err == -EPERM || err == -EMLINK))
 		/* No links here: the look that was taken before has to do. */
 		rename_plain(req);
-	else
+	else if (err)
 		fsop_reply_err(req, err);
+	else
+		noreplace_end(req);
 }
 
 static void noreplace_link(struct fsop_request *req)

@@ -23,8 +23,8 @@ AT_FDCWD, RENAME_NOREPLACE = -100, 1
 class Once(Hostile):
     """A directory seen through a proxy that loses sessions; `lost` runs one call under a loss."""
 
-    def __init__(self, env):
-        super().__init__(env, "nconnect=1,noac")
+    def __init__(self, env, options="noac"):
+        super().__init__(env, f"nconnect=1,{options}")
 
     def disk(self, *parts):
         return self.env.on_disk(*parts)
@@ -235,6 +235,15 @@ def rename_noreplace(env):
     env.fails(errno.EEXIST, h.lost, noreplace, h.path("f"), h.path("to"),
               pattern=p32(nfs.LINK) + opaque(b"to"), meanwhile=lambda: write(h.disk("to"), b"o"))
     assert read(h.disk("f")) == b"f" and read(h.disk("to")) == b"o"
+
+
+@suite.test("rename: done once also of what RENAME_NOREPLACE gave its name")
+def rename_after_noreplace(env):
+    h = Once(env, "actimeo=60")  # the kernel does not look the name up
+    write(h.path("first"), b"mine")
+    noreplace(h.path("first"), h.path("second"))
+    h.lost(os.rename, h.path("second"), h.path("third"), op=nfs.RENAME)
+    assert read(h.disk("third")) == b"mine" and not os.path.exists(h.disk("second"))
 
 
 @suite.test("unlink and rmdir: done once; what has come to the name since stays")
