@@ -88,6 +88,7 @@ class Director:
         self.wait = wait
         self.log = log              # a file
         self.started = time.time()  # the server
+        self.damaged = collections.Counter()  # when, by mount
         self.done = collections.Counter()
         self.missed = collections.Counter()
 
@@ -114,6 +115,10 @@ class Director:
         return f"{order['kind']} {order['field']}" if "corrupt" in order["kind"] else order["kind"]
 
     def carry_out(self, order):
+        if "corrupt" in order["kind"]:
+            # a request whose reply is damaged twice in a row ends with an error
+            self.wait(max(0, self.damaged[order["mount"]] + 3 - time.monotonic()))
+            self.damaged[order["mount"]] = time.monotonic()
         if order["kind"] == "restart":
             return self.restart(order["seconds"])
         if order["kind"].startswith("pause-"):
