@@ -19,17 +19,19 @@ void recovery_init(struct recovery *r, int minor)
 	};
 }
 
-uint64_t recovery_deadline(const struct recovery *r)
-{
-	bool pausing = !r->issued && r->retry_at > 0;
-	return pausing && r->retry_at < r->deadline ? r->retry_at : r->deadline;
-}
-
 static bool recovery_needs_connection(const struct recovery *r)
 {
 	return r->state == RECOVERY_EXCHANGE || r->state == RECOVERY_CREATE ||
 	       r->state == RECOVERY_DISCARD || r->state == RECOVERY_DESTROY_SESSION ||
 	       r->state == RECOVERY_DESTROY_CLIENTID;
+}
+
+uint64_t recovery_deadline(const struct recovery *r)
+{
+	/* Without a connection it goes on with UP, not with the time. */
+	bool waits = recovery_needs_connection(r) && !r->connected;
+	bool pausing = !r->issued && r->retry_at > 0 && !waits;
+	return pausing && r->retry_at < r->deadline ? r->retry_at : r->deadline;
 }
 
 /* The RPC of the present state, unless it is under way or cannot go yet. */

@@ -308,6 +308,19 @@ static void test_connection_lost_while_ready(void **state)
 	expect(&r, RECOVERY_CREATE, PUT(&r, UP), RECOVERY_DO_CREATE_SESSION);
 }
 
+static void test_pause_without_connection_is_no_deadline(void **state)
+{
+	struct recovery r = ready();
+	PUT(&r, LOST, .generation = 1, .status = NFS4ERR_STALE_CLIENTID);
+	expect(&r, RECOVERY_EXCHANGE, result(&r, -EPROTO), 0);
+	uint64_t end = recovery_deadline(&r);
+	assert_true(end > now && end < UINT64_MAX);
+	PUT(&r, DOWN, .status = -EPROTO);
+	assert_true(recovery_deadline(&r) == UINT64_MAX);
+	now = end;
+	expect(&r, RECOVERY_EXCHANGE, PUT(&r, UP), RECOVERY_DO_EXCHANGE_ID);
+}
+
 static void test_later_failures_are_never_final(void **state)
 {
 	struct recovery r = ready();
@@ -509,6 +522,8 @@ static void test_random_walk(void **state)
 		now += random % (200 * MS);
 		unsigned actions = recovery_event(&r, &ev, now);
 		assert_true(r.state <= RECOVERY_CLOSING);
+		if (ev.type == RECOVERY_EV_TIME)
+			assert_true(recovery_deadline(&r) > now);
 		assert_true(__builtin_popcount(actions & rpcs) <= 1);
 		if (actions & RECOVERY_DO_FLOW)
 			assert_int_equal(r.state, RECOVERY_READY);
@@ -547,6 +562,7 @@ int main(void)
 		TEST(session_lost_while_completing),
 		TEST(connection_lost_while_recovering),
 		TEST(connection_lost_while_ready),
+		TEST(pause_without_connection_is_no_deadline),
 		TEST(later_failures_are_never_final),
 		TEST(state_revoked),
 		TEST(stop),
