@@ -210,13 +210,29 @@ static int reply_rejected(struct nfs_compound *c, int err)
 	return 0;
 }
 
+/* After SEQUENCE, whose result was checked, comes what a probe does not ask for. */
+static bool reply_is_of_another(const uint8_t *data, size_t len)
+{
+	struct wire_in in;
+	uint32_t tag_len;
+	wire_in_init(&in, data, len);
+	wire_get_u32(&in);
+	wire_get_opaque(&in, NFS4_OPAQUE_LIMIT, &tag_len);
+	uint32_t results = wire_get_u32(&in);
+	/* SEQUENCE4res: opcode, status, sessionid and five numbers */
+	wire_get_raw(&in, 8 + NFS4_SESSIONID_SIZE + 20);
+	uint32_t op = wire_get_u32(&in);
+	return !in.bad && results > 1 && op != OP_PUTROOTFH;
+}
+
 /* The reply to a probe, unless it is garbage. Another's reply begins with the same SEQUENCE. */
 static int reply_probe(struct nfs_compound *c, const uint8_t *data, size_t len)
 {
 	struct nfs_sequence_res seq;
 	bool foreign = nfs_compound_decode(c, data, len, 0, &seq) != 0;
 	int err = foreign ? nfs_compound_decode_stripped(c, data, len, &seq) : 0;
-	if (!err && foreign && seq.status != NFS4_OK)
+	/* a damaged answer to the probe itself is no sign of a twin */
+	if (!err && foreign && (seq.status != NFS4_OK || !reply_is_of_another(data, len)))
 		err = -EPROTO;
 	if (err) {
 		reply_cut(c, true);

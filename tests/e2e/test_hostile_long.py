@@ -85,6 +85,7 @@ def always_garbage(env):
     assert not failed.is_alive(), "stat(2) waits for ever"
     lines = h.log().count("\n")
     assert lines <= 14, h.log()
+    assert "clone" not in h.log(), h.log()
     h.proxy.disarm()
     time.sleep(6)
     stat(h)
