@@ -295,6 +295,8 @@ def dirty(path, size, enter):
 @suite.test("a mapping is written though it is larger than the memory of program and daemon",
             timeout=300)
 def pressure(env):
+    # Without it the kernel makes the daemon's allocations wait for pages that it is to write.
+    need_resource()
     limit = 96 << 20
     size = 3 * limit
     mount = env.mount()
