@@ -32,7 +32,7 @@ static int service_send(const char *text, int fd)
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} passed = {0};
-	if (!service_managed())
+	if (!path || !service_managed())
 		return 0;
 	size_t len = strlen(path);
 	if (len >= sizeof(sa.sun_path))

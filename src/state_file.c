@@ -59,7 +59,7 @@ static int file_map(int fd, struct state_file **out)
 	file->map = mmap(NULL, STATE_FILE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (file->map == MAP_FAILED) {
 		free(file);
-		return -errno;
+		return -ENOMEM;
 	}
 	file->fd = fd;
 	pthread_mutex_init(&file->mutex, NULL);
@@ -69,7 +69,7 @@ static int file_map(int fd, struct state_file **out)
 
 int state_file_new(struct state_file **out)
 {
-	struct state_file *file;
+	struct state_file *file = NULL;
 	int fd = memfd_create("vsockfs-state", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -118,7 +118,7 @@ int state_file_open(
 	int fd_take, const struct state_record *records, size_t count, struct state_file **out)
 {
 	struct stat st;
-	struct state_file *file;
+	struct state_file *file = NULL;
 	int err = fstat(fd_take, &st) < 0 ? -errno : file_map(fd_take, &file);
 	if (err)
 		return err;
