@@ -119,7 +119,9 @@ int state_file_open(
 {
 	struct stat st;
 	struct state_file *file = NULL;
-	int err = fstat(fd_take, &st) < 0 ? -errno : file_map(fd_take, &file);
+	if (fstat(fd_take, &st) < 0)
+		return -errno;
+	int err = file_map(fd_take, &file);
 	if (err)
 		return err;
 	file->size = (uint64_t)st.st_size;
