@@ -23,7 +23,13 @@ static void print_stats(void *arg, enum stats_form form, FILE *out)
 	fputs("some numbers\n", out);
 }
 
-static const struct control_ops ops = {.stats = print_stats};
+static void return_delegations(void *arg, FILE *out)
+{
+	(void)arg;
+	fputs("none\n", out);
+}
+
+static const struct control_ops ops = {.stats = print_stats, .delegreturn = return_delegations};
 
 static void stop(void)
 {
