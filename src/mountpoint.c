@@ -52,17 +52,18 @@ int mountpoint_resolve(
 	const char *path, const char *source, char resolved[PATH_MAX], char *why, size_t why_size)
 {
 	struct stat st;
+	char named[PATH_MAX];
 	int r = mountinfo_canonical(path, resolved);
 
-	if (r == 0)
+	if (r == 0) {
+		/* before anything is asked of the mount that may be there */
 		r = check_mounts(resolved, source, why, why_size);
-	if (r == -EBUSY || r == -ENOTCONN)
-		return r;
-
-	char named[PATH_MAX];
-	snprintf(named, sizeof(named), "%s", resolved);
-	if (r == 0 && !realpath(path, resolved))
-		r = -errno;
+		if (r < 0)
+			return r;
+		memcpy(named, resolved, strlen(resolved) + 1);
+		if (!realpath(path, resolved))
+			r = -errno;
+	}
 	if (r == 0 && strcmp(named, resolved) != 0) {
 		r = check_mounts(resolved, source, why, why_size);
 		if (r < 0)

@@ -61,7 +61,7 @@ static int mount_mute(const char *source)
 static bool enter_namespace(void)
 {
 	return unshare(CLONE_NEWNS) == 0 &&
-	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("tmpfs", "/run", "tmpfs", 0, NULL) == 0;
 }
 
@@ -113,6 +113,11 @@ static void test_mounts(void **state)
 	close(fd);
 	assert_int_equal(resolve(directory), -ENOTCONN);
 	assert_non_null(strstr(why, "fusermount3 -u /"));
+	char below[PATH_MAX + 16];
+	snprintf(below, sizeof(below), "%s/some/where", directory);
+	memset(why, 'x', sizeof(why));
+	assert_int_equal(resolve(below), -ENOTCONN);
+	assert_non_null(strstr(why, "daemon has died"));
 	assert_int_equal(umount2(directory, MNT_DETACH), 0);
 	assert_int_equal(resolve(directory), 0);
 
