@@ -3,16 +3,19 @@
 """Runs a cmocka program: tap.py PROGRAM [ARG...]
 
 cmocka reports a skipped test as "not ok N # SKIP", which TAP means as a failure; here it becomes
-"ok", with the message that the test printed last as the reason.
+"ok", with the message that the test printed last as the reason. The words of TEST_WRAPPER are put in
+front of the program.
 """
 
+import os
 import re
 import subprocess
 import sys
 
 
 def main():
-    child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
+    wrapper = os.environ.get("TEST_WRAPPER", "").split()
+    child = subprocess.Popen([*wrapper, *sys.argv[1:]], stdout=subprocess.PIPE)
     message = b""
     for line in child.stdout:
         skipped = re.match(rb"not ok (\d+) # SKIP (.*)", line)

@@ -286,7 +286,9 @@ static void test_foreign_user(void **state)
 		print_message("only root can become another user here\n");
 		skip();
 	}
-	struct control *control = start(f);
+	/* static, so that valgrind finds it in the child as well */
+	static struct control *control;
+	control = start(f);
 	assert_int_equal(chmod(f->socket, 0666), 0);
 	pid_t pid = fork();
 	if (pid == 0) {

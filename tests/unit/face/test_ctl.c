@@ -117,7 +117,7 @@ static int mount_mute(const char *type)
 	char data[128];
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-		mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 		mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
 		return -1;
 	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -187,7 +187,8 @@ static void test_dead_and_other(void **state)
 	assert_int_equal(mountinfo_find_self(directory, &info), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		struct control *control;
+		/* static, so that valgrind finds it */
+		static struct control *control;
 		_exit(control_new(info.major, info.minor, &ops, NULL, &control) == 0 ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &result, 0), pid);

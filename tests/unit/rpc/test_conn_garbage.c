@@ -38,7 +38,7 @@ static void test_cut_in_payload(void **state)
 		put_reply_header(&message, xid);
 		bytes_put_opaque(&message, "head", 4);
 		bytes_put_u32(&message, ROOM);
-		bytes_add(&message, ROOM);
+		memset(bytes_add(&message, ROOM), 'p', ROOM);
 		put_record(&stream, &message, SIZE_MAX);
 		capture_log();
 		write_all(peer, stream.data, 60000);
