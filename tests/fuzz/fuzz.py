@@ -22,7 +22,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIMITS = ["-timeout=20", "-rss_limit_mb=1024"]
 # bytes of the longest input worth trying; elsewhere 1024
-LENGTHS = {"record": 8192, "compound": 2048, "callback": 2048, "idmap": 2048}
+LENGTHS = {"record": 8192, "compound": 2048, "callback": 2048, "idmap": 2048, "state": 4096}
 HALT = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 
 

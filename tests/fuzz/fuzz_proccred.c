@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fuzz.h"
 
+#include "caller.h"
 #include "proccred.h"
 
-/* /proc/PID/status. The input is the text. */
+/* /proc/PID/status and stat. The input is the text. */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -14,5 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* each group is a digit and what ends it, at least */
 	fuzz_check(n == 0 || size >= strlen("Groups:") + 2 * n);
 	free(groups);
+	int fatal = caller_parse_status((const char *)data, size);
+	fuzz_check(fatal >= -1 && fatal <= 1);
+	caller_parse_stat((const char *)data, size);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "nfs41/callback.h"
 #include "rpc/msg.h"
 #include "rpc/record.h"
+#include "state_file.h"
 
 /*
  * Writes one well-formed input for each thing that a target can be given into DIRECTORY/TARGET/,
@@ -294,7 +295,10 @@ static const char *const options[] = {"vsockfs\n2:/export\n/tmp\n-o\nro,soft,tim
 
 static const char *const statuses[] = {
 	"Name:\tcat\nUid:\t0\t0\t0\t0\nGroups:\t0 4 24 1000 4294967295 \nNStgid:\t1\n",
-	"Groups:\t \n", "Groups:\t1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 \n", NULL};
+	"Groups:\t \n", "Groups:\t1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 \n",
+	"SigPnd:\t0000000000000100\nShdPnd:\t0000000000004000\nSigBlk:\t0000000000000001\n"
+	"SigIgn:\t0000000000001000\nSigCgt:\t0000000180004002\n",
+	"1 (a) Z 1) S 1 1 1 0 -1 4194560 1 2", NULL};
 
 static const char *const mounts[] = {
 	"/mnt\n36 35 0:98 / /mnt rw,noatime shared:1 - fuse.vsockfs 2:/export rw,user_id=1000,x\n",
@@ -320,6 +324,23 @@ static void idmap_seeds(void)
 	save("idmap", "owners");
 }
 
+static void state_seed(void)
+{
+	struct state_file *file;
+	size_t len;
+
+	fuzz_check(state_file_new(&file) == 0);
+	uint32_t at = state_file_put(file, 0, 1, 1, NULL, "one", 3);
+	state_file_put(file, 0, 2, 5, NULL, room, 200);
+	state_file_put(file, at, 1, 1, NULL, "another", 7);
+	const void *data = state_file_data(file, &len);
+	begin();
+	put_byte(3);
+	put_bytes(data, len < 1024 ? len : 1024);
+	save("state", "three");
+	state_file_free(file);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -333,6 +354,7 @@ int main(int argc, char **argv)
 	rpc_seeds();
 	record_seeds();
 	idmap_seeds();
+	state_seed();
 	save_text("address", addresses);
 	save_text("options", options);
 	save_text("proccred", statuses);
