@@ -349,7 +349,7 @@ class Suite:
             os.close(read_end)
             report(write_end, run_in_env, (env, function))
         os.close(write_end)
-        text = self.await_report(pid, read_end, timeout)
+        text = self.await_report(pid, read_end, timeout * env.slowness())
         self.end_group(pid)
         died = self.mount.dead()
         if died:
