@@ -490,13 +490,20 @@ const struct nfs_limits *nfs_client_limits(const struct nfs_client *client)
 	return &client->limits;
 }
 
+/* A server that says less than the unit answers what it is asked in parts. */
+static uint32_t limit_io(uint32_t size, uint64_t max)
+{
+	if (max == 0 || max >= size)
+		return size;
+	return max < NFS_CLIENT_IO_UNIT ? NFS_CLIENT_IO_UNIT
+					: (uint32_t)(max - max % NFS_CLIENT_IO_UNIT);
+}
+
 void nfs_client_limit_io(struct nfs_client *client, uint64_t maxread, uint64_t maxwrite)
 {
 	struct nfs_limits *limits = &client->limits;
-	if (maxread > 0 && maxread < limits->rsize)
-		limits->rsize = (uint32_t)maxread;
-	if (maxwrite > 0 && maxwrite < limits->wsize)
-		limits->wsize = (uint32_t)maxwrite;
+	limits->rsize = limit_io(limits->rsize, maxread);
+	limits->wsize = limit_io(limits->wsize, maxwrite);
 }
 
 unsigned nfs_client_conns(const struct nfs_client *client)

@@ -36,6 +36,12 @@ struct nfs_client_config {
 	const char *clientaddr; /* for the client's owner string; NULL: the host's name */
 };
 
+/*
+ * rsize and wsize are multiples of it, bytes: the kernel asks for no less at a time, and takes a
+ * short READ for the end of the file. A session with room for less is none.
+ */
+#define NFS_CLIENT_IO_UNIT 4096
+
 /* What the server granted; stable once `ready` was called. */
 struct nfs_limits {
 	unsigned minor;

@@ -12,8 +12,7 @@
  */
 #define STEP_OVERHEAD	  2048
 #define STEP_OVERHEAD_ASK 8192
-#define STEP_IO_UNIT	  4096 /* rsize and wsize are multiples of it */
-#define STEP_IO_MIN	  1024
+#define STEP_IO_UNIT	  NFS_CLIENT_IO_UNIT
 #define STEP_OPS_ASK	  128
 #define STEP_OPS_MIN	  8 /* what one of our compounds needs at least */
 #define STEP_CACHED_ASK	  6144
@@ -90,14 +89,14 @@ static uint32_t step_io_size(uint32_t wanted, uint32_t message)
 	uint32_t size = message - STEP_OVERHEAD;
 	if (size > wanted)
 		size = wanted;
-	return size > STEP_IO_UNIT ? size - size % STEP_IO_UNIT : size;
+	return size - size % STEP_IO_UNIT;
 }
 
 static bool step_is_usable(const struct nfs_channel_attrs *fore)
 {
-	return fore->max_request >= STEP_OVERHEAD + STEP_IO_MIN &&
-	       fore->max_response >= STEP_OVERHEAD + STEP_IO_MIN && fore->max_ops >= STEP_OPS_MIN &&
-	       fore->max_requests > 0;
+	return fore->max_request >= STEP_OVERHEAD + STEP_IO_UNIT &&
+	       fore->max_response >= STEP_OVERHEAD + STEP_IO_UNIT &&
+	       fore->max_ops >= STEP_OPS_MIN && fore->max_requests > 0;
 }
 
 /* Servers may grant more than was asked for, or echo it: neither binds us to use it. */

@@ -87,6 +87,9 @@ static void test_limits_are_obeyed(void **state)
 	nfs_client_limit_io(d->client, 8192, 0);
 	assert_int_equal(nfs_client_limits(d->client)->wsize, 32768);
 	assert_int_equal(nfs_client_limits(d->client)->rsize, 8192);
+	nfs_client_limit_io(d->client, 1, 5000);
+	assert_int_equal(nfs_client_limits(d->client)->wsize, 4096);
+	assert_int_equal(nfs_client_limits(d->client)->rsize, 4096);
 }
 
 static void test_compounds_and_their_results(void **state)
