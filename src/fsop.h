@@ -210,6 +210,11 @@ double fsop_attr_timeout(struct share *share, struct node *node);
 void fsop_note_attr(struct share *share, struct node *node, const struct nfs_attr *attr);
 /* Have all attributes that a stat needs been given? */
 bool fsop_attr_complete(const struct nfs_attr *attr);
+/*
+ * 0 if these can be the attributes of the node: -EIO, something is missing; -ESTALE, it is of
+ * another type now, which the kernel would answer by giving the inode up, the root's for good.
+ */
+int fsop_attr_check(const struct node *node, const struct nfs_attr *attr);
 
 /* fsop_lock.c: a process closed a descriptor: its POSIX locks on the file go; then req->then. */
 void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);

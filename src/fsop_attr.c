@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include "fsop.h"
+#include "nfs41/idmap.h"
 #include "recall.h"
 
 /* What stdio and cp(1) take as a good unit: few round trips, without a megabyte per open FILE. */
@@ -33,6 +34,13 @@ bool fsop_attr_complete(const struct nfs_attr *attr)
 	       nfs_bitmap_has(&attr->have, FATTR4_MODE);
 }
 
+int fsop_attr_check(const struct node *node, const struct nfs_attr *attr)
+{
+	if (!fsop_attr_complete(attr))
+		return -EIO;
+	return fsop_type_mode(attr->type) == fsop_type_mode(node->type) ? 0 : -ESTALE;
+}
+
 void fsop_fill_stat(
 	struct share *share, struct node *node, const struct nfs_attr *attr, struct stat *st)
 {
@@ -42,8 +50,8 @@ void fsop_fill_stat(
 	st->st_nlink = nfs_bitmap_has(&attr->have, FATTR4_NUMLINKS) ? attr->nlink : 1;
 	if (st->st_nlink > 0 && node_is_silly(share->nodes, node))
 		st->st_nlink--;
-	st->st_uid = attr->uid;
-	st->st_gid = attr->gid;
+	st->st_uid = nfs_bitmap_has(&attr->have, FATTR4_OWNER) ? attr->uid : IDMAP_NOBODY;
+	st->st_gid = nfs_bitmap_has(&attr->have, FATTR4_OWNER_GROUP) ? attr->gid : IDMAP_NOBODY;
 	if (attr->type == NF4BLK || attr->type == NF4CHR)
 		st->st_rdev = makedev(attr->rdev_major, attr->rdev_minor);
 	st->st_size = attr->size > INT64_MAX ? INT64_MAX : (off_t)attr->size;
@@ -96,8 +104,10 @@ static void getattr_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
-	if (err || !fsop_attr_complete(&req->attr))
-		fsop_reply_err(req, err ? err : -EIO);
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
+	if (err)
+		fsop_reply_err(req, err);
 	else
 		fsop_reply_attr(req, &req->attr);
 }
@@ -121,9 +131,11 @@ static void setattr_done(struct nfs_compound *c)
 	if (fsop_refused(req, setattr_send))
 		return;
 	int err = nfs_compound_errno(c);
-	if (err || !fsop_attr_complete(&req->attr)) {
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
+	if (err) {
 		node_note_unknown(nodes, req->node);
-		fsop_reply_err(req, err ? err : -EIO);
+		fsop_reply_err(req, err);
 		return;
 	}
 	node_note_write(nodes, req->node, req->before.change, &req->attr);
@@ -250,7 +262,12 @@ void fsop_access(fuse_req_t fuse, fuse_ino_t ino, int mask)
 static void readlink_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
+	const struct nfs_readlink_res *res = &req->u.readlink.res;
 	int err = nfs_compound_errno(c);
+	/* No symlink is empty: the kernel would go on from the directory that it is in. One with a
+	 * NUL would lead elsewhere than it says. */
+	if (!err && (res->len == 0 || strlen(res->target) != res->len))
+		err = -EIO;
 	if (err) {
 		fsop_reply_err(req, err);
 		return;

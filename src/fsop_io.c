@@ -34,12 +34,14 @@ static void read_done(struct nfs_compound *c)
 		return;
 	}
 	req->u.read.got += req->u.read.res.len;
-	/* A server may return less than it was asked for; only its word means the end of the file.
-	 */
-	if (!req->u.read.res.eof && req->u.read.res.len > 0 && req->u.read.got < req->u.read.len)
+	/* A server may return less than it was asked for; only its word means the end of the file,
+	 * which the kernel takes a short answer for. */
+	if (req->u.read.res.eof || req->u.read.got == req->u.read.len)
+		read_reply(req);
+	else if (req->u.read.res.len > 0)
 		read_send(req);
 	else
-		read_reply(req);
+		read_fail(req, -EIO);
 }
 
 static void read_send(struct fsop_request *req)
@@ -128,6 +130,10 @@ static void write_append_at(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
+	if (!err && req->attr.size > INT64_MAX)
+		err = -EFBIG;
 	if (err) {
 		write_fail(req, err);
 		return;

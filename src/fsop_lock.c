@@ -387,8 +387,10 @@ static void getlk_done(struct nfs_compound *c)
 	if (c->status == NFS4ERR_DENIED) {
 		bool write = range->type == WRITE_LT || range->type == WRITEW_LT;
 		lock.l_type = write ? F_WRLCK : F_RDLCK;
-		lock.l_start = (off_t)range->offset;
-		lock.l_len = range->length == UINT64_MAX ? 0 : (off_t)range->length;
+		/* a range that programs cannot express goes as far as they can see */
+		uint64_t start = range->offset < INT64_MAX ? range->offset : INT64_MAX;
+		lock.l_start = (off_t)start;
+		lock.l_len = range->length <= INT64_MAX - start ? (off_t)range->length : 0;
 		/* The holder is some process of some client: fcntl(2) has -1 for what has no pid
 		 * here. */
 		lock.l_pid = -1;

@@ -126,8 +126,8 @@ static void open_done(struct nfs_compound *c)
 	struct node_table *nodes = req->share->nodes;
 	int err = nfs_compound_errno(c);
 	bool stale = false;
-	if (!err && !fsop_attr_complete(&req->attr))
-		err = -EIO;
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
 	/* before a delegation lets others open without asking */
 	if (err)
 		node_note_unknown(nodes, req->node);

@@ -50,8 +50,10 @@ static void statx_done(struct nfs_compound *c)
 	int err = nfs_compound_errno(c);
 	struct stat st;
 	struct statx stx;
-	if (err || !fsop_attr_complete(&req->attr)) {
-		fsop_reply_err(req, err ? err : -EIO);
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
+	if (err) {
+		fsop_reply_err(req, err);
 		return;
 	}
 	if (!nfs_bitmap_has(&req->attr.have, FATTR4_TIME_CREATE) && statx_on_root(req)) {

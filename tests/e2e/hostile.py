@@ -21,13 +21,16 @@ NAMES = [f"entry{i:03}" for i in range(60)]
 class Hostile:
     """A mount through the proxy, with files in place, and what must hold after all."""
 
-    def __init__(self, env, options="nconnect=1,noac,timeo=20"):
+    def __init__(self, env, options="nconnect=1,noac,timeo=20", first=None):
+        """first: (damage, operation) for the proxy while it is being mounted."""
         self.env = env
         env.mount_count += 1
         point = os.path.join(env.work, f"{env.name}-hostile{env.mount_count}")
         self.stack = env.stack.enter_context(contextlib.ExitStack())
         self.proxy = Proxy(point + ".sock", env.port)
         self.stack.callback(self.proxy.stop)
+        if first:
+            self.proxy.arm(*first, times=1000)
         self.mount = self.stack.enter_context(
             Mount(env.suite.program(), f"unix:{self.proxy.path}:/export", point, options))
         self.stack.callback(self.proxy.disarm)
