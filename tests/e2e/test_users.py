@@ -5,13 +5,18 @@
 import errno
 import os
 import pwd
+import shutil
 import stat
 
-from harness import Skip, Suite, need
+import nfsreply as nfs
+from harness import Skip, Suite, build_path, need
+from hostile import Hostile, damaged
+from mounts import guards_of, mountinfo
 from test_basic import read, write
 
 suite = Suite()
 GROUP = 4321
+ACCES = 13  # NFS4ERR_ACCESS
 
 
 def nobody_runs(env, command, groups=()):
@@ -221,6 +226,71 @@ def unprivileged_background(env):
     assert len(pids) == 1, pids
     assert os.stat(f"/proc/{pids[0]}").st_uid == pwd.getpwnam("nobody").pw_uid
     allowed(env, f"ls {mount.point}")
+
+
+@suite.test("a server that refuses by more than modes is obeyed, whatever root has cached")
+def refused_by_server(env):
+    """The mode lets everybody in, the server does not: each open(2) is its own question to it."""
+    write(env.path("f"), b"root's own")
+    os.chmod(env.path("f"), 0o644)
+    h = Hostile(env)
+
+    def deny(reply):
+        at = next(i for i, op in enumerate(reply.ops) if op[0] == nfs.OPEN)
+        reply.ops[at:] = [[nfs.OPEN, ACCES, b""]]
+        reply.status, reply.count = ACCES, at + 1
+    for _ in range(3):
+        assert read(h.path("f")) == b"root's own"
+        h.proxy.arm(damaged(deny), nfs.OPEN)
+        done = env.as_user("nobody", ["cat", h.path("f")])
+        assert h.proxy.hits == 1
+        assert done.returncode != 0 and b"Permission denied" in done.stdout, done.stdout
+        assert b"own" not in done.stdout
+
+
+@suite.test("another user reads neither statistics nor the daemon's memory, files and environment")
+def daemon_is_private(env):
+    tool = os.environ.get("VSOCKFSCTL", build_path("src", "ctl", "vsockfsctl"))
+    copy = env.scratch("vsockfsctl")
+    shutil.copy(tool, copy)
+    mount = env.daemon
+    numbers = mountinfo(mount.point)[0]
+    control = f"/run/vsockfs/{numbers}.sock"
+    assert stat.S_IMODE(os.stat(control).st_mode) == 0o600 and os.stat(control).st_uid == 0
+    assert stat.S_IMODE(os.stat("/run/vsockfs").st_mode) & 0o022 == 0
+    env.run([copy, "stats", mount.point])
+    done = env.as_user("nobody", [copy, "stats", mount.point])
+    assert done.returncode != 0 and b"GETATTR" not in done.stdout, done.stdout
+    connect = ("import socket,sys; s=socket.socket(socket.AF_UNIX);\n"
+               f"s.connect('{control}')")
+    refused(env, f'/usr/bin/python3 -c "{connect}"')
+    refused(env, f"rm -f {control}")
+    refused(env, "touch /run/vsockfs/x")
+    for pid in mount.pids() + guards_of(mount.point):
+        for name in ("mem", "environ", "maps", "io"):
+            refused(env, f"cat /proc/{pid}/{name}")
+        refused(env, f"ls /proc/{pid}/fd")
+        done = env.as_user("nobody", ["kill", "-TERM", str(pid)])
+        assert done.returncode != 0
+        assert os.path.exists(f"/proc/{pid}")
+
+
+@suite.test("attributes that one user had looked up show another what stat(2) may show, no more")
+def filled_entries(env):
+    """What READDIR brought for root is behind the modes of the directories above it."""
+    os.makedirs(env.path("open/closed/inner"))
+    write(env.path("open/closed/inner/f"), b"mine", mode=0o666)
+    os.chmod(env.mnt, 0o755)
+    os.chmod(env.path("open/closed"), 0o711)
+    env.run(["ls", "-lR", env.path("open")])
+    for _ in range(2):
+        refused(env, f"ls {env.path('open/closed')}")
+        allowed(env, f"stat {env.path('open/closed/inner/f')}")  # its name is known, and 0711
+        os.chmod(env.path("open/closed/inner"), 0o700)
+        env.run(["ls", "-lR", env.path("open")])
+        refused(env, f"stat {env.path('open/closed/inner/f')}")
+        refused(env, f"cat {env.path('open/closed/inner/f')}")
+        os.chmod(env.path("open/closed/inner"), 0o755)
 
 
 if __name__ == "__main__":
