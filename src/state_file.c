@@ -133,6 +133,11 @@ int state_file_open(
 		if (!record_is_current(head, at, records, count))
 			file_release(file, at);
 	}
+	/* No writer gets there, and what is written next would seem to be the older. */
+	if (file->generation > INT64_MAX) {
+		state_file_free(file);
+		return -EBADMSG;
+	}
 	*out = file;
 	return 0;
 }

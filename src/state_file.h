@@ -30,7 +30,7 @@ struct state_record;
 int state_file_new(struct state_file **file);
 /*
  * Goes on with one that was parsed without complaint into `records`; what they do not comprise is
- * free. Takes the descriptor if it succeeds.
+ * free. Takes the descriptor if it succeeds. 0 or -errno; -EBADMSG: no writer of ours left this.
  */
 int state_file_open(
 	int fd_take, const struct state_record *records, size_t count, struct state_file **file);
