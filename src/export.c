@@ -47,6 +47,17 @@ static void export_explain(struct export_lookup *lookup, const struct nfs_compou
 		snprintf(why, size, "looking up %s: %s", path, strerror(-err));
 }
 
+static int export_make_root(const struct export_lookup *lookup)
+{
+	struct share *share = lookup->share;
+	int err = node_table_new(&lookup->attr.fsid, &share->nodes);
+	if (!err && share->keep)
+		node_table_keep(share->nodes, share->keep);
+	if (!err && !node_get(share->nodes, &lookup->fh, &lookup->attr, true))
+		err = -ENOMEM;
+	return err;
+}
+
 static int export_take(struct export_lookup *lookup)
 {
 	struct share *share = lookup->share;
@@ -63,9 +74,8 @@ static int export_take(struct export_lookup *lookup)
 		return -ENOTDIR;
 	}
 	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
-	int err = node_table_new(&attr->fsid, &share->nodes);
-	if (!err && !node_get(share->nodes, &lookup->fh, attr, true))
-		err = -ENOMEM;
+	/* Another daemon's nodes are there already, the root among them. */
+	int err = share->nodes ? 0 : export_make_root(lookup);
 	if (err)
 		snprintf(share->why, sizeof(share->why), "%s", strerror(-err));
 	nfs_client_limit_io(share->client,

@@ -7,6 +7,7 @@
 #include "handle.h"
 #include "nfs41/op.h"
 #include "share.h"
+#include "takeover.h"
 
 /* Lock-owners of one open that are looked after when the mount ends. */
 #define FILE_UNLOCKS_MAX 8
@@ -39,9 +40,41 @@ int file_publish(struct file *file, uint64_t *fh)
 	file->handle = handle_new(file->share->handles, file);
 	if (!file->handle)
 		return -ENOMEM;
+	file->record = takeover_put_file(file->share, file);
 	file_ref(file);
 	*fh = file->handle;
 	return 0;
+}
+
+int file_restore(struct share *share, struct node *node, const struct file_past *past)
+{
+	struct file *file = calloc(1, sizeof(*file));
+	if (!file)
+		return -ENOMEM;
+	*file = (struct file){.share = share,
+		.open = past->open,
+		.flags = past->flags,
+		.errors_seen = past->errors_seen,
+		.handle = past->handle,
+		.record = past->record};
+	atomic_init(&file->refs, 1);
+	int err = handle_restore(share->handles, past->handle, file);
+	if (err) {
+		free(file);
+		return err;
+	}
+	file->node = node_pin(share->nodes, node);
+	node_opened(share->nodes, node);
+	return 0;
+}
+
+void file_drop_caches(struct share *share)
+{
+	size_t count;
+	uint64_t *ids = node_open_ids(share->nodes, &count);
+	for (size_t i = 0; i < count; i++)
+		notify_inval_inode(share->notify, ids[i], NULL, NULL);
+	free(ids);
 }
 
 struct file *file_find(const struct share *share, uint64_t fh)
@@ -51,13 +84,18 @@ struct file *file_find(const struct share *share, uint64_t fh)
 
 void file_withdraw(struct file *file)
 {
+	takeover_drop(file->share, file->record);
 	handle_drop(file->share->handles, file->handle);
 	file_unref(file);
 }
 
 int file_take_error(struct file *file)
 {
-	return node_error_since(file->share->nodes, file->node, &file->errors_seen);
+	int err = node_error_since(file->share->nodes, file->node, &file->errors_seen);
+	if (file->share->keep)
+		state_file_set(
+			file->share->keep, file->record, RECORD_FILE_SEEN, file->errors_seen);
+	return err;
 }
 
 /* Nobody waits for these: what could be done about a failure the server does itself, with the
@@ -90,6 +128,7 @@ void file_close(struct share *share, struct nfs_open *open_take)
 
 static void silly_free(struct share *share, struct node_silly *silly)
 {
+	takeover_drop(share, silly->record);
 	node_unpin(share->nodes, silly->dir);
 	rpc_cred_unref(silly->cred);
 	free(silly);
@@ -132,6 +171,7 @@ int file_set_silly(struct share *share, struct node *node, struct node *dir, con
 	silly->dir = node_pin(share->nodes, dir);
 	silly->cred = rpc_cred_ref(cred);
 	memcpy(silly->name, name, strlen(name) + 1);
+	silly->record = takeover_put_silly(share, node->id, dir->id, name, cred);
 	silly = node_set_silly(share->nodes, node, silly);
 	/* Closed meanwhile, or there was another name before: that one goes now. */
 	if (silly)

@@ -26,6 +26,7 @@ struct file {
 	 */
 	uint32_t errors_seen;
 	uint64_t handle; /* fuse_file_info.fh, or 0 */
+	uint32_t record; /* in the state file, or 0 */
 	atomic_uint refs;
 };
 
@@ -42,6 +43,20 @@ int file_publish(struct file *file, uint64_t *fh);
 struct file *file_find(const struct share *share, uint64_t fh);
 /* The kernel has released it, or never heard of it: the number and its reference go. */
 void file_withdraw(struct file *file);
+
+/*
+ * One that an earlier daemon had published, with the kernel's reference; takes over the caller's of
+ * the open. 0, -ENOMEM or -EINVAL.
+ */
+struct file_past {
+	struct nfs_open *open;
+	uint64_t handle;
+	int flags;
+	uint32_t errors_seen, record;
+};
+int file_restore(struct share *share, struct node *node, const struct file_past *past);
+/* What the kernel has cached of open files may be out of date: it goes. */
+void file_drop_caches(struct share *share);
 
 /* Takes an open off the record, and closes it on the server if that knows of it. */
 void file_close(struct share *share, struct nfs_open *open_take);

@@ -8,12 +8,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "guard.h"
+#include "takeover.h"
 #include "util/log.h"
 
 /* Read-ahead that the kernel is offered, bytes; it takes less than it has configured itself. */
-#define FSOP_READAHEAD	(1u << 20)
-#define FSOP_BACKGROUND 256
-#define FSOP_CONGESTION 192
+#define FSOP_READAHEAD (1u << 20)
+/* Linux 6.9: the request is sent again, to another daemon. */
+#define FSOP_UNIQUE_RESEND (UINT64_C(1) << 63)
+#define FSOP_BACKGROUND	   256
+#define FSOP_CONGESTION	   192
 
 /* Those of `flags` that the kernel has. */
 static void fsop_enable(struct fuse_conn_info *conn, unsigned flags)
@@ -112,6 +116,9 @@ const struct fuse_lowlevel_ops fsop_table = {
  */
 static _Thread_local uint32_t init_flags;
 
+/* The kernel has had the answer to the INIT request at hand. */
+static _Thread_local bool init_replay;
+
 static void fsop_add_init_flags(const struct iovec *iov, int count)
 {
 	size_t end = offsetof(struct fuse_init_out, flags) + sizeof(uint32_t);
@@ -129,11 +136,18 @@ static ssize_t fsop_io_writev(int fd, struct iovec *iov, int count, void *arg)
 	const struct share *share = arg;
 	const struct worker *worker = worker_self();
 	(void)fd;
+	if (init_replay) {
+		ssize_t len = 0;
+		for (int i = 0; i < count; i++)
+			len += (ssize_t)iov[i].iov_len;
+		return len;
+	}
 	if (init_flags)
 		fsop_add_init_flags(iov, count);
 	/* The kernel looks a request up on the channel that it was read from. Notifications come
 	 * from a thread that has none. */
-	return writev(worker ? worker->fuse_fd : share->fuse_fd, iov, count);
+	return worker ? writev(worker->fuse_fd, iov, count)
+		      : guard_notify(share->guard, iov, count);
 }
 
 /* Workers read their channels themselves. libfuse requires the function all the same. */
@@ -176,12 +190,36 @@ static bool fsop_take_interrupt(struct worker *worker, const void *data, size_t 
 	return true;
 }
 
+/* Kept for a daemon that takes over. */
+static void fsop_take_init(struct share *share, const void *data, size_t len)
+{
+	init_flags = fsop_init_flags(data, len);
+	share->init_len = len <= sizeof(share->init) ? (uint32_t)len : 0;
+	memcpy(share->init, data, share->init_len);
+}
+
+int fsop_replay_init(struct share *share)
+{
+	struct fuse_buf buf = {.mem = share->init, .size = share->init_len};
+	struct fuse_in_header header;
+	if (share->init_len < sizeof(header))
+		return -EPROTO;
+	memcpy(&header, share->init, sizeof(header));
+	if (header.opcode != FUSE_INIT || header.len != share->init_len)
+		return -EPROTO;
+	init_replay = true;
+	fuse_session_process_buf(share->session, &buf);
+	init_replay = false;
+	return share->init_done ? 0 : -EPROTO;
+}
+
 void fsop_process(struct worker *worker, void *data, size_t len)
 {
 	struct fuse_buf buf = {.mem = data, .size = len};
 	if (fsop_take_interrupt(worker, data, len))
 		return;
-	init_flags = worker->share->init_done ? 0 : fsop_init_flags(data, len);
+	if (!worker->share->init_done)
+		fsop_take_init(worker->share, data, len);
 	fuse_session_process_buf(worker->share->session, &buf);
 	init_flags = 0;
 }
@@ -203,6 +241,7 @@ static struct fsop_request *request_new(fuse_req_t fuse)
 	req->worker = worker_self();
 	req->share = req->worker->share;
 	req->unique = req->worker->unique;
+	req->resent = req->unique & FSOP_UNIQUE_RESEND;
 	req->pid = fuse_req_ctx(fuse)->pid;
 	vigil_add(&req->worker->vigil, req);
 	return req;
@@ -253,6 +292,7 @@ void fsop_end(struct fsop_request *req)
 	node_unpin(share->nodes, req->target);
 	node_unpin(share->nodes, req->victim);
 	rpc_cred_unref(req->cred);
+	takeover_drop(share, req->mark);
 	free(req);
 }
 

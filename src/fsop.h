@@ -29,6 +29,8 @@ struct fsop_request {
 	fuse_req_t fuse; /* NULL: answered early, see vigil.h; the rest of its life is its own
 			    affair */
 	uint64_t unique; /* the kernel's number for it */
+	bool resent;	 /* another daemon had it before, and may have executed it */
+	uint32_t mark;	 /* record of what it marked, for another daemon, or 0 */
 	pid_t pid;	 /* of the thread that waits for it; 0: not visible here */
 	bool interrupted;
 	uint64_t begun_at; /* ns */
@@ -135,6 +137,9 @@ extern const struct fuse_lowlevel_ops fsop_table;
 
 /* Decodes one request as the kernel wrote it and starts it. On the worker's thread. */
 void fsop_process(struct worker *worker, void *data, size_t len);
+/* Has libfuse decode the FUSE_INIT of share->init, whose answer the kernel has had. 0 or -EPROTO.
+ */
+int fsop_replay_init(struct share *share);
 /* Replies leave on the channel of the worker that sends them. */
 extern const struct fuse_custom_io fsop_custom_io;
 
@@ -189,7 +194,7 @@ void fsop_look(struct fsop_request *req, struct node *dir, const char *name,
 /* Was it `node`? */
 bool fsop_found(const struct fsop_request *req, const struct node *node);
 /* Marks what is about to be made, so that fsop_marked knows it again. */
-void fsop_mark(const struct fsop_request *req, struct nfs_setattr *set);
+void fsop_mark(struct fsop_request *req, struct nfs_setattr *set);
 /* Was it what was marked in `set`? */
 bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set);
 /* A compound that opens the file that was found, of our own making: PUTFH, SETATTR, OPEN, SETATTR,

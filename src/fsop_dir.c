@@ -37,6 +37,8 @@ struct fsop_dir {
 	uint64_t next;	/* the offset that `pos` continues, when `valid` */
 	uint32_t block; /* bytes to ask for next */
 	bool valid;
+	uint64_t handle; /* of an earlier daemon */
+	LIST_ENTRY(fsop_dir) entry;
 };
 
 static struct fsop_dir *dir_new(void)
@@ -55,6 +57,47 @@ static void dir_unref(struct fsop_dir *dir)
 		return;
 	free(dir->res.data);
 	free(dir);
+}
+
+/*
+ * Opened through an earlier daemon, which has left no trace of it: all that is needed comes with
+ * the requests.
+ */
+static struct fsop_dir *dir_of_past(struct share *share, uint64_t handle)
+{
+	struct fsop_dir *dir;
+	pthread_mutex_lock(&share->lock_mutex);
+	LIST_FOREACH (dir, &share->past_dirs, entry)
+		if (dir->handle == handle)
+			break;
+	if (!dir && (dir = dir_new())) {
+		dir->handle = handle;
+		LIST_INSERT_HEAD(&share->past_dirs, dir, entry);
+	}
+	pthread_mutex_unlock(&share->lock_mutex);
+	return dir;
+}
+
+static struct fsop_dir *dir_find(struct share *share, uint64_t handle)
+{
+	struct fsop_dir *dir = handle_find(share->handles, handle);
+	return dir || !handle_is_past(share->handles, handle) ? dir : dir_of_past(share, handle);
+}
+
+/* The kernel does not name it again. */
+static void dir_withdraw(struct share *share, uint64_t handle)
+{
+	struct fsop_dir *dir = dir_find(share, handle);
+	if (!dir)
+		return;
+	if (dir->handle) {
+		pthread_mutex_lock(&share->lock_mutex);
+		LIST_REMOVE(dir, entry);
+		pthread_mutex_unlock(&share->lock_mutex);
+	} else {
+		handle_drop(share->handles, handle);
+	}
+	dir_unref(dir);
 }
 
 static void opendir_reply(struct fsop_request *req)
@@ -111,12 +154,7 @@ void fsop_opendir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 void fsop_releasedir(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
-	struct handle_table *handles = worker_self()->share->handles;
-	struct fsop_dir *dir = handle_find(handles, fi->fh);
-	if (dir) {
-		handle_drop(handles, fi->fh);
-		dir_unref(dir);
-	}
+	dir_withdraw(worker_self()->share, fi->fh);
 	fuse_reply_err(fuse, 0);
 }
 
@@ -384,7 +422,7 @@ static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t of
 	struct fsop_request *req = fsop_begin(fuse, ino);
 	if (!req)
 		return;
-	struct fsop_dir *dir = handle_find(req->share->handles, fi->fh);
+	struct fsop_dir *dir = dir_find(req->share, fi->fh);
 	if (!dir || atomic_exchange(&dir->busy, true)) {
 		fsop_reply_err(req, dir ? -EBUSY : -EBADF);
 		return;

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "fsop.h"
+#include "takeover.h"
 
 /*
  * Exactly once. A session's reply cache answers a request that is repeated after a cut. When
@@ -25,10 +26,20 @@
  *   O_APPEND       Ours if what was written is found where it should be.
  *
  * In every other case the request is sent again, and its errors are true.
+ *
+ * The same goes for a request that the kernel sends again to a daemon that has taken over.
  */
 
 void fsop_send_once(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 {
+	/* Another daemon had it under way when it died. */
+	if (req->resent) {
+		req->resent = false;
+		req->compound->status = -EALREADY;
+		req->compound->arg = req;
+		done(req->compound);
+		return;
+	}
 	/* WRITE does not, by itself: an append does. */
 	req->compound->modifies = req->compound->once = true;
 	fsop_send(req, done);
@@ -73,12 +84,15 @@ bool fsop_found(const struct fsop_request *req, const struct node *node)
 	return req->fh.len > 0 && nfs_fh_equal(&req->fh, &fh);
 }
 
-void fsop_mark(const struct fsop_request *req, struct nfs_setattr *set)
+void fsop_mark(struct fsop_request *req, struct nfs_setattr *set)
 {
 	if (!req->share->marks)
 		return;
 	set->set |= NFS_SET_ATIME;
+	if (req->resent && takeover_find_mark(req->share, req->unique, &set->atime, &req->mark))
+		return;
 	clock_gettime(CLOCK_REALTIME, &set->atime);
+	req->mark = takeover_put_mark(req->share, req->unique, &set->atime);
 }
 
 /* File systems keep times in units of their own. */

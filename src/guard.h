@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #include "options.h"
 
@@ -39,8 +41,11 @@ int guard_start(const struct options *options, enum guard_orphan orphan, struct 
 
 /* Mounts with this max_read: the FUSE device in *fd_out, or -errno (libfuse says why on stderr). */
 int guard_mount(struct guard *guard, uint32_t max_read, int *fd_out);
-/* Instead of guard_mount: what another daemon mounted is to be looked after from now on. */
-int guard_adopt(struct guard *guard, const struct guard_mount_id *id);
+/* Instead of guard_mount: what another daemon mounted, on this FUSE device, is to be looked after.
+ */
+int guard_adopt(struct guard *guard, const struct guard_mount_id *id, int device);
+/* The same, then guard_unmount, for a vsockfs on the mount point of which nothing is known. */
+int guard_clear(struct guard *guard);
 const struct guard_mount_id *guard_id(const struct guard *guard);
 
 /*
@@ -54,6 +59,12 @@ void guard_ready(struct guard *guard, uint32_t max_read, bool background);
  * when that is not done after `timeout_ms`, or -errno.
  */
 int guard_unmount(struct guard *guard, int timeout_ms);
+
+/*
+ * Writes a notification to the device, from a process of its own (notifier.h), and waits for it:
+ * the number of bytes, or -1 with errno. Not from a thread that serves requests.
+ */
+ssize_t guard_notify(struct guard *guard, const struct iovec *iov, int count);
 
 /* Removes the control socket, whose listener has ended. */
 void guard_remove_control(struct guard *guard);

@@ -99,6 +99,11 @@ void *handle_find(const struct handle_table *table, uint64_t handle)
 	return entry && handle && entry->handle == handle ? entry->object : NULL;
 }
 
+bool handle_is_past(const struct handle_table *table, uint64_t handle)
+{
+	return handle >> 48 != table->epoch;
+}
+
 void handle_drop(struct handle_table *table, uint64_t handle)
 {
 	pthread_mutex_lock(&table->mutex);

@@ -2,6 +2,7 @@
 #ifndef VSOCKFS_HANDLE_H
 #define VSOCKFS_HANDLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -21,6 +22,8 @@ void handle_table_free(struct handle_table *table);
 uint64_t handle_new(struct handle_table *table, void *object);
 /* The object, or NULL: no such number. */
 void *handle_find(const struct handle_table *table, uint64_t handle);
+/* It may be a number of an earlier daemon that nothing was restored for. */
+bool handle_is_past(const struct handle_table *table, uint64_t handle);
 void handle_drop(struct handle_table *table, uint64_t handle);
 /* Gives a number of an earlier daemon its object; before any other call. 0, -ENOMEM or -EINVAL. */
 int handle_restore(struct handle_table *table, uint64_t handle, void *object);

@@ -16,7 +16,9 @@
 #include "privilege.h"
 #include "recall.h"
 #include "sandbox.h"
+#include "service.h"
 #include "share.h"
+#include "takeover.h"
 #include "util/log.h"
 
 /* Exit statuses of mount(8). */
@@ -77,35 +79,62 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
  * waited for once. */
 static void main_unmount(struct share *share, struct guard *guard, struct control *control)
 {
+	service_stopping();
 	if (control) {
 		control_free(control);
 		guard_remove_control(guard);
 	}
 	bool silent = share_flush(share) == -ETIMEDOUT;
 	share_unmount(share, silent ? MAIN_SILENT_MS : MAIN_UNMOUNT_MS);
+	if (share->takeover)
+		takeover_forget();
 	if (silent)
 		return;
 	share_flush(share);
 	share_return_state(share);
 }
 
-/* Returns when the mount has ended, or a signal asks for its end. */
-static void main_wait(struct share *share, int signals)
+/* The next daemon can take over, or has. */
+static void main_prepare_takeover(struct share *share, struct guard *guard)
+{
+	struct takeover *takeover = share->takeover;
+	if (!takeover)
+		return;
+	if (takeover->resumed) {
+		takeover_sweep(takeover, share);
+		log_info("%s: taken over", share->options->mountpoint);
+	}
+	takeover_store(takeover, share, guard_id(guard));
+}
+
+/* True: the process shall end, and the mount shall stay for the next one. */
+static bool main_hands_over(const struct share *share, int signal_number)
+{
+	if (signal_number == SIGUSR1 && share->takeover) {
+		log_info("the mount stays for the next daemon");
+		return true;
+	}
+	log_info("ended by %s", strsignal(signal_number));
+	return false;
+}
+
+/* Returns when the mount has ended, or a signal asks for its end; true: for that of the process. */
+static bool main_wait(struct share *share, int signals)
 {
 	struct pollfd pfds[] = {
 		{.fd = signals, .events = POLLIN}, {.fd = share->event_fd, .events = POLLIN}};
 	while (!share->ended) {
 		if (poll(pfds, 2, -1) < 0 && errno != EINTR)
-			return;
+			return false;
 		eventfd_t value;
 		struct signalfd_siginfo info;
 		if (pfds[1].revents)
 			eventfd_read(share->event_fd, &value);
 		if (pfds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
-			log_info("ended by %s", strsignal((int)info.ssi_signo));
-			return;
+			return main_hands_over(share, (int)info.ssi_signo);
 		}
 	}
+	return false;
 }
 
 /* Failures that may pass while the server starts or the device appears; retry= says for how long.
@@ -117,12 +146,13 @@ static bool main_worth_retrying(int err)
 }
 
 /* A share that is connected, or an exit status with one line said. */
-static int main_connect(const struct options *options, struct guard *guard, struct share **share)
+static int main_connect(const struct options *options, struct guard *guard,
+	struct takeover *takeover, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
 	for (;;) {
 		struct share *s;
-		int err = share_new(options, guard, &s);
+		int err = share_new(options, guard, takeover, &s);
 		if (err) {
 			log_error("%s: %s", options->source, strerror(-err));
 			return MAIN_SYSTEM;
@@ -132,7 +162,9 @@ static int main_connect(const struct options *options, struct guard *guard, stru
 			*share = s;
 			return MAIN_OK;
 		}
-		bool again = main_worth_retrying(err) && loop_clock() < give_up;
+		/* What was restored can be so once: the service manager tries again. */
+		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
+			     !(takeover && takeover->resumed);
 		if (!again)
 			log_error("%s: %s", options->source, s->why);
 		share_disconnect(s, 0);
@@ -150,15 +182,16 @@ static int main_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* Mounts and serves until the end. Returns the exit status. */
-static int main_serve(const struct options *options, struct guard *guard)
+static int main_serve(const struct options *options, struct guard *guard, struct takeover *takeover)
 {
 	struct share *share;
-	int status = main_connect(options, guard, &share);
+	int status = main_connect(options, guard, takeover, &share);
 	if (status != MAIN_OK) {
 		daemonize_fail(status);
 		return status;
@@ -169,16 +202,48 @@ static int main_serve(const struct options *options, struct guard *guard)
 		log_error("%s: %s", options->source, share->why);
 		status = MAIN_MOUNT;
 		daemonize_fail(status);
+		if (takeover)
+			takeover_forget();
 	} else {
+		main_prepare_takeover(share, guard);
 		struct control *control = main_mounted(share, guard);
 		daemonize_ready(options->debug);
-		main_wait(share, signals);
+		service_ready();
+		if (main_wait(share, signals))
+			_exit(MAIN_OK);
 		main_unmount(share, guard, control);
 	}
 	share_disconnect(share, MAIN_STOP_NS);
 	share_free(share);
 	close(signals);
 	return status;
+}
+
+/* What another daemon has left, or a place for what this one will leave; NULL: nothing is wanted.
+ */
+static struct takeover *main_takeover(const struct options *options, struct guard *guard)
+{
+	struct takeover *takeover = NULL;
+	struct service_fds fds;
+	char why[128];
+	if (!options->takeover)
+		return NULL;
+	if (!service_managed()) {
+		log_warn("-o takeover is for services of a service manager (Type=notify)");
+		return NULL;
+	}
+	if (service_take_fds(&fds)) {
+		if (takeover_load(options, &fds, &takeover, why, sizeof(why)) == 0)
+			return takeover;
+		log_error("%s is not taken over: %s", options->mountpoint, why);
+		takeover_forget();
+		guard_clear(guard);
+	}
+	service_close_fds(&fds);
+	int err = takeover_new(&takeover);
+	if (err)
+		log_warn("nothing is kept for another daemon: %s", strerror(-err));
+	return takeover;
 }
 
 static int main_run(const struct options *options)
@@ -193,9 +258,11 @@ static int main_run(const struct options *options)
 		daemonize_fail(MAIN_SYSTEM);
 		return MAIN_SYSTEM;
 	}
+	struct takeover *takeover = main_takeover(options, guard);
 	if (options->sandbox)
 		privilege_drop(options);
-	int status = main_serve(options, guard);
+	int status = main_serve(options, guard, takeover);
+	takeover_free(takeover);
 	guard_free(guard);
 	return status;
 }

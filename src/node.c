@@ -5,26 +5,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "node_priv.h"
+
 #define NODE_BUCKETS_MIN 256
 #define NODE_FSIDS_MAX	 1024
 /* Tags keep the low 40 bits of a fileid free: see node_ino. */
 #define NODE_INO_TAG_SHIFT 40
-
-/* A file system within the export, and what its fileids are mixed with. */
-struct node_fsid {
-	struct nfs_fsid fsid;
-	uint64_t tag;
-};
-
-struct node_table {
-	pthread_mutex_t mutex;
-	struct node **by_id, **by_fh;
-	size_t buckets; /* of each; a power of two */
-	uint64_t count, next_id;
-	LIST_HEAD(, node) open_nodes;
-	struct node_fsid *fsids;
-	unsigned nfsids;
-};
 
 static uint64_t node_mix(uint64_t x)
 {
@@ -184,6 +170,37 @@ static struct node *table_find_fh(
 	return node;
 }
 
+static void table_keep_node(struct node_table *table, struct node *node)
+{
+	struct record_node record = {.ino = node->ino,
+		.fsid_major = node->fsid.major,
+		.fsid_minor = node->fsid.minor,
+		.type = node->type,
+		.fh_len = node->fh_len};
+	const uint64_t words[STATE_FILE_WORDS] = {
+		[RECORD_NODE_LOOKUPS] = node->lookups,
+		[RECORD_NODE_PARENT] = node->parent_id,
+		[RECORD_NODE_NAME] = node->name_hash,
+		[RECORD_NODE_ERROR] = node_error_word(node),
+	};
+	memcpy(record.fh, node->fh_data, node->fh_len);
+	node->record = state_file_put(table->keep, 0, RECORD_NODE, node->id, words, &record,
+		offsetof(struct record_node, fh) + node->fh_len);
+}
+
+static void table_insert(struct node_table *table, struct node *node)
+{
+	if (table->count >= table->buckets)
+		table_grow(table);
+	size_t b = id_bucket(table, node->id);
+	node->id_next = table->by_id[b];
+	table->by_id[b] = node;
+	b = fh_bucket(table, node->fh_data, node->fh_len);
+	node->fh_next = table->by_fh[b];
+	table->by_fh[b] = node;
+	table->count++;
+}
+
 static struct node *table_add(struct node_table *table, const struct nfs_fh *fh,
 	const struct nfs_attr *attr, uint64_t ino)
 {
@@ -196,15 +213,52 @@ static struct node *table_add(struct node_table *table, const struct nfs_fh *fh,
 	node->type = attr->type;
 	node->fh_len = fh->len;
 	memcpy(node->fh_data, fh->data, fh->len);
-	if (table->count >= table->buckets)
-		table_grow(table);
-	size_t b = id_bucket(table, node->id);
-	node->id_next = table->by_id[b];
-	table->by_id[b] = node;
-	b = fh_bucket(table, fh->data, fh->len);
-	node->fh_next = table->by_fh[b];
-	table->by_fh[b] = node;
-	table->count++;
+	table_insert(table, node);
+	if (table->keep)
+		table_keep_node(table, node);
+	return node;
+}
+
+void node_table_keep(struct node_table *table, struct state_file *file)
+{
+	pthread_mutex_lock(&table->mutex);
+	table->keep = file;
+	for (size_t i = 0; i < table->buckets; i++)
+		for (struct node *node = table->by_id[i]; node; node = node->id_next)
+			if (!node->record)
+				table_keep_node(table, node);
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void node_table_begin(struct node_table *table, uint64_t id)
+{
+	table->next_id = id;
+}
+
+struct node *node_restore(struct node_table *table, const struct node_past *past)
+{
+	struct node *node = NULL;
+	pthread_mutex_lock(&table->mutex);
+	if (!table_lookup(table, past->id) && (node = calloc(1, sizeof(*node) + past->fh.len))) {
+		node->id = past->id;
+		node->ino = past->ino;
+		node->fsid = past->fsid;
+		node->type = past->type;
+		node->lookups = past->lookups;
+		node->parent_id = past->parent_id;
+		node->name_hash = past->name_hash;
+		node->error = past->error;
+		node->errors = past->errors;
+		node->error_told = past->error_told;
+		/* Pages that nothing is known of any more. */
+		node->data = NODE_DATA_UNKNOWN;
+		node->record = past->record;
+		node->pins = 1;
+		node->fh_len = past->fh.len;
+		memcpy(node->fh_data, past->fh.data, past->fh.len);
+		table_insert(table, node);
+	}
+	pthread_mutex_unlock(&table->mutex);
 	return node;
 }
 
@@ -219,6 +273,8 @@ static void table_remove(struct node_table *table, struct node *node)
 		p = &(*p)->fh_next;
 	*p = node->fh_next;
 	table->count--;
+	if (table->keep)
+		state_file_drop(table->keep, node->record);
 	free(node);
 }
 
@@ -237,7 +293,7 @@ struct node *node_get(
 	if (!node)
 		node = table_add(table, fh, attr, ino);
 	if (node && lookup)
-		node->lookups++;
+		table_note(table, node, RECORD_NODE_LOOKUPS, ++node->lookups);
 	else if (node)
 		node->pins++;
 	pthread_mutex_unlock(&table->mutex);
@@ -298,6 +354,7 @@ bool node_forget_delegated(
 	struct node *node = table_lookup(table, id);
 	if (node) {
 		node->lookups -= lookups < node->lookups ? lookups : node->lookups;
+		table_note(table, node, RECORD_NODE_LOOKUPS, node->lookups);
 		last = node->lookups == 0 && node->delegated;
 		if (last)
 			node_fh(node, fh);
@@ -314,6 +371,8 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 	pthread_mutex_lock(&table->mutex);
 	node->parent_id = parent_id;
 	node->name_hash = hash;
+	table_note(table, node, RECORD_NODE_PARENT, parent_id);
+	table_note(table, node, RECORD_NODE_NAME, hash);
 	pthread_mutex_unlock(&table->mutex);
 }
 
@@ -409,169 +468,6 @@ bool node_is_silly(struct node_table *table, struct node *node)
 	bool silly = node->silly != NULL;
 	pthread_mutex_unlock(&table->mutex);
 	return silly;
-}
-
-/* Answers may come in another order than they were given in: the highest change counts. */
-static void node_note_size(struct node *node, const struct nfs_attr *attr)
-{
-	if (!nfs_bitmap_has(&attr->have, FATTR4_SIZE) ||
-		(node->size_known && (int64_t)(attr->change - node->size_change) < 0))
-		return;
-	node->size = attr->size;
-	node->size_change = attr->change;
-	node->size_known = true;
-}
-
-bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr)
-{
-	if (!nfs_bitmap_has(&attr->have, FATTR4_CHANGE))
-		return false;
-	pthread_mutex_lock(&table->mutex);
-	bool same = node->change_known && node->change == attr->change;
-	node->hold_ms = same ? node->hold_ms * 2 : 0;
-	node->change = attr->change;
-	node->change_known = true;
-	node_note_size(node, attr);
-	bool stale = node->data == NODE_DATA_KNOWN     ? node->data_change != attr->change
-		     : node->data == NODE_DATA_UNKNOWN ? !same
-						       : false;
-	if (stale)
-		node->data = NODE_DATA_UNKNOWN;
-	pthread_mutex_unlock(&table->mutex);
-	return stale && node->type == NF4REG;
-}
-
-static enum node_cached node_opened_at(struct node *node, uint64_t change)
-{
-	bool attr = node->change_known && node->change == change;
-	node->change = change;
-	node->change_known = true;
-	if (node->data == NODE_DATA_KNOWN && node->data_change == change && attr)
-		return NODE_CACHED_FRESH;
-	if (node->data != NODE_DATA_NONE) {
-		node->data = NODE_DATA_UNKNOWN;
-		return NODE_CACHED_STALE;
-	}
-	node->data = NODE_DATA_KNOWN;
-	node->data_change = change;
-	return attr ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
-}
-
-enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
-{
-	pthread_mutex_lock(&table->mutex);
-	enum node_cached cached = node_opened_at(node, change);
-	pthread_mutex_unlock(&table->mutex);
-	return cached;
-}
-
-void node_note_dropped(struct node_table *table, struct node *node, uint64_t change)
-{
-	pthread_mutex_lock(&table->mutex);
-	node->data = NODE_DATA_KNOWN;
-	node->data_change = change;
-	pthread_mutex_unlock(&table->mutex);
-}
-
-bool node_note_local_open(
-	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached)
-{
-	pthread_mutex_lock(&table->mutex);
-	bool known = node->change_known;
-	*change = node->change;
-	if (known)
-		*cached = node_opened_at(node, *change);
-	pthread_mutex_unlock(&table->mutex);
-	return known;
-}
-
-void node_note_write(
-	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after)
-{
-	pthread_mutex_lock(&table->mutex);
-	if (node->data == NODE_DATA_KNOWN && node->data_change == before)
-		node->data_change = after->change;
-	else if (node->data == NODE_DATA_KNOWN)
-		node->data = NODE_DATA_UNKNOWN;
-	node->change = after->change;
-	node->change_known = true;
-	node_note_size(node, after);
-	node->hold_ms = 0;
-	pthread_mutex_unlock(&table->mutex);
-}
-
-void node_note_unknown(struct node_table *table, struct node *node)
-{
-	pthread_mutex_lock(&table->mutex);
-	if (node->data == NODE_DATA_KNOWN)
-		node->data = NODE_DATA_UNKNOWN;
-	node->change_known = false;
-	node->hold_ms = 0;
-	pthread_mutex_unlock(&table->mutex);
-}
-
-bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size)
-{
-	pthread_mutex_lock(&table->mutex);
-	bool known = node->size_known;
-	*change = node->size_change;
-	*size = node->size;
-	pthread_mutex_unlock(&table->mutex);
-	return known;
-}
-
-void node_set_delegated(struct node_table *table, struct node *node, bool delegated)
-{
-	pthread_mutex_lock(&table->mutex);
-	node->delegated = delegated;
-	pthread_mutex_unlock(&table->mutex);
-}
-
-bool node_is_delegated(struct node_table *table, struct node *node)
-{
-	pthread_mutex_lock(&table->mutex);
-	bool delegated = node->delegated;
-	pthread_mutex_unlock(&table->mutex);
-	return delegated;
-}
-
-uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max)
-{
-	pthread_mutex_lock(&table->mutex);
-	if (node->hold_ms < min)
-		node->hold_ms = min;
-	if (node->hold_ms > max)
-		node->hold_ms = max;
-	uint32_t hold = node->hold_ms;
-	pthread_mutex_unlock(&table->mutex);
-	return hold;
-}
-
-void node_set_error(struct node_table *table, struct node *node, int err)
-{
-	pthread_mutex_lock(&table->mutex);
-	node->error = err;
-	node->errors++;
-	node->error_told = false;
-	pthread_mutex_unlock(&table->mutex);
-}
-
-uint32_t node_error_mark(struct node_table *table, const struct node *node)
-{
-	pthread_mutex_lock(&table->mutex);
-	uint32_t mark = node->errors - (node->errors > 0 && !node->error_told);
-	pthread_mutex_unlock(&table->mutex);
-	return mark;
-}
-
-int node_error_since(struct node_table *table, struct node *node, uint32_t *seen)
-{
-	pthread_mutex_lock(&table->mutex);
-	int err = *seen != node->errors ? node->error : 0;
-	*seen = node->errors;
-	node->error_told = true;
-	pthread_mutex_unlock(&table->mutex);
-	return err;
 }
 
 uint64_t *node_open_ids(struct node_table *table, size_t *count)

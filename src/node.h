@@ -19,11 +19,13 @@
 
 struct node_table;
 struct rpc_cred;
+struct state_file;
 
 /* The name under which an unlinked but open file stays on the server until its last close. */
 struct node_silly {
 	struct node *dir;      /* pinned */
 	struct rpc_cred *cred; /* of who unlinked it */
+	uint32_t record;       /* in the state file, or 0 */
 	char name[];
 };
 
@@ -62,6 +64,7 @@ struct node {
 	bool error_told;    /* the last one was told to some program */
 	struct unstable *unstable; /* written and not committed, or NULL: see unstable.h */
 	struct node_silly *silly;  /* the name that keeps its data, or NULL */
+	uint32_t record;	   /* in the state file, or 0 */
 	struct node *id_next, *fh_next;
 	LIST_ENTRY(node) open_entry; /* while opens > 0 */
 
@@ -71,6 +74,24 @@ struct node {
 
 int node_table_new(const struct nfs_fsid *root_fsid, struct node_table **table);
 void node_table_free(struct node_table *table);
+
+/* Keeps a record of each node in `file` from now on; see records.h. */
+void node_table_keep(struct node_table *table, struct state_file *file);
+/* New ids begin at `id`. */
+void node_table_begin(struct node_table *table, uint64_t id);
+
+/* What another daemon knew of a node. */
+struct node_past {
+	uint64_t id, ino, lookups, parent_id;
+	struct nfs_fsid fsid;
+	uint32_t type, name_hash, record;
+	int error;
+	uint32_t errors;
+	bool error_told;
+	struct nfs_fh fh;
+};
+/* Makes it known again, pinned. NULL without memory, or if there is one with that id. */
+struct node *node_restore(struct node_table *table, const struct node_past *past);
 
 /*
  * The node for a filehandle, made if need be from `attr` (type, fsid and fileid must be there),

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mountinfo.h"
 #include "mountpoint.h"
 #include "options_words.h"
+#include "service.h"
 
 /* Exit statuses of mount(8) */
 #define STATUS_USAGE   1
@@ -200,6 +202,9 @@ static int finish_values(struct words *w)
 	o->allow_other = w->allow == WORDS_ALLOW_DEFAULT ? root : w->allow == WORDS_ALLOW_OTHER;
 	o->allow_root = w->allow == WORDS_ALLOW_ROOT;
 	o->access_server = w->access == WORDS_ACCESS_SERVER;
+	/* What is open under a delegation the server does not know to be open. */
+	if (o->takeover)
+		o->delegations = DELEG_NONE;
 	return 0;
 }
 
@@ -207,7 +212,16 @@ static int finish_mountpoint(struct words *w, const char *path)
 {
 	char resolved[PATH_MAX], why[PATH_MAX * 2 + 128];
 	const char *shown = w->fsname ? w->fsname : w->o.source;
-	int r = mountpoint_resolve(path, shown, resolved, why, sizeof(why));
+	int r;
+
+	w->o.resuming = w->o.takeover && service_has_fds();
+	/* The mount is there, and nobody would answer. */
+	if (w->o.resuming) {
+		r = mountinfo_canonical(path, resolved);
+		snprintf(why, sizeof(why), "%s", strerror(-r));
+	} else {
+		r = mountpoint_resolve(path, shown, resolved, why, sizeof(why));
+	}
 
 	if (r < 0)
 		return words_fail(w, STATUS_FAILURE, "%s: %s", path, why);

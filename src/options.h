@@ -37,6 +37,8 @@ struct options {
 	bool allow_other;   /* default: when root mounts */
 	bool allow_root;    /* never together with allow_other */
 	bool auto_unmount;  /* also when the daemon is killed */
+	bool takeover;	    /* another daemon can go on with the mount */
+	bool resuming;	    /* it is one: the mount is there, and nobody may be serving it */
 	bool sandbox;	    /* privileges are dropped and system calls filtered */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
 	char *fuse_options; /* comma list for libfuse: fsname, subtype, ro, dev, suid, noexec,

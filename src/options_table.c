@@ -201,6 +201,7 @@ static const struct option_word words[] = {
 	FLAG("allow_other", allow, WORDS_ALLOW_OTHER),
 	FLAG("allow_root", allow, WORDS_ALLOW_ROOT),
 	FLAG("default_permissions", access, WORDS_ACCESS_KERNEL),
+	FLAG("takeover", o.takeover, true),
 	CHOICE("sandbox", o.sandbox, choices_sandbox),
 
 	/* the mount itself */

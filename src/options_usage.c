@@ -50,6 +50,7 @@ static const char usage_text[] =
 	"Mount\n"
 	"  ro, rw, [no]suid, [no]dev, [no]exec, [no]atime, sync, async, dirsync\n"
 	"  auto_unmount       unmount also when the daemon is killed\n"
+	"  takeover           let a service manager start another daemon for the mount\n"
 	"  sandbox=yes|no     drop privileges and filter system calls (yes)\n"
 	"  fsname=TEXT, subtype=TEXT\n"
 	"  sloppy             ignore unknown options\n"

@@ -53,7 +53,7 @@ void privilege_prepare(void)
 #ifdef VSOCKFS_SANDBOX
 static void privilege_keep_only(const unsigned *caps, unsigned count)
 {
-	unsigned keep[2];
+	unsigned keep[2] = {0};
 	unsigned kept = 0;
 	if (capng_get_caps_process() < 0)
 		return;
@@ -116,4 +116,10 @@ void privilege_drop_guard(void)
 	/* Other users' mounts go by fusermount3, which is set-user-id. */
 	if (geteuid() == 0)
 		privilege_no_new();
+}
+
+void privilege_drop_all(void)
+{
+	privilege_keep_only(NULL, 0);
+	privilege_no_new();
 }

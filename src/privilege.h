@@ -27,5 +27,7 @@ void privilege_drop(const struct options *options);
 
 /* The same for the guard once it has mounted: unmounting alone is left. */
 void privilege_drop_guard(void);
+/* Nothing is left. */
+void privilege_drop_all(void);
 
 #endif

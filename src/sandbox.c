@@ -151,12 +151,12 @@ static const int sandbox_daemon[] = {
 	/* the guard's end, the state file's growth */
 	SCMP_SYS(wait4),
 	SCMP_SYS(waitid),
-	SCMP_SYS(ftruncate),
-	SCMP_SYS(ftruncate64),
+	SCMP_SYS(fallocate),
 };
 
 static const int sandbox_guard[] = {
 	SCMP_SYS(umount2),
+	SCMP_SYS(wait4),  /* for the notifier */
 	SCMP_SYS(unlink), /* the control socket */
 	SCMP_SYS(unlinkat),
 };

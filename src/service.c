@@ -147,6 +147,7 @@ void service_close_fds(struct service_fds *fds)
 	if (fds->state >= 0)
 		close(fds->state);
 	for (unsigned i = 0; i < fds->nfuse; i++)
-		close(fds->fuse[i]);
+		if (fds->fuse[i] >= 0)
+			close(fds->fuse[i]);
 	*fds = (struct service_fds){.state = -1};
 }

@@ -2,28 +2,21 @@
 #include "share.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/fuse.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "fsop.h"
-#include "guard.h"
 #include "handle.h"
 #include "recall.h"
+#include "takeover.h"
 #include "util/log.h"
 
-#define SHARE_NS_PER_S	UINT64_C(1000000000)
-#define SHARE_REQUESTS	128
-#define SHARE_BUFS_KEPT 4
-/* The kernel sends FUSE_INIT as soon as the mount is made. */
-#define SHARE_INIT_MS 10000
-/* For dirty pages that go to the server before the mount does. */
+#define SHARE_NS_PER_S		 UINT64_C(1000000000)
+#define SHARE_REQUESTS		 128
+#define SHARE_BUFS_KEPT		 4
 #define SHARE_CONNECT_TIMEOUT_NS (5 * SHARE_NS_PER_S)
 
 static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner)
@@ -56,6 +49,8 @@ static int share_new_client(struct share *share)
 		.wsize = o->wsize,
 		.max_requests = SHARE_REQUESTS,
 		.clientaddr = o->clientaddr,
+		.identified = takeover_identified,
+		.identified_arg = share,
 	};
 	int err = nfs_client_new(&config, &share->client);
 	if (err)
@@ -114,13 +109,15 @@ static int share_new_workers(struct share *share)
 	return 0;
 }
 
-int share_new(const struct options *options, struct guard *guard, struct share **share)
+int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
+	struct share **share)
 {
 	struct share *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->options = options;
 	s->guard = guard;
+	s->takeover = takeover;
 	s->fuse_fd = -1;
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
@@ -146,6 +143,10 @@ int share_new(const struct options *options, struct guard *guard, struct share *
 		err = share_new_client(s);
 	if (!err)
 		err = share_new_workers(s);
+	if (!err && takeover && takeover->resumed)
+		err = takeover_restore(takeover, s);
+	else if (!err && takeover)
+		takeover_keep(takeover, s);
 	if (err) {
 		share_free(s);
 		return err;
@@ -264,122 +265,11 @@ int share_connect(struct share *share)
 	err = buf_pool_new(payload + 4096, SHARE_BUFS, SHARE_BUFS_KEPT, &share->bufs);
 	if (err)
 		snprintf(share->why, sizeof(share->why), "%s", strerror(-err));
+	/* Killed while the kernel copies a request into pages that are not there yet, the daemon
+	 * would take it along: EIO, instead of being sent again. */
+	else if (share->keep)
+		buf_pool_populate(share->bufs);
 	return err;
-}
-
-static struct fuse_session *share_new_session(struct share *share)
-{
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	char max_read[32];
-	snprintf(max_read, sizeof(max_read), "max_read=%u", share->rsize);
-	struct fuse_session *session = NULL;
-	if (fuse_opt_add_arg(&args, "vsockfs") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
-		fuse_opt_add_arg(&args, share->options->fuse_options) == 0 &&
-		fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, max_read) == 0)
-		session = fuse_session_new(&args, &fsop_table, sizeof(fsop_table), share);
-	fuse_opt_free_args(&args);
-	return session;
-}
-
-struct share_serve {
-	struct worker *worker;
-	int fd;
-};
-
-static void share_serve(void *arg)
-{
-	struct share_serve *serve = arg;
-	worker_serve(serve->worker, serve->fd);
-}
-
-/*
- * A channel of a worker's own. The session's is nobody's: libfuse closes it when it unmounts, while
- * workers may still read theirs.
- */
-static int share_clone(int fd)
-{
-	int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (clone < 0)
-		return -errno;
-	uint32_t session = (uint32_t)fd;
-	if (ioctl(clone, FUSE_DEV_IOC_CLONE, &session) != 0) {
-		int err = -errno;
-		close(clone);
-		return err;
-	}
-	return clone;
-}
-
-static int share_wait_init(struct share *share)
-{
-	struct pollfd pfd = {.fd = share->event_fd, .events = POLLIN};
-	eventfd_t value;
-	while (!share->init_done && !share->ended) {
-		int n = poll(&pfd, 1, SHARE_INIT_MS);
-		if (n == 0)
-			return -ETIMEDOUT;
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		eventfd_read(share->event_fd, &value);
-	}
-	/* Unmounted as soon as it was there, before this thread ran again: that is a good end. */
-	return share->init_done ? 0 : -ENODEV;
-}
-
-static int share_serve_all(struct share *share)
-{
-	int err = -fuse_session_custom_io(share->session, &fsop_custom_io, share->fuse_fd);
-	if (!err)
-		err = notify_start(share->notify, share->session);
-	for (unsigned i = 0; !err && i < share->nworkers; i++) {
-		struct share_serve serve = {
-			.worker = share->workers[i], .fd = share_clone(share->fuse_fd)};
-		if (serve.fd < 0)
-			err = serve.fd;
-		else
-			worker_call(serve.worker, share_serve, &serve);
-	}
-	return err ? err : share_wait_init(share);
-}
-
-static int share_open_device(struct share *share)
-{
-	const char *mountpoint = share->options->mountpoint;
-	int err = guard_mount(share->guard, share->rsize, &share->fuse_fd);
-	if (err)
-		snprintf(share->why, sizeof(share->why), "mounting on %s failed", mountpoint);
-	return err;
-}
-
-int share_mount(struct share *share)
-{
-	share->session = share_new_session(share);
-	if (!share->session) {
-		snprintf(share->why, sizeof(share->why),
-			"the FUSE library refuses the options \"%s\"",
-			share->options->fuse_options);
-		return -EINVAL;
-	}
-	int err = share_open_device(share);
-	if (err)
-		return err;
-	err = share_serve_all(share);
-	if (err) {
-		snprintf(share->why, sizeof(share->why),
-			"the kernel does not answer on /dev/fuse: %s", strerror(-err));
-		share_unmount(share, 0);
-		return err;
-	}
-	share->mounted_at = loop_clock();
-	return 0;
-}
-
-void share_unmount(struct share *share, int timeout_ms)
-{
-	int err = guard_unmount(share->guard, timeout_ms);
-	/* What is not written by then (the server is away) ends with the device. */
-	if (err && err != -ETIMEDOUT)
-		log_error("%s is not unmounted: %s", share->options->mountpoint, strerror(-err));
 }
 
 struct share_stop {

@@ -31,6 +31,9 @@
 struct fuse_session;
 struct guard;
 struct handle_table;
+struct state_file;
+struct takeover;
+struct fsop_dir;
 struct fsop_lock_wait;
 
 struct share {
@@ -55,20 +58,26 @@ struct share {
 	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
-	uint64_t mounted_at;   /* ns, as loop_clock() */
-	int fuse_fd;	       /* the FUSE device, for notifications; -1 before it is mounted */
-	int event_fd;	       /* eventfd: something happened that the main thread waits for */
-	char why[256];	       /* what went wrong, while connecting */
-	_Atomic int init_done; /* the kernel and the daemon have agreed on FUSE_INIT */
-	_Atomic int ended;     /* the file system was unmounted or its device failed */
+	uint64_t mounted_at;	   /* ns, as loop_clock() */
+	int fuse_fd;		   /* the FUSE device, for notifications; -1 before it is mounted */
+	int event_fd;		   /* eventfd: something happened that the main thread waits for */
+	struct takeover *takeover; /* another daemon can go on, or NULL; not owned */
+	struct state_file *keep;   /* where that is kept, or NULL */
+	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
+	uint8_t init[256];
+	char why[256];			/* what went wrong, while connecting */
+	_Atomic int init_done;		/* the kernel and the daemon have agreed on FUSE_INIT */
+	_Atomic int ended;		/* the file system was unmounted or its device failed */
 	struct loop_timer recall_timer; /* the first worker's: idle delegations */
 	/* blocking locks that wait, so that interrupts find them */
 	pthread_mutex_t lock_mutex;
 	LIST_HEAD(, fsop_lock_wait) lock_waits;
+	LIST_HEAD(, fsop_dir) past_dirs; /* opened through an earlier daemon */
 };
 
 /* Makes workers, loops and the client. 0 or -errno. */
-int share_new(const struct options *options, struct guard *guard, struct share **share);
+int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
+	struct share **share);
 /* Everything must have ended (share_disconnect). NULL is allowed. */
 void share_free(struct share *share);
 

@@ -8,6 +8,7 @@
 
 #include "nfs41/op.h"
 #include "share.h"
+#include "takeover.h"
 #include "util/log.h"
 
 /* Up to this size data is copied; beyond it, the megabyte buffer that it came in is kept instead.
@@ -24,6 +25,14 @@ struct unstable {
 	struct unstable_list writes;
 	struct commit *active;
 	STAILQ_HEAD(, commit) waiting;
+	/* for another daemon */
+	uint32_t record;
+	bool mixed; /* not all under `verifier` */
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	/* Another daemon's data, of which there is no copy: lost unless it is committed under
+	 * `verifier`. */
+	bool inherited;
+	struct node *node; /* pinned, until that was asked for */
 };
 
 struct unstable_pool {
@@ -55,6 +64,8 @@ struct commit {
 	struct nfs_write_res res;
 	struct reclaim_use use;
 	int err;
+	bool inherited, mixed;
+	uint8_t inherited_verifier[NFS4_VERIFIER_SIZE];
 	STAILQ_ENTRY(commit) entry;
 };
 
@@ -136,6 +147,33 @@ static struct unstable *node_unstable(struct unstable_pool *pool, struct node *n
 	return node->unstable;
 }
 
+/* Under the mutex: the record says under which verifier the node's data is. */
+static void unstable_note(
+	struct unstable_pool *pool, struct node *node, const uint8_t verifier[NFS4_VERIFIER_SIZE])
+{
+	struct unstable *unstable = node->unstable;
+	bool same = memcmp(unstable->verifier, verifier, NFS4_VERIFIER_SIZE) == 0;
+	if (!pool->share->keep || (unstable->record && (same || unstable->mixed)))
+		return;
+	unstable->mixed = unstable->record != 0;
+	memcpy(unstable->verifier, verifier, NFS4_VERIFIER_SIZE);
+	unstable->record = takeover_put_unstable(
+		pool->share, unstable->record, node->id, unstable->mixed ? NULL : verifier);
+}
+
+/* The same after a commit, for what is left. */
+static void unstable_note_left(struct unstable_pool *pool, struct node *node)
+{
+	const struct unstable_write *write;
+	struct unstable *unstable = node->unstable;
+	if (!unstable->record)
+		return;
+	takeover_drop(pool->share, unstable->record);
+	unstable->record = 0;
+	STAILQ_FOREACH (write, &unstable->writes, entry)
+		unstable_note(pool, node, write->verifier);
+}
+
 void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 {
 	struct node *node = write_take->file->node;
@@ -144,6 +182,7 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 	if (unstable) {
 		STAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
 		pool->bytes += write_memory(write_take);
+		unstable_note(pool, node, write_take->verifier);
 	}
 	pthread_mutex_unlock(&pool->mutex);
 	if (!unstable) {
@@ -159,6 +198,67 @@ bool unstable_waits(struct unstable_pool *pool, const struct node *node)
 	bool waits = node->unstable != NULL;
 	pthread_mutex_unlock(&pool->mutex);
 	return waits;
+}
+
+int unstable_inherit(struct unstable_pool *pool, struct node *node,
+	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t record)
+{
+	pthread_mutex_lock(&pool->mutex);
+	struct unstable *unstable = node->unstable ? NULL : node_unstable(pool, node);
+	if (unstable) {
+		unstable->inherited = true;
+		unstable->record = record;
+		unstable->mixed = verifier == NULL;
+		if (verifier)
+			memcpy(unstable->verifier, verifier, NFS4_VERIFIER_SIZE);
+		unstable->node = node_pin(pool->share->nodes, node);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	return unstable ? 0 : -ENOMEM;
+}
+
+struct unstable_relief {
+	struct share *share;
+	struct node *node;
+};
+
+/* Nobody waits for it: fsync or close will tell of a failure. */
+static void inherited_committed(void *arg, int err)
+{
+	struct unstable_relief *relief = arg;
+	(void)err;
+	node_unpin(relief->share->nodes, relief->node);
+	free(relief);
+}
+
+static struct node *next_inherited(struct unstable_pool *pool)
+{
+	struct unstable *unstable;
+	struct node *node = NULL;
+	pthread_mutex_lock(&pool->mutex);
+	LIST_FOREACH (unstable, &pool->nodes, entry)
+		if (unstable->node) {
+			node = unstable->node;
+			unstable->node = NULL;
+			break;
+		}
+	pthread_mutex_unlock(&pool->mutex);
+	return node;
+}
+
+void unstable_commit_inherited(
+	struct unstable_pool *pool, struct worker *worker, struct rpc_cred *cred)
+{
+	struct node *node;
+	while ((node = next_inherited(pool))) {
+		struct unstable_relief *relief = malloc(sizeof(*relief));
+		if (!relief) {
+			node_unpin(pool->share->nodes, node);
+			continue;
+		}
+		*relief = (struct unstable_relief){.share = pool->share, .node = node};
+		unstable_commit(pool, worker, node, cred, inherited_committed, relief);
+	}
 }
 
 bool unstable_pressing(struct unstable_pool *pool)
@@ -181,6 +281,10 @@ static void commit_activate(struct unstable *unstable, struct commit *commit)
 {
 	unstable->active = commit;
 	STAILQ_CONCAT(&commit->writes, &unstable->writes);
+	commit->inherited = unstable->inherited;
+	commit->mixed = unstable->mixed;
+	memcpy(commit->inherited_verifier, unstable->verifier, NFS4_VERIFIER_SIZE);
+	unstable->inherited = false;
 }
 
 static void commit_finish(struct commit *commit)
@@ -196,7 +300,10 @@ static void commit_finish(struct commit *commit)
 	if (next) {
 		STAILQ_REMOVE_HEAD(&unstable->waiting, entry);
 		commit_activate(unstable, next);
-	} else if (STAILQ_EMPTY(&unstable->writes)) {
+	} else if (!STAILQ_EMPTY(&unstable->writes)) {
+		unstable_note_left(pool, node);
+	} else {
+		takeover_drop(pool->share, unstable->record);
 		LIST_REMOVE(unstable, entry);
 		free(unstable);
 		node->unstable = NULL;
@@ -301,6 +408,14 @@ static void commit_committed(struct nfs_compound *c)
 	if (err) {
 		commit_fail(commit, err);
 		return;
+	}
+	if (commit->inherited &&
+		(commit->mixed || memcmp(commit->inherited_verifier, commit->verifier,
+					  NFS4_VERIFIER_SIZE) != 0)) {
+		log_error("inode %llu: the server restarted before data of the last daemon was "
+			  "committed: it is lost",
+			(unsigned long long)commit->node->ino);
+		commit->err = -EIO;
 	}
 	/* From the first lost write on, all are: rewriting it may undo what came after it. */
 	size_t lost = 0;

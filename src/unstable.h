@@ -59,6 +59,17 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 void unstable_flush(struct unstable_pool *pool, struct worker *worker,
 	void (*done)(void *arg, int err), void *arg);
 
+/*
+ * What a daemon that died had written and not committed under `verifier` (NULL: under several), of
+ * which there is no copy: unless it is committed under that one, it is lost, which the next commit
+ * reports as -EIO. Before workers serve. 0 or -ENOMEM.
+ */
+int unstable_inherit(struct unstable_pool *pool, struct node *node,
+	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t record);
+/* Commits all of that; errors are for the next fsync or close. On the worker's thread. */
+void unstable_commit_inherited(
+	struct unstable_pool *pool, struct worker *worker, struct rpc_cred *cred);
+
 /* So much is waiting that a commit should be started now, whatever else happens. */
 bool unstable_pressing(struct unstable_pool *pool);
 

@@ -99,6 +99,19 @@ void nfs_client_free(struct nfs_client *client)
 	free(client);
 }
 
+void nfs_client_resume(
+	struct nfs_client *client, const struct nfs_client_identity *identity, uint64_t first_owner)
+{
+	memcpy(client->owner, identity->owner, sizeof(client->owner));
+	client->owner[sizeof(client->owner) - 1] = '\0';
+	memcpy(client->verifier, identity->verifier, sizeof(client->verifier));
+	memcpy(client->resumed_session, identity->sessionid, sizeof(client->resumed_session));
+	atomic_store(&client->clientid, identity->clientid);
+	atomic_store(&client->next_owner, first_owner);
+	/* Where its count of sessions stood the server tells. */
+	client->has_clientid = client->resume = client->create_misordered = true;
+}
+
 int nfs_client_attach(struct nfs_client *client, struct loop *loop, struct nfs_conn **out)
 {
 	struct nfs_conn **conns =
@@ -307,8 +320,20 @@ static void client_connect(struct nfs_client *client)
 	conn_kick(client_first(client));
 }
 
+static void client_identified(struct nfs_client *client)
+{
+	struct nfs_client_identity identity = {.clientid = atomic_load(&client->clientid)};
+	if (!client->config.identified)
+		return;
+	memcpy(identity.owner, client->owner, sizeof(identity.owner));
+	memcpy(identity.verifier, client->verifier, sizeof(identity.verifier));
+	slot_table_session(&client->slots, identity.sessionid, NULL);
+	client->config.identified(client->config.identified_arg, &identity);
+}
+
 static void client_flow(struct nfs_client *client)
 {
+	client_identified(client);
 	slot_table_open(&client->slots, true);
 	atomic_store(&client->wanted, client->nconns);
 	if (!client->recovery.first)
@@ -461,7 +486,8 @@ static void client_read_mail(struct loop_task *task)
 	unsigned drained, closed;
 	if (mail.start)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_START,
-					     .timeout = client->config.timeo_ns});
+					     .timeout = client->config.timeo_ns,
+					     .resume = client->resume});
 	if (mail.cloned)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_CLONED,
 					     .generation = mail.cloned_generation});

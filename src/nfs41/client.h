@@ -22,6 +22,15 @@
 struct nfs_client;
 struct nfs_conn; /* one worker's connection, made anew whenever it breaks */
 
+/* What the server knows this client by. Kept, it lets another process go on with its state. */
+#define NFS_CLIENT_OWNER_MAX 384
+struct nfs_client_identity {
+	char owner[NFS_CLIENT_OWNER_MAX]; /* co_ownerid */
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+	uint8_t sessionid[NFS4_SESSIONID_SIZE];
+	uint64_t clientid;
+};
+
 struct nfs_client_config {
 	struct address address;
 	struct stream_config stream;
@@ -34,6 +43,9 @@ struct nfs_client_config {
 	uint32_t rsize, wsize;	/* largest payload wanted, bytes */
 	unsigned max_requests;	/* slots wanted */
 	const char *clientaddr; /* for the client's owner string; NULL: the host's name */
+	/* Whenever a session has come into force, on the first worker's thread; may be NULL. */
+	void (*identified)(void *arg, const struct nfs_client_identity *identity);
+	void *identified_arg;
 };
 
 /*
@@ -91,6 +103,14 @@ struct nfs_reclaim_ops {
 };
 void nfs_client_set_reclaim(
 	struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg);
+
+/*
+ * Before nfs_client_start: takes over from a process that has died. Its session is destroyed, so
+ * that nothing of it is executed any more; opens and locks on record are kept, or reclaimed if the
+ * server has restarted. Numbers of owners begin at `first_owner`.
+ */
+void nfs_client_resume(struct nfs_client *client, const struct nfs_client_identity *identity,
+	uint64_t first_owner);
 
 /*
  * Adds a worker's connection, before nfs_client_start. The first one attached does the client's

@@ -20,7 +20,7 @@
  * worker's thread.
  */
 
-#define CLIENT_OWNER_MAX 384
+#define CLIENT_OWNER_MAX NFS_CLIENT_OWNER_MAX
 #define CLIENT_OWNER_OWN (CLIENT_OWNER_MAX - 64) /* before the random part */
 #define CLIENT_WHY_MAX	 640
 
@@ -81,6 +81,8 @@ struct nfs_client {
 	_Atomic uint32_t status_flags; /* SEQ4_STATUS_* seen and dealt with */
 	_Atomic uint64_t clientid;
 	bool has_clientid;
+	bool resume; /* `resumed_session` is another process's, which has died */
+	uint8_t resumed_session[NFS4_SESSIONID_SIZE];
 	uint32_t create_sequence; /* of the next CREATE_SESSION */
 	bool create_sent;	  /* with that sequence, on connection `create_serial` first */
 	uint32_t create_serial;

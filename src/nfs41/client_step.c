@@ -231,16 +231,46 @@ static void step_destroyed_session(struct nfs_compound *c)
 	step_result(client, step, step_take_status(c));
 }
 
-void client_step_destroy_session(struct nfs_client *client)
+static void step_destroy_session(
+	struct nfs_client *client, const uint8_t sessionid[NFS4_SESSIONID_SIZE])
 {
-	uint8_t sessionid[NFS4_SESSIONID_SIZE];
 	struct nfs_compound *c = step_new(client, OP_DESTROY_SESSION);
 	if (!c)
 		return;
-	slot_table_session(&client->slots, sessionid, NULL);
 	nfs_compound_unsequenced(c);
 	nfs_op_destroy_session(c, sessionid);
 	nfs_compound_send(c, step_destroyed_session, client);
+}
+
+static void step_bound(struct nfs_compound *c)
+{
+	struct nfs_client *client = c->arg;
+	int status = step_take_status(c);
+	if (status == -ECONNRESET)
+		step_result(client, RECOVERY_DISCARD, status);
+	else
+		step_destroy_session(client, client->resumed_session);
+}
+
+/* A session is destroyed on a connection of its own (RFC 8881, 18.37.3): another process's gets
+ * this one. */
+static void step_destroy_resumed(struct nfs_client *client)
+{
+	struct nfs_compound *c = step_new(client, OP_BIND_CONN_TO_SESSION);
+	if (!c)
+		return;
+	nfs_compound_unsequenced(c);
+	nfs_op_bind_conn_to_session(c, client->resumed_session, CDFC4_FORE_OR_BOTH, NULL);
+	nfs_compound_send(c, step_bound, client);
+}
+
+void client_step_destroy_session(struct nfs_client *client)
+{
+	uint8_t sessionid[NFS4_SESSIONID_SIZE];
+	if (slot_table_session(&client->slots, sessionid, NULL) == 0)
+		step_destroy_resumed(client);
+	else
+		step_destroy_session(client, sessionid);
 }
 
 static void step_destroyed_clientid(struct nfs_compound *c)

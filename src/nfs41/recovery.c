@@ -98,7 +98,7 @@ static unsigned recovery_ready(struct recovery *r, uint64_t now)
 		actions |= RECOVERY_DO_READY;
 		r->deadline = UINT64_MAX;
 	}
-	r->first = r->cloned = false;
+	r->first = r->cloned = r->resume = false;
 	r->state = RECOVERY_READY;
 	r->issued = false;
 	r->exchanged = false;
@@ -138,8 +138,11 @@ static unsigned recovery_exchanged(
 	r->minor_fixed = r->exchanged = true;
 	if (ev->new_client) {
 		r->completed = false;
-		r->reclaim = !r->first;
+		r->reclaim = !r->first || r->resume;
 		r->grace = !r->cloned;
+	} else if (r->resume) {
+		/* What it had under way must not be executed later than what we do. */
+		return recovery_enter(r, RECOVERY_DISCARD, now);
 	}
 	return recovery_enter(r, RECOVERY_CREATE, now);
 }
@@ -326,6 +329,7 @@ static unsigned recovery_start(struct recovery *r, const struct recovery_event *
 	if (r->state != RECOVERY_IDLE)
 		return 0;
 	r->first = true;
+	r->resume = ev->resume;
 	r->completed = r->reclaim = r->connected = r->cloned = false;
 	r->delay = r->retry_at = 0;
 	r->deadline = now + ev->timeout;

@@ -11,6 +11,7 @@
  * start that fails is final; once a session has stood, every failure is tried again for ever.
  *
  *   IDLE -START-> EXCHANGE -> CREATE -> COMPLETE -> READY
+ *   IDLE -START to resume-> EXCHANGE -> DISCARD (its session) -> CREATE -> COMPLETE -> READY
  *   READY -LOST-> CREATE (session gone), EXCHANGE (client id gone) or DISCARD (session unusable)
  *   CREATE -> RECLAIM -> COMPLETE -> READY   when the client id is a new one
  *   CREATE -> RECLAIM -> COMPLETE -> RECLAIM -> READY   when the server has no grace for all of it
@@ -31,7 +32,7 @@ enum recovery_state {
 };
 
 enum recovery_event_type {
-	RECOVERY_EV_START,     /* `timeout` ns for all of it */
+	RECOVERY_EV_START,     /* `timeout` ns for all of it; `resume` */
 	RECOVERY_EV_UP,	       /* the first worker is connected */
 	RECOVERY_EV_DOWN,      /* it is not, or no longer; status: -errno */
 	RECOVERY_EV_RESULT,    /* of the RPC that state `step` asked for */
@@ -56,6 +57,7 @@ struct recovery_event {
 	uint32_t generation; /* CREATE_SESSION: the new session's; LOST, CLONED: the old one's */
 	bool grace;
 	uint64_t timeout; /* ns */
+	bool resume;	  /* START: client id and session of a process that died are taken over */
 };
 
 /* What is to be done, in this order. */
@@ -82,6 +84,7 @@ struct recovery {
 	unsigned minor;
 	bool minor_fixed; /* no other minor version may be tried */
 	bool first;	  /* no session has stood yet */
+	bool resume;	  /* until then: there is state to keep, or to reclaim */
 	bool connected;
 	bool issued;	 /* the state's RPC is under way */
 	bool exchanged;	 /* EXCHANGE_ID has gone well since the session ended */

@@ -7,6 +7,25 @@
 
 #include "nfs41/state_priv.h"
 
+void nfs_state_set_journal(
+	struct nfs_state *state, const struct nfs_state_journal *journal, void *arg)
+{
+	state->journal = journal;
+	state->journal_arg = arg;
+}
+
+static void state_note_open(struct nfs_state *state, struct nfs_open *open, bool gone)
+{
+	if (state->journal)
+		state->journal->open(state->journal_arg, open, gone);
+}
+
+static void state_note_lock(struct nfs_state *state, struct nfs_lock *lock, bool gone)
+{
+	if (state->journal)
+		state->journal->lock(state->journal_arg, lock, gone);
+}
+
 int nfs_state_new(struct nfs_state **state)
 {
 	struct nfs_state *s = calloc(1, sizeof(*s));
@@ -49,6 +68,7 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 		struct nfs_lock *next = LIST_NEXT(lock, entry);
 		if (lock->open == open) {
 			LIST_REMOVE(lock, entry);
+			state_note_lock(state, lock, true);
 			lock_set_lost(lock, false);
 			lock->open = NULL;
 			lock->established = lock->stale = false;
@@ -62,6 +82,7 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 static void state_drop_open(struct nfs_state *state, struct nfs_open *open)
 {
 	LIST_REMOVE(open, entry);
+	state_note_open(state, open, true);
 	state->nopens--;
 	state_drop_locks(state, open);
 	open->closed = true;
@@ -78,6 +99,8 @@ void nfs_state_free(struct nfs_state *state)
 	if (!state)
 		return;
 	struct nfs_open *open;
+	/* The end of the process is not the end of what it held. */
+	state->journal = NULL;
 	nfs_state_rewind(state, false);
 	while ((open = LIST_FIRST(&state->ahead))) {
 		state_drop_open(state, open);
@@ -106,6 +129,7 @@ struct nfs_open *state_new_open(const struct nfs_fh *fh, uint32_t access, uint64
 void state_add_open(struct nfs_state *state, struct nfs_open *open)
 {
 	LIST_INSERT_HEAD(&state->opens, open, entry);
+	state_note_open(state, open, false);
 	state->nopens++;
 }
 
@@ -195,9 +219,29 @@ struct nfs_lock *nfs_lock_get(
 		lock->owner = new_owner;
 		lock->open = open;
 		LIST_INSERT_HEAD(&state->locks, lock, entry);
+		state_note_lock(state, lock, false);
 	}
 	if (lock)
 		lock->refs++;
+	pthread_mutex_unlock(&state->mutex);
+	return lock;
+}
+
+struct nfs_lock *nfs_lock_restore(struct nfs_state *state, struct nfs_open *open,
+	uint64_t fuse_owner, uint64_t owner, const struct range *ranges, unsigned count)
+{
+	struct nfs_lock *lock = calloc(1, sizeof(*lock));
+	if (!lock || range_set_reserve(&lock->ranges, count + 1) != 0) {
+		free(lock);
+		return NULL;
+	}
+	for (unsigned i = 0; i < count; i++)
+		range_set_change(&lock->ranges, &ranges[i]);
+	lock->fuse_owner = fuse_owner;
+	lock->owner = owner;
+	lock->open = open;
+	pthread_mutex_lock(&state->mutex);
+	LIST_INSERT_HEAD(&state->locks, lock, entry);
 	pthread_mutex_unlock(&state->mutex);
 	return lock;
 }
@@ -283,6 +327,8 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 	range_set_change(&lock->ranges, range);
 	if (lock->ranges.count == 0)
 		lock_set_lost(lock, false);
+	if (lock->open)
+		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);
 }
 
@@ -375,6 +421,8 @@ bool nfs_open_regained(
 		open->stateid = *stateid;
 	open->stale = open->local = false;
 	bool closed = open->closed;
+	if (!closed)
+		state_note_open(state, open, false);
 	pthread_mutex_unlock(&state->mutex);
 	return !closed;
 }
@@ -385,10 +433,13 @@ void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err)
 	pthread_mutex_lock(&state->mutex);
 	open->err = err;
 	open->stale = false;
+	if (!open->closed)
+		state_note_open(state, open, false);
 	LIST_FOREACH (lock, &state->locks, entry)
 		if (lock->open == open) {
 			lock->stale = false;
 			lock_set_lost(lock, lock->ranges.count > 0);
+			state_note_lock(state, lock, false);
 		}
 	pthread_mutex_unlock(&state->mutex);
 }
@@ -459,5 +510,7 @@ void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
 		lock_set_stateid(lock, stateid);
 	if (lost && lock->open && lock->ranges.count > 0)
 		lock_set_lost(lock, true);
+	if (lock->open)
+		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);
 }

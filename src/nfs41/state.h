@@ -36,6 +36,7 @@ struct nfs_open {
 	bool local;	     /* the server does not know of it: the stateid is a delegation's */
 	unsigned lost_locks; /* lock-owners that locked through it and lost a lock */
 	unsigned refs;
+	uint32_t record; /* the journal's own */
 	LIST_ENTRY(nfs_open) entry;
 };
 
@@ -52,12 +53,28 @@ struct nfs_lock {
 	bool lost;	  /* some of its ranges could not be had again */
 	bool visited;	  /* by the reclaim under way */
 	unsigned refs;
+	uint32_t record; /* the journal's own */
 	LIST_ENTRY(nfs_lock) entry;
 };
 
 int nfs_state_new(struct nfs_state **state);
 /* Forgets what is left; the server drops it with the client id. NULL is allowed. */
 void nfs_state_free(struct nfs_state *state);
+
+/*
+ * For a process that may have to take over: hears of each change on record, under the mutex.
+ * `gone`: off the record.
+ */
+struct nfs_state_journal {
+	void (*open)(void *arg, struct nfs_open *open, bool gone);
+	void (*lock)(void *arg, struct nfs_lock *lock, bool gone);
+};
+void nfs_state_set_journal(
+	struct nfs_state *state, const struct nfs_state_journal *journal, void *arg);
+/* A lock of another process, on record without being told of; with room for one range more. NULL
+ * without memory. */
+struct nfs_lock *nfs_lock_restore(struct nfs_state *state, struct nfs_open *open,
+	uint64_t fuse_owner, uint64_t owner, const struct range *ranges, unsigned count);
 
 /* Records a granted OPEN. A reference to `cred` is taken. NULL without memory. */
 struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,

@@ -70,6 +70,8 @@ struct nfs_state {
 	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
 	LIST_HEAD(, nfs_lock) locks; /* of open files only */
 	struct deleg_table delegs;
+	const struct nfs_state_journal *journal;
+	void *journal_arg;
 };
 
 /* state.c: an open that is in no list yet; and on record, with the mutex held. */

@@ -26,7 +26,13 @@ static int cred_new(const struct opaque_auth *auth, uid_t uid, struct rpc_cred *
 	if (!xdr_opaque_auth(&xdr, &credential) || !xdr_opaque_auth(&xdr, &verifier))
 		return -ENOMEM;
 
-	size_t len = xdr_getpos(&xdr);
+	return rpc_cred_new_wire(uid, (const uint8_t *)wire, xdr_getpos(&xdr), out);
+}
+
+int rpc_cred_new_wire(uid_t uid, const uint8_t *wire, size_t len, struct rpc_cred **out)
+{
+	if (len > RPC_CRED_WIRE_MAX)
+		return -EINVAL;
 	struct rpc_cred *cred = malloc(sizeof(*cred) + len);
 	if (!cred)
 		return -ENOMEM;

@@ -20,6 +20,8 @@ int rpc_cred_new_sys(const char *machine, uid_t uid, gid_t gid, const gid_t *gro
 	unsigned ngroups, struct rpc_cred **cred);
 /* AUTH_NONE. */
 int rpc_cred_new_none(struct rpc_cred **cred);
+/* One whose wire form was kept. 0, -EINVAL: too long; -ENOMEM. */
+int rpc_cred_new_wire(uid_t uid, const uint8_t *wire, size_t len, struct rpc_cred **cred);
 struct rpc_cred *rpc_cred_ref(struct rpc_cred *cred);
 void rpc_cred_unref(struct rpc_cred *cred); /* NULL is allowed */
 

@@ -12,6 +12,7 @@
 struct buf_pool {
 	size_t size;
 	unsigned limit, keep;
+	bool populate;
 	pthread_mutex_t lock; /* over what follows */
 	unsigned used, nidle;
 	struct buf *idle;
@@ -34,6 +35,11 @@ int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **o
 	return 0;
 }
 
+void buf_pool_populate(struct buf_pool *pool)
+{
+	pool->populate = true;
+}
+
 static struct buf *buf_new(struct buf_pool *pool)
 {
 	struct buf *buf = malloc(sizeof(*buf));
@@ -41,7 +47,8 @@ static struct buf *buf_new(struct buf_pool *pool)
 
 	if (!buf)
 		return NULL;
-	data = mmap(NULL, pool->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	data = mmap(NULL, pool->size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | (pool->populate ? MAP_POPULATE : 0), -1, 0);
 	if (data == MAP_FAILED) {
 		free(buf);
 		return NULL;

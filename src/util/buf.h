@@ -25,6 +25,8 @@ struct buf {
 
 /* `limit` buffers may exist at once; `keep` stay mapped when idle, the rest are unmapped. */
 int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **pool);
+/* Buffers that are made from now on have their memory at once, not when it is first touched. */
+void buf_pool_populate(struct buf_pool *pool);
 /* Every buffer must have been released. NULL is allowed. */
 void buf_pool_free(struct buf_pool *pool);
 

@@ -272,6 +272,7 @@ def signals(env):
 def killed(env):
     mount = suite.new_mount(empty_point(env)).start()
     try:
+        os.listdir(mount.point)  # killed sooner, it would not leave its mount
         os.kill(mount.process.pid, signal.SIGKILL)
         mount.process.wait()
         # io_uring lets go of /dev/fuse a moment after the process is gone

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_GUARD_PRIV_H
+#define VSOCKFS_GUARD_PRIV_H
+
+#include "guard.h"
+
+/* Between the daemon's side (guard.c) and the guard itself (keeper.c). */
+
+enum guard_order {
+	GUARD_MOUNT,
+	GUARD_ADOPT,
+	GUARD_CLEAR,
+	GUARD_READY,
+	GUARD_UNLINK,
+	GUARD_DETACH,
+	GUARD_END
+};
+
+/* One datagram each way. */
+struct guard_request {
+	enum guard_order order;
+	uint32_t max_read;
+	bool background;
+	struct guard_mount_id id;
+};
+
+struct guard_reply {
+	int err;
+	struct guard_mount_id id;
+};
+
+/* One datagram, with a descriptor or (-1) without. As sendmsg(2) and recvmsg(2). */
+ssize_t guard_send(int sock, const void *data, size_t len, int fd);
+ssize_t guard_receive(int sock, void *data, size_t len, int *fd);
+
+/* The process itself. */
+struct keeper {
+	const struct options *options;
+	enum guard_orphan orphan;
+	int fd, notify_fd;
+	struct guard_mount_id id; /* id 0: not mounted */
+};
+
+/* In the forked process. */
+void keeper_main(struct keeper *keeper) __attribute__((noreturn));
+
+#endif

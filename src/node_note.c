@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "node_priv.h"
+
+/* What is remembered of a node, for the caches and for programs that hear of errors late. */
+
+/* Answers may come in another order than they were given in: the highest change counts. */
+static void node_note_size(struct node *node, const struct nfs_attr *attr)
+{
+	if (!nfs_bitmap_has(&attr->have, FATTR4_SIZE) ||
+		(node->size_known && (int64_t)(attr->change - node->size_change) < 0))
+		return;
+	node->size = attr->size;
+	node->size_change = attr->change;
+	node->size_known = true;
+}
+
+bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr)
+{
+	if (!nfs_bitmap_has(&attr->have, FATTR4_CHANGE))
+		return false;
+	pthread_mutex_lock(&table->mutex);
+	bool same = node->change_known && node->change == attr->change;
+	node->hold_ms = same ? node->hold_ms * 2 : 0;
+	node->change = attr->change;
+	node->change_known = true;
+	node_note_size(node, attr);
+	bool stale = node->data == NODE_DATA_KNOWN     ? node->data_change != attr->change
+		     : node->data == NODE_DATA_UNKNOWN ? !same
+						       : false;
+	if (stale)
+		node->data = NODE_DATA_UNKNOWN;
+	pthread_mutex_unlock(&table->mutex);
+	return stale && node->type == NF4REG;
+}
+
+static enum node_cached node_opened_at(struct node *node, uint64_t change)
+{
+	bool attr = node->change_known && node->change == change;
+	node->change = change;
+	node->change_known = true;
+	if (node->data == NODE_DATA_KNOWN && node->data_change == change && attr)
+		return NODE_CACHED_FRESH;
+	if (node->data != NODE_DATA_NONE) {
+		node->data = NODE_DATA_UNKNOWN;
+		return NODE_CACHED_STALE;
+	}
+	node->data = NODE_DATA_KNOWN;
+	node->data_change = change;
+	return attr ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
+}
+
+enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
+{
+	pthread_mutex_lock(&table->mutex);
+	enum node_cached cached = node_opened_at(node, change);
+	pthread_mutex_unlock(&table->mutex);
+	return cached;
+}
+
+void node_note_dropped(struct node_table *table, struct node *node, uint64_t change)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->data = NODE_DATA_KNOWN;
+	node->data_change = change;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_note_local_open(
+	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool known = node->change_known;
+	*change = node->change;
+	if (known)
+		*cached = node_opened_at(node, *change);
+	pthread_mutex_unlock(&table->mutex);
+	return known;
+}
+
+void node_note_write(
+	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after)
+{
+	pthread_mutex_lock(&table->mutex);
+	if (node->data == NODE_DATA_KNOWN && node->data_change == before)
+		node->data_change = after->change;
+	else if (node->data == NODE_DATA_KNOWN)
+		node->data = NODE_DATA_UNKNOWN;
+	node->change = after->change;
+	node->change_known = true;
+	node_note_size(node, after);
+	node->hold_ms = 0;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void node_note_unknown(struct node_table *table, struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	if (node->data == NODE_DATA_KNOWN)
+		node->data = NODE_DATA_UNKNOWN;
+	node->change_known = false;
+	node->hold_ms = 0;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool known = node->size_known;
+	*change = node->size_change;
+	*size = node->size;
+	pthread_mutex_unlock(&table->mutex);
+	return known;
+}
+
+void node_set_delegated(struct node_table *table, struct node *node, bool delegated)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->delegated = delegated;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_is_delegated(struct node_table *table, struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool delegated = node->delegated;
+	pthread_mutex_unlock(&table->mutex);
+	return delegated;
+}
+
+uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max)
+{
+	pthread_mutex_lock(&table->mutex);
+	if (node->hold_ms < min)
+		node->hold_ms = min;
+	if (node->hold_ms > max)
+		node->hold_ms = max;
+	uint32_t hold = node->hold_ms;
+	pthread_mutex_unlock(&table->mutex);
+	return hold;
+}
+
+void node_set_error(struct node_table *table, struct node *node, int err)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->error = err;
+	node->errors++;
+	node->error_told = false;
+	table_note(table, node, RECORD_NODE_ERROR, node_error_word(node));
+	pthread_mutex_unlock(&table->mutex);
+}
+
+uint32_t node_error_mark(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	uint32_t mark = node->errors - (node->errors > 0 && !node->error_told);
+	pthread_mutex_unlock(&table->mutex);
+	return mark;
+}
+
+int node_error_since(struct node_table *table, struct node *node, uint32_t *seen)
+{
+	pthread_mutex_lock(&table->mutex);
+	int err = *seen != node->errors ? node->error : 0;
+	*seen = node->errors;
+	node->error_told = true;
+	table_note(table, node, RECORD_NODE_ERROR, node_error_word(node));
+	pthread_mutex_unlock(&table->mutex);
+	return err;
+}
