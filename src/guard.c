@@ -138,6 +138,11 @@ ssize_t guard_notify(struct guard *guard, const struct iovec *iov, int count)
 	return n;
 }
 
+void guard_keep(struct guard *guard)
+{
+	guard_send(guard->notify_fd, "", NOTIFIER_KEPT, -1);
+}
+
 static int guard_tell(struct guard *guard, const struct guard_request *request)
 {
 	return guard_send(guard->fd, request, sizeof(*request), -1) < 0 ? -errno : 0;

@@ -203,20 +203,26 @@ static bool keeper_reply(struct keeper *keeper, int err, int fd)
 	return guard_send(keeper->fd, &reply, sizeof(reply), fd) >= 0;
 }
 
-/* Starts the notifier. */
+static void __attribute__((noreturn)) keeper_become_notifier(struct keeper *keeper, int device)
+{
+	struct notifier notifier;
+	close(keeper->fd);
+	prctl(PR_SET_NAME, "vsockfs-notify");
+	keeper_let_go();
+	if (notifier_init(&notifier, keeper->notify_fd, device) != 0)
+		_exit(1);
+	if (keeper->options->sandbox) {
+		privilege_drop_all();
+		sandbox_enter_guard();
+	}
+	notifier_main(&notifier);
+}
+
 static int keeper_fork(struct keeper *keeper, int device)
 {
 	pid_t pid = fork();
-	if (pid == 0) {
-		close(keeper->fd);
-		prctl(PR_SET_NAME, "vsockfs-notify");
-		keeper_let_go();
-		if (keeper->options->sandbox) {
-			privilege_drop_all();
-			sandbox_enter_guard();
-		}
-		notifier_main(keeper->notify_fd, device);
-	}
+	if (pid == 0)
+		keeper_become_notifier(keeper, device);
 	/* It hears of the daemon's end when nobody else has its socket. */
 	close(keeper->notify_fd);
 	keeper->notify_fd = -1;

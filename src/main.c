@@ -104,7 +104,8 @@ static void main_prepare_takeover(struct share *share, struct guard *guard)
 		takeover_sweep(takeover, share);
 		log_info("%s: taken over", share->options->mountpoint);
 	}
-	takeover_store(takeover, share, guard_id(guard));
+	if (takeover_store(takeover, share, guard_id(guard)) == 0)
+		guard_keep(guard);
 }
 
 /* True: the process shall end, and the mount shall stay for the next one. */

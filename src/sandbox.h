@@ -18,7 +18,7 @@
 /* Confines every thread of the calling process. 0 or -errno: nothing is confined then. */
 int sandbox_enter(void);
 
-/* For the guard: opening paths, unmounting, one socket. */
+/* For the guard and the notifier: opening paths, unmounting, one socket. */
 int sandbox_enter_guard(void);
 
 #else

@@ -8,6 +8,7 @@ import mmap
 import os
 import resource
 import signal
+import time
 
 from harness import Skip, Suite
 from mounts import guards_of, mountinfo
@@ -248,6 +249,44 @@ def memory(env):
     assert locked > 0, s
     assert sanitized() or resident < RESIDENT_MAX, resident
     print(f"# resident {resident} KiB", flush=True)
+
+
+def append(path):
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(fd, bytes(200000))
+
+
+def grow(path, seen):
+    """Somebody else's appends, whose sight makes the daemon drop what the kernel has cached."""
+    with contextlib.suppress(OSError):
+        for _ in range(1000):
+            with open(path, "ab") as f:
+                f.write(b"x")
+            os.stat(seen)
+
+
+@suite.test("killed while pages are being written and dropped, the daemon dies, and nobody hangs",
+            timeout=120)
+def killed_dropping(env):
+    for turn in range(12):
+        mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt"), "noac").start()
+        try:
+            path = os.path.join(mount.point, env.name, "f")
+            children = [env.child(append, path)]
+            env.eventually(lambda: os.path.exists(env.on_disk("f")), within=10, what="a write")
+            children.append(env.child(grow, env.on_disk("f"), path))
+            time.sleep(0.1 + turn * 0.02)
+            mount.process.kill()
+            for child in children:
+                child.join()
+            mount.process.wait(10)
+            env.eventually(lambda: errno_of(os.listdir, mount.point) == errno.ENOTCONN, within=10,
+                           what="ENOTCONN")
+        finally:
+            mount.kill()
+        os.unlink(env.on_disk("f"))
 
 
 @contextlib.contextmanager
