@@ -17,7 +17,7 @@ def build(env):
     env.run(f"tar -C {shlex.quote(ROOT)} --exclude='./build*' --exclude=./.git -cf - . | "
             f"tar -C {env.path('source')} -xf -")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MESON_", "VSOCKFS"))}
-    env.run(["meson", "setup", "build", "-Dtests=false", "--buildtype=debug"],
+    env.run(["meson", "setup", "build", "-Dtests=disabled", "--buildtype=debug"],
             cwd=env.path("source"), env=clean)
     env.run(["ninja", "-C", "build"], cwd=env.path("source"), env=clean)
     assert env.run([env.path("source/build/src/vsockfs"), "-V"]).startswith("vsockfs ")

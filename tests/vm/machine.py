@@ -80,7 +80,7 @@ def build_static(args):
     commands = [[args.meson, "compile", "-C", build]]
     if not os.path.exists(os.path.join(build, "build.ninja")):
         commands.insert(0, [args.meson, "setup", build, args.source, "-Dstatic=true",
-                            "-Dtests=false"])
+                            "-Dtests=disabled"])
     with open(log, "wb") as output:
         for command in commands:
             if subprocess.run(command, stdout=output, stderr=output).returncode:
