@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The round trips of everyday work, on a server that delegates nothing: never more than these.
+
+What nobody may ask twice within an attribute's second is asked twice where the machine is so slow
+that the second ends in between, so the mounts trust attributes for a minute. That names and
+attributes are not trusted for longer than they may be is the consistency test's.
+"""
+
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
+
+import rows  # noqa: E402
+from harness import Suite  # noqa: E402
+from test_stats import vsockfsctl  # noqa: E402
+
+# without retransmissions, whatever the load: no time limit is near
+suite = Suite(options="acregmin=60,acdirmin=60,acregmax=60,acdirmax=60")
+SPARE = 3  # a probe of the connection, or what a reconnect asks
+
+
+def prepare(env, *needed):
+    for name in needed:
+        if name == "src" and not os.path.exists(f"{env.export}/src"):
+            rows.make_tree(f"{env.export}/src")
+            env.run(["tar", "cf", f"{env.work}/src.tar", "-C", env.export, "src"])
+        if name == "large" and not os.path.exists(f"{env.export}/large"):
+            with open(f"{env.export}/large", "wb") as f:
+                f.write(bytes(32 * rows.MIB))
+
+
+def at_most(env, *limits):
+    """Each of limits is (work, RPCs); the first one is done on a fresh mount."""
+    with suite.new_mount(os.path.join(env.work, f"{env.name}-counted")) as mount:
+        os.listdir(mount.point)
+        for work, limit in limits:
+            told, _ = rows.count(vsockfsctl(), mount.point,
+                                 lambda: work(mount.point, env.work))
+            total = sum(told.values())
+            assert total <= limit + SPARE, f"{work.__name__}: {total} RPCs, not {limit}: {told}"
+
+
+@suite.test("find, and reading 1000 small files cold and warm", timeout=120)
+def read_tree(env):
+    prepare(env, "src")
+    at_most(env, (rows.find, 22))
+    at_most(env, (rows.cat, 3024), (rows.cat_again, 2023))
+
+
+@suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
+def copy_tree(env):
+    prepare(env, "src")
+    at_most(env, (rows.cat, 3024), (rows.copy, 8066), (rows.remove, 2110))
+
+
+@suite.test("tar x of 1000 small files", timeout=120)
+def unpack(env):
+    prepare(env, "src")
+    at_most(env, (rows.untar, 9460))
+
+
+@suite.test("one small file is read, made and appended to", timeout=60)
+def one_file(env):
+    prepare(env, "src")
+    at_most(env, (rows.cat_one, 5))
+    at_most(env, (rows.create_one, 5), (rows.append, 105))
+
+
+@suite.test("a large file is written and read in the largest units", timeout=60)
+def large(env):
+    prepare(env, "large")
+    at_most(env, (rows.read_large, 34))
+    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 37))
+
+
+if __name__ == "__main__":
+    suite.main()
