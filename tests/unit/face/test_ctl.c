@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ static void print_form(void *arg, enum stats_form form, FILE *out)
 	fprintf(out, "form %d\n", form);
 }
 
-static bool left; /* not all are returned */
+static atomic_bool left; /* not all are returned; read by the control thread */
 
 static void delegreturn(void *arg, FILE *out)
 {
