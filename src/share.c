@@ -70,7 +70,7 @@ static void share_lost(void *arg, const struct nfs_fh *fh, bool lock, int err)
 	if (!node)
 		return;
 	log_error("%s: inode %" PRIu64 ": %s", share->options->source, node->ino,
-		lock		 ? "a lock was lost to another client or in the server's restart"
+		lock		 ? "a lock was lost: another client may have held it meanwhile"
 		: err == -ESTALE ? "it was open, and the server does not have it any more"
 				 : "the server does not let it be opened again");
 	/* What the page cache has may be read without asking us, and is no longer protected. */

@@ -108,7 +108,7 @@ static void job_put_lock(const struct job *job, struct nfs_compound *c, struct n
 		.range = {.type = job->range.kind == RANGE_WRITE ? WRITE_LT : READ_LT,
 			.offset = job->range.first,
 			.length = range_length(&job->range)},
-		.reclaim = job->grace,
+		.reclaim = true,
 		.new_owner = !job->have_lock,
 		.open_stateid = nfs_open_stateid(state, job->open),
 		.lock_stateid = job->lock_stateid,
@@ -175,6 +175,22 @@ static void job_send(struct job *job, enum job_step step)
 	nfs_compound_send(c, job_answered, job);
 }
 
+static void job_lost(struct job *job, bool lock, int status)
+{
+	const struct reclaim_config *config = &job->reclaim->config;
+	int err = status > 0 ? nfs_error_errno((uint32_t)status) : status;
+	err = !lock && err == -ESTALE ? -ESTALE : -EIO;
+	if (lock)
+		nfs_lock_settled(
+			config->state, job->lock, job->have_lock ? &job->lock_stateid : NULL, true);
+	else
+		nfs_open_lost(config->state, job->open, err);
+	log_debug("%s: %s", lock ? "LOCK" : "OPEN",
+		status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
+	if (config->lost)
+		config->lost(config->arg, &job->open->fh, lock, err);
+}
+
 static void job_next_lock(struct job *job);
 
 static void job_next_range(struct job *job)
@@ -190,6 +206,18 @@ static void job_next_range(struct job *job)
 	job_next_lock(job);
 }
 
+/* The lock stands no more. Out of the grace period others may have had it since, and changed what
+ * it protects: only the program that holds it can tell what to do then. */
+static void job_relock(struct job *job)
+{
+	if (job->grace) {
+		job_next_range(job);
+		return;
+	}
+	job_lost(job, true, NFS4ERR_NO_GRACE);
+	job_next_lock(job);
+}
+
 static void job_next_lock(struct job *job)
 {
 	struct nfs_state *state = job_state(job);
@@ -199,7 +227,7 @@ static void job_next_lock(struct job *job)
 	if (!job->lock)
 		job_end(job);
 	else if (nfs_lock_is_stale(state, job->lock))
-		job_next_range(job);
+		job_relock(job);
 	else
 		job_send(job, JOB_TEST_LOCK);
 }
@@ -229,27 +257,11 @@ static void job_judge_test(struct job *job, int status)
 		job_send(job, is_lock ? JOB_FREE_LOCK : JOB_FREE_OPEN);
 	} else if (is_lock) {
 		nfs_lock_gone(job_state(job), job->lock);
-		job_next_range(job);
+		job_relock(job);
 	} else {
 		nfs_open_gone(job_state(job), job->open);
 		job_send(job, JOB_OPEN);
 	}
-}
-
-static void job_lost(struct job *job, bool lock, int status)
-{
-	const struct reclaim_config *config = &job->reclaim->config;
-	int err = status > 0 ? nfs_error_errno((uint32_t)status) : status;
-	err = !lock && err == -ESTALE ? -ESTALE : -EIO;
-	if (lock)
-		nfs_lock_settled(
-			config->state, job->lock, job->have_lock ? &job->lock_stateid : NULL, true);
-	else
-		nfs_open_lost(config->state, job->open, err);
-	log_debug("%s: %s", lock ? "LOCK" : "OPEN",
-		status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
-	if (config->lost)
-		config->lost(config->arg, &job->open->fh, lock, err);
 }
 
 static void job_judge_open(struct job *job, int status)
@@ -280,10 +292,8 @@ static void job_judge_lock(struct job *job, int status)
 		job_next_range(job);
 		return;
 	}
-	/* What the server did not let be reclaimed may be free all the same: tried later. */
-	job->reclaim->grace_over |= job->grace && status == NFS4ERR_NO_GRACE;
-	if (!job->grace || job->have_lock || status < 0)
-		job_lost(job, true, status);
+	job->reclaim->grace_over |= status == NFS4ERR_NO_GRACE;
+	job_lost(job, true, status);
 	job_next_lock(job);
 }
 
@@ -304,7 +314,7 @@ static void job_judge(struct job *job, int status)
 		break;
 	case JOB_FREE_LOCK:
 		nfs_lock_gone(job_state(job), job->lock);
-		job_next_range(job);
+		job_relock(job);
 		break;
 	case JOB_OPEN: job_judge_open(job, status); break;
 	case JOB_CLOSE: job_end(job); break;

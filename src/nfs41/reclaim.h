@@ -17,8 +17,9 @@
  *   TEST_LOCK -> (FREE_LOCK ->) LOCK, range after range
  *
  * TEST_* ask for what may still stand, and are left out where it cannot. OPEN is CLAIM_PREVIOUS in
- * the grace period, else CLAIM_FH; LOCK accordingly. An open that was closed meanwhile ends in
- * CLOSE.
+ * the grace period, else CLAIM_FH. LOCK is a reclaim always: a lock that cannot be reclaimed is
+ * lost, since another client may have held it meanwhile (as with the kernel's client and its
+ * recover_lost_locks=0). An open that was closed meanwhile ends in CLOSE.
  */
 
 struct reclaim;
@@ -26,8 +27,8 @@ struct reclaim;
 struct reclaim_config {
 	struct nfs_state *state;
 	/*
-	 * The file cannot be opened again (`err`: -EIO or -ESTALE), or (`lock`) a lock on it not be
-	 * had again. On the thread of some worker.
+	 * The file cannot be opened again (`err`: -EIO or -ESTALE), or (`lock`) a lock on it is
+	 * lost. On the thread of some worker.
 	 */
 	void (*lost)(void *arg, const struct nfs_fh *fh, bool lock, int err);
 	void *arg;

@@ -49,8 +49,8 @@ struct nfs_lock {
 	struct nfs_stateid stateid;
 	struct range_set ranges;
 	bool established; /* the server has given a lock stateid */
-	bool stale;	  /* its ranges are to be locked again */
-	bool lost;	  /* some of its ranges could not be had again */
+	bool stale;	  /* its ranges are to be reclaimed */
+	bool lost;	  /* some of its ranges could not be */
 	bool visited;	  /* by the reclaim under way */
 	unsigned refs;
 	uint32_t record; /* the journal's own */

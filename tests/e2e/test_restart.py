@@ -143,9 +143,9 @@ def stable(env, config):
     assert read(os.path.join(server.export, "f")) == b"aftere, and longer"
 
 
-@both_kinds("locks are held as before: byte ranges and flock", timeout=120)
-def locks(env, config):
-    server = env.server(**config)
+@suite.test("locks are held as before: byte ranges and flock", timeout=120)
+def locks(env):
+    server = env.server(**GRACE)
     mount, other = server.mount(), server.mount()
     fd, whole = opened(mount, "f"), opened(mount, "whole")
     fcntl.flock(whole, fcntl.LOCK_EX)
@@ -196,30 +196,30 @@ def unlocked(env, config):
         unlock(there)
 
 
-@suite.test("a lock that another client took meanwhile is lost: EIO until it is unlocked", timeout=90)
+def lock_is_lost(env, mount, fd, there):
+    """The lock on fd, and its end; `there` is the same file seen by another client."""
+    env.fails(errno.EIO, os.pwrite, fd, b"x", 0)
+    env.fails(errno.EIO, lockf, fd, fcntl.F_WRLCK, 100, 10)
+    number = os.fstat(fd).st_ino
+    assert f"inode {number}: a lock was lost" in logged(mount), mount.log_tail()
+    assert not refused(there, fcntl.F_WRLCK, 0, 10)
+    lockf(fd, fcntl.F_UNLCK)
+    assert os.pwrite(fd, b"x", 0) == 1
+    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    assert refused(there, fcntl.F_WRLCK, 0, 10)
+
+
+@suite.test("a lock that nobody had kept for us is lost: EIO until it is unlocked", timeout=90)
 def lost_lock(env):
     server = env.server(**GRACELESS)
     mount, other = server.mount(), server.mount()
     fd, beside = opened(mount, "f"), opened(mount, "beside")
     there = opened(other, "f")
     lockf(fd, fcntl.F_WRLCK, 0, 10)
-    lockf(beside, fcntl.F_WRLCK, 0, 10)
-    server.kill()
-    os.kill(mount.relay.pid, signal.SIGSTOP)
-    server.start()
-    lockf(there, fcntl.F_WRLCK, 5, 10)
-    os.kill(mount.relay.pid, signal.SIGCONT)
+    server.restart()
     os.stat(mount.point)
-    env.fails(errno.EIO, os.pwrite, fd, b"x", 0)
-    env.fails(errno.EIO, lockf, fd, fcntl.F_WRLCK, 100, 10)
-    number = os.fstat(fd).st_ino
-    assert f"inode {number}: a lock was lost" in logged(mount), mount.log_tail()
+    lock_is_lost(env, mount, fd, there)
     assert os.pwrite(beside, b"x", 0) == 1
-    lockf(fd, fcntl.F_UNLCK)
-    lockf(there, fcntl.F_UNLCK)
-    assert os.pwrite(fd, b"x", 0) == 1
-    lockf(fd, fcntl.F_WRLCK, 0, 10)
-    assert refused(there, fcntl.F_WRLCK, 0, 10)
 
 
 @suite.test("a file that is gone after the restart gives an error, other files go on", timeout=60)
@@ -241,31 +241,32 @@ def away(env, config):
     server = env.server(**config)
     mount, other = server.mount(), server.mount()
     fd = opened(mount, "f")
-    lockf(fd, fcntl.F_WRLCK, 0, 10)
+    if config is GRACE:
+        lockf(fd, fcntl.F_WRLCK, 0, 10)
     with Meanwhile(lambda i: os.pwrite(fd, b"%07d\n" % i, i * 8)) as meanwhile:
         server.restart(away=LEASE + 5)
     os.fsync(fd)
     assert read(os.path.join(server.export, "f")) == b"".join(
         b"%07d\n" % i for i in range(meanwhile.count))
-    assert refused(opened(other, "f"), fcntl.F_WRLCK, 0, 10)
+    assert refused(opened(other, "f"), fcntl.F_WRLCK, 0, 10) == (config is GRACE)
 
 
-@suite.test("the client is cut off for longer than its lease: files and locks are had again",
+@suite.test("the client is cut off for longer than its lease: files are had again, locks are lost",
             timeout=120)
 def expired(env):
     server = env.server(**GRACELESS)
     mount, other = server.mount(), server.mount()
-    fd = opened(mount, "f")
+    fd, beside = opened(mount, "f"), opened(mount, "beside")
     lockf(fd, fcntl.F_WRLCK, 0, 10)
     there = opened(other, "f")
     os.kill(mount.relay.pid, signal.SIGSTOP)
     env.eventually(lambda: not refused(there, fcntl.F_WRLCK, 0, 10), within=6 * LEASE,
                    what="the end of the lease")
     os.kill(mount.relay.pid, signal.SIGCONT)
-    assert os.pwrite(fd, b"again", 0) == 5
-    os.fsync(fd)
-    assert read(os.path.join(server.export, "f")) == b"again"
-    assert refused(there, fcntl.F_WRLCK, 0, 10)
+    assert os.pwrite(beside, b"again", 0) == 5
+    os.fsync(beside)
+    assert read(os.path.join(server.export, "beside")) == b"again"
+    lock_is_lost(env, mount, fd, there)
 
 
 class Cuts:
