@@ -6,7 +6,8 @@ PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-de
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
-	qemu-system-x86 busybox-static socat e2fsprogs kmod"
+	qemu-system-x86 busybox-static socat e2fsprogs kmod
+	dpkg-dev debhelper lintian mmdebstrap"
 # The guests of the VM tests take any kernel that is there.
 ls /boot/vmlinuz-* >/dev/null 2>&1 || PACKAGES_TEST="$PACKAGES_TEST linux-image-amd64"
 
