@@ -139,6 +139,59 @@ static unsigned exports_ganesha_id(const char *path, bool *taken)
 	return EXPORTS_ID_FIRST + hash;
 }
 
+/* The first directory that this guest sees. */
+static const struct exports_entry *exports_first_of(
+	const struct exports *exports, const struct name *name)
+{
+	const struct exports_entry *e;
+
+	TAILQ_FOREACH (e, exports, entry)
+		if (exports_names(e, name))
+			return e;
+	return NULL;
+}
+
+/* Those that see anything, each once. */
+static void exports_ganesha_everybody(
+	const struct exports *exports, const struct conf *conf, struct exports_writer *w)
+{
+	static const struct name any = {.kind = NAME_ANY};
+	const struct exports_entry *e;
+	const struct exports_guest *g;
+
+	w->count = 0;
+	if (exports_first_of(exports, &any))
+		exports_clients(conf, NULL, &any, exports_ganesha_client, w);
+	TAILQ_FOREACH (e, exports, entry)
+		TAILQ_FOREACH (g, &e->guests, entry)
+			if (g->name.kind != NAME_ANY && exports_first_of(exports, &g->name) == e)
+				exports_clients(conf, NULL, &g->name, exports_ganesha_client, w);
+}
+
+/*
+ * Without a root of its own ganesha makes one for everybody, in which who has no export still sees
+ * the directories that lead to those of others.
+ */
+static void exports_ganesha_root(
+	const struct exports *exports, const struct conf *conf, struct exports_writer *w)
+{
+	const struct exports_entry *e;
+
+	if (TAILQ_EMPTY(exports))
+		return;
+	TAILQ_FOREACH (e, exports, entry)
+		if (strcmp(e->path, "/") == 0)
+			return;
+	fputs("EXPORT {\n    Export_Id = 19999;\n    Path = \"/\";\n    Pseudo = \"/\";\n"
+	      "    Protocols = 4;\n    Transports = TCP;\n    SecType = sys, none;\n"
+	      "    Access_Type = None;\n    CLIENT {\n        Clients = ",
+		w->out);
+	exports_ganesha_everybody(exports, conf, w);
+	fputs(";\n        Access_Type = RO;\n        PrivilegedPort = false;\n    }\n"
+	      "    FSAL { Name = PSEUDO; }\n}\n",
+		w->out);
+}
+
 int exports_write_ganesha(const struct exports *exports, const struct conf *conf, FILE *out)
 {
 	struct exports_writer w = {.out = out};
@@ -146,6 +199,7 @@ int exports_write_ganesha(const struct exports *exports, const struct conf *conf
 	int err = taken ? 0 : -ENOMEM;
 
 	fputs(exports_head, out);
+	exports_ganesha_root(exports, conf, &w);
 	TAILQ_FOREACH (w.entry, exports, entry) {
 		if (err)
 			break;

@@ -2,73 +2,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests with vsockfs, the gateway, and a real nfs-ganesha that vsockfs-exportfs has told about."""
 
-import ctypes
 import os
-import struct
 import subprocess
 import sys
-import tempfile
 
-from fixture import BUILD, WAIT, Skip, program, run
-from ganesha import Ganesha, Unavailable
+import hosts
+from fixture import BUILD, WAIT, program, run
+from hosts import LIBRARY, disk, kernel_handle, need_server, read, write
 from mounts import Mount, MountFailed, mountinfo
 from nfsraw import Client, STALE
 
 VSOCKFS = os.environ.get("VSOCKFS", os.path.join(BUILD, "src", "vsockfs"))
-LIBRARY = os.path.join(BUILD, "src", "gateway", "libvsockfs-signfh.so")
-
-
-def disk(bench):
-    """A directory on a real disk: ganesha needs file handles."""
-    work = bench.stack.enter_context(
-        tempfile.TemporaryDirectory(prefix="vsockfs-gw-", dir="/var/tmp"))
-    os.chmod(work, 0o755)
-    return work
-
-
-def write(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
-def read(path):
-    with open(path) as f:
-        return f.read()
-
-
-def kernel_handle(path):
-    libc = ctypes.CDLL(None, use_errno=True)
-    buffer = ctypes.create_string_buffer(struct.pack("=Ii", 128, 0) + bytes(128))
-    mount = ctypes.c_int()
-    assert libc.name_to_handle_at(-100, os.fsencode(path), buffer, ctypes.byref(mount), 0) == 0
-    return buffer.raw[8:8 + struct.unpack_from("=I", buffer.raw)[0]]
-
-
-class Told(Ganesha):
-    """nfs-ganesha with the EXPORT blocks that vsockfs-exportfs prints."""
-
-    def __init__(self, directory, blocks, probe, key):
-        super().__init__(directory, probe)
-        self.exports_text = blocks
-        self.key = key
-
-    def _start_once(self):
-        # the fixture's own exports are replaced in the moment before the server reads them
-        popen = subprocess.Popen
-
-        def start(command, **more):
-            conf = command[command.index("-f") + 1]
-            text = read(conf)
-            at = text.index("EXPORT {")
-            write(conf, text[:at] + self.exports_text + text[text.index("LOG {"):])
-            if self.key:
-                more["env"] = dict(more["env"], LD_PRELOAD=LIBRARY, VSOCKFS_SIGNFH_KEY=self.key)
-            return popen(command, **more)
-        subprocess.Popen = start
-        try:
-            return super()._start_once()
-        finally:
-            subprocess.Popen = popen
 
 
 class Guest(Mount):
@@ -81,39 +25,8 @@ class Guest(Mount):
             self.umount()
 
 
-class Host:
-    """Directories a and b on one file system, for the guests a and b; c is let in, d is not."""
-
-    def __init__(self, bench, signed=True):
-        try:
-            Ganesha.check()
-        except Unavailable as why:
-            raise Skip(str(why))
-        self.bench = bench
-        self.top = disk(bench)
-        for name in "ab":
-            os.mkdir(self.path(name))
-            write(self.path(name, "file"), f"of {name}")
-        write(self.path("secret"), "of the host")
-        self.key = self.path("key")
-        with open(self.key, "wb") as f:
-            f.write(os.urandom(16))
-        exports = self.path("exports")
-        write(exports, "".join(
-            f"{self.path(n)} vsock:{bench.path(n)}(rw,insecure,no_root_squash)\n" for n in "ab"))
-        rules = self.path("rules")
-        guests = ("a",), ("b",), ("c",)
-        write(rules, bench.conf(type("Any", (), {"port": 2049}), *guests))
-        blocks = subprocess.run(
-            [program("vsockfs-exportfs"), "-n", "-s", "ganesha", "--signed", "-f", exports,
-             "-c", rules], stdout=subprocess.PIPE, check=True, text=True).stdout
-        self.server = Told(self.top, blocks, self.path("a"), self.key if signed else None)
-        bench.stack.callback(self.server.stop)
-        self.server.start()
-        self.gateway = bench.gateway(bench.conf(self.server, *guests))
-
-    def path(self, *parts):
-        return os.path.join(self.top, *parts)
+class Host(hosts.Host):
+    """With guests that mount."""
 
     def mount(self, guest, export):
         point = os.path.join(self.top, f"mnt-{guest}")
@@ -127,9 +40,6 @@ class Host:
             return True
         return False
 
-    def client(self, guest, uid=0):
-        return Client(self.bench.connect(guest), uid)
-
 
 def own_exports_only(bench):
     """two guests see exactly their own exports, a third none, and a fourth is not let in"""
@@ -140,8 +50,10 @@ def own_exports_only(bench):
     write(os.path.join(a.point, "new"), "x" * 100000)
     assert read(host.path("a", "new")) == "x" * 100000
     for guest, export in (("a", "b"), ("b", "a"), ("c", "a"), ("c", "b")):
-        assert host.client(guest).handle(*host.path(export).strip("/").split("/")) is None
+        assert host.client(guest).handle(*host.names_to(export)) is None
     assert host.refuses("c", host.path("a"))
+    # not even the names of directories above
+    assert host.client("a").handle("var", "tmp") and not host.client("c").handle("var")
     try:
         bench.connect("d")
         assert False, "a listener for a guest without a rule"
@@ -153,8 +65,8 @@ def forged_handles(bench):
     """a guest with another's handles, or handles of its own making, gets nothing"""
     host = Host(bench)
     a, b = host.client("a"), host.client("b")
-    handle = a.handle(*host.path("a", "file").strip("/").split("/"))
-    of_b = b.handle(*host.path("b", "file").strip("/").split("/"))
+    handle = a.handle(*host.names_to("a", "file"))
+    of_b = b.handle(*host.names_to("b", "file"))
     assert a.read(handle) == b"of a"
     assert b.read(of_b) == b"of b"
     # another's, with its signature: the export is not ours
@@ -184,11 +96,11 @@ def forged_owner(bench):
     """a guest that takes another's name as a client gets none of its files"""
     host = Host(bench)
     a, b = host.client("a"), host.client("b")
-    of_b = b.handle(*host.path("b", "file").strip("/").split("/"))
+    of_b = b.handle(*host.names_to("b", "file"))
     assert b.become(b"the owner", b"verifier") == 0
     a.become(b"the owner", b"another!")  # refused, or the other's state is forgotten
     assert isinstance(a.read(of_b), int)
-    assert a.handle(*host.path("b").strip("/").split("/")) is None
+    assert a.handle(*host.names_to("b")) is None
     assert b.read(of_b) == b"of b"
     assert b.become(b"the owner", b"verifie2") == 0
 
@@ -197,7 +109,7 @@ def unsigned_handles(bench):
     """without signatures a forged handle does read another's file: what the above rests on"""
     host = Host(bench, signed=False)
     a = host.client("a")
-    handle = a.handle(*host.path("a", "file").strip("/").split("/"))
+    handle = a.handle(*host.names_to("a", "file"))
     forged = handle.replace(kernel_handle(host.path("a", "file")),
                             kernel_handle(host.path("secret")))
     assert a.read(forged) == b"of the host"
@@ -270,13 +182,6 @@ class Serving:
 
     def wait(self):
         return self.process.wait(WAIT)
-
-
-def need_server():
-    try:
-        Ganesha.check()
-    except Unavailable as why:
-        raise Skip(str(why))
 
 
 def serve_mount(bench, top):
