@@ -19,9 +19,9 @@ class Died(Exception):
 
 
 class Guest:
-    def __init__(self, qemu, kernel, initramfs, workdir, devices=()):
+    def __init__(self, qemu, kernel, initramfs, workdir, devices=(), memory="1G"):
         self.command = [qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-                        "-smp", "2", "-m", "1G", "-kernel", kernel, "-initrd", initramfs, *devices]
+                        "-smp", "2", "-m", memory, "-kernel", kernel, "-initrd", initramfs, *devices]
         self.initramfs = initramfs
         self.console = os.path.join(workdir, "console.log")
         self.errors = os.path.join(workdir, "qemu.log")
@@ -118,6 +118,9 @@ class Guest:
             tap.result(False, "the guest runs to its end")
             tap.diag(f"{why}; before that: {last}")
             self._show_logs(tap)
+
+    def hear(self):
+        return self._read_line(SILENCE_S)
 
     def tell(self, line):
         self.process.stdin.write(f"{line}\n".encode())

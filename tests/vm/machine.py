@@ -57,10 +57,13 @@ class Machine:
                 "-device", "virtio-blk-pci,drive=disk"]
 
     @contextlib.contextmanager
-    def guest(self, devices=()):
-        initramfs = os.path.join(self.work, "initramfs.cpio")
+    def guest(self, devices=(), memory="1G", work=None):
+        """`work` is a directory for its logs when there are several."""
+        work = work or self.work
+        os.makedirs(work, exist_ok=True)
+        initramfs = os.path.join(work, "initramfs.cpio")
         self.image.write(initramfs)
-        guest = Guest(self.qemu, self.kernel, initramfs, self.work, devices)
+        guest = Guest(self.qemu, self.kernel, initramfs, work, devices, memory)
         try:
             yield guest
         finally:

@@ -125,24 +125,29 @@ def find_device():
     return program
 
 
-def add_device(stack, work, program, server_port):
-    """Arguments that give QEMU a device through which CID 2 port 2049 is the server, and the relay
-    behind the device."""
+def start_device(stack, path, program, cid, memory="1G"):
+    """Arguments that give QEMU a device with this CID. Without the kernel's, the guest's connections
+    to CID 2 port N come out at the Unix socket PATH_N."""
     if program == KERNEL_DEVICE:
-        relay = start_relay(stack, work, f"vsock:{PORT}", server_port)
-        return ["-device", f"vhost-vsock-pci,guest-cid={0x10000 + os.getpid()}"], relay
-    control = os.path.join(work, "device")
-    relay = start_relay(stack, work, f"unix:{work}/vsock_{PORT}", server_port)
-    start_process(stack, [program, "--guest-cid", "5", "--socket", control, "--uds-path",
-                          f"{work}/vsock"], os.path.join(work, "device.log"))
+        return ["-device", f"vhost-vsock-pci,guest-cid={cid}"]
+    control = f"{path}.device"
+    start_process(stack, [program, "--guest-cid", str(cid), "--socket", control, "--uds-path", path],
+                  f"{path}.log")
     deadline = time.monotonic() + 10
     while not os.path.exists(control):
         if time.monotonic() > deadline:
-            raise Missing(f"{program} does not start: see device.log")
+            raise Missing(f"{program} does not start: see {path}.log")
         time.sleep(0.02)
-    return ["-object", "memory-backend-memfd,id=mem,size=1G,share=on",
+    return ["-object", f"memory-backend-memfd,id=mem,size={memory},share=on",
             "-chardev", f"socket,id=vsock,path={control}",
-            "-device", "vhost-user-vsock-pci,chardev=vsock"], relay
+            "-device", "vhost-user-vsock-pci,chardev=vsock"]
+
+
+def add_device(stack, work, program, server_port):
+    """The device's arguments; and the relay to the server behind CID 2 port 2049."""
+    where = f"vsock:{PORT}" if program == KERNEL_DEVICE else f"unix:{work}/vsock_{PORT}"
+    relay = start_relay(stack, work, where, server_port)
+    return start_device(stack, f"{work}/vsock", program, 0x10000 + os.getpid()), relay
 
 
 def run(args, tap, stack):
