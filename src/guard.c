@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ struct guard {
 	pthread_mutex_t notify_mutex; /* one notification at a time */
 	pid_t pid;
 	struct guard_mount_id id;
+	atomic_bool *kept; /* in memory that all processes share */
 };
 
 /* Control message of one descriptor. */
@@ -66,35 +68,60 @@ static void guard_close_pair(const int fds[2])
 	close(fds[1]);
 }
 
+static struct guard *guard_new(void)
+{
+	struct guard *guard = calloc(1, sizeof(*guard));
+	if (!guard)
+		return NULL;
+	guard->kept = mmap(NULL, sizeof(*guard->kept), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (guard->kept != MAP_FAILED)
+		return guard;
+	free(guard);
+	return NULL;
+}
+
+static void guard_delete(struct guard *guard)
+{
+	munmap(guard->kept, sizeof(*guard->kept));
+	free(guard);
+}
+
+static int guard_failed(struct guard *guard, int err)
+{
+	guard_delete(guard);
+	return err;
+}
+
 int guard_start(const struct options *options, enum guard_orphan orphan, struct guard **guard)
 {
 	const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
 	int fds[2], notify[2];
-	struct guard *g = calloc(1, sizeof(*g));
+	struct guard *g = guard_new();
 	if (!g)
 		return -ENOMEM;
-	if (socketpair(AF_UNIX, type, 0, fds) < 0) {
-		free(g);
-		return -errno;
-	}
+	if (socketpair(AF_UNIX, type, 0, fds) < 0)
+		return guard_failed(g, -errno);
 	if (socketpair(AF_UNIX, type, 0, notify) < 0) {
+		int err = -errno;
 		guard_close_pair(fds);
-		free(g);
-		return -errno;
+		return guard_failed(g, err);
 	}
 	fflush(NULL);
 	g->pid = fork();
 	if (g->pid == 0) {
-		struct keeper keeper = {
-			.options = options, .orphan = orphan, .fd = fds[1], .notify_fd = notify[1]};
+		struct keeper keeper = {.options = options,
+			.orphan = orphan,
+			.fd = fds[1],
+			.notify_fd = notify[1],
+			.kept = g->kept};
 		keeper_main(&keeper);
 	}
 	if (g->pid < 0) {
 		int err = -errno;
 		guard_close_pair(fds);
 		guard_close_pair(notify);
-		free(g);
-		return err;
+		return guard_failed(g, err);
 	}
 	close(fds[1]);
 	close(notify[1]);
@@ -138,9 +165,9 @@ ssize_t guard_notify(struct guard *guard, const struct iovec *iov, int count)
 	return n;
 }
 
-void guard_keep(struct guard *guard)
+void guard_keep(struct guard *guard, bool keep)
 {
-	guard_send(guard->notify_fd, "", NOTIFIER_KEPT, -1);
+	atomic_store(guard->kept, keep);
 }
 
 static int guard_tell(struct guard *guard, const struct guard_request *request)
@@ -182,6 +209,8 @@ int guard_adopt(struct guard *guard, const struct guard_mount_id *id, int device
 	const struct guard_request request = {.order = GUARD_ADOPT, .id = *id};
 	struct guard_reply reply;
 	guard->id = *id;
+	/* Whoever mounted it has left it to us, and should we die it is there for the next. */
+	guard_keep(guard, true);
 	if (guard_send(guard->fd, &request, sizeof(request), device) < 0)
 		return -errno;
 	return guard_hear(guard, -1, &reply, NULL);
@@ -230,5 +259,5 @@ void guard_free(struct guard *guard)
 	pthread_mutex_destroy(&guard->notify_mutex);
 	while (waitpid(guard->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	free(guard);
+	guard_delete(guard);
 }

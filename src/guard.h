@@ -66,8 +66,9 @@ int guard_unmount(struct guard *guard, int timeout_ms);
  */
 ssize_t guard_notify(struct guard *guard, const struct iovec *iov, int count);
 
-/* Another daemon will go on with the mount: nothing is refused when this one dies. */
-void guard_keep(struct guard *guard);
+/* Another daemon will go on with the mount (or not): nothing is refused when this one dies. In
+ * force at once. */
+void guard_keep(struct guard *guard, bool keep);
 
 /* Removes the control socket, whose listener has ended. */
 void guard_remove_control(struct guard *guard);

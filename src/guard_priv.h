@@ -2,6 +2,8 @@
 #ifndef VSOCKFS_GUARD_PRIV_H
 #define VSOCKFS_GUARD_PRIV_H
 
+#include <stdatomic.h>
+
 #include "guard.h"
 
 /* Between the daemon's side (guard.c) and the guard itself (keeper.c). */
@@ -38,6 +40,7 @@ struct keeper {
 	const struct options *options;
 	enum guard_orphan orphan;
 	int fd, notify_fd;
+	const atomic_bool *kept;  /* notifier.h */
 	struct guard_mount_id id; /* id 0: not mounted */
 };
 

@@ -209,7 +209,7 @@ static void __attribute__((noreturn)) keeper_become_notifier(struct keeper *keep
 	close(keeper->fd);
 	prctl(PR_SET_NAME, "vsockfs-notify");
 	keeper_let_go();
-	if (notifier_init(&notifier, keeper->notify_fd, device) != 0)
+	if (notifier_init(&notifier, keeper->notify_fd, device, keeper->kept) != 0)
 		_exit(1);
 	if (keeper->options->sandbox) {
 		privilege_drop_all();

@@ -104,8 +104,10 @@ static void main_prepare_takeover(struct share *share, struct guard *guard)
 		takeover_sweep(takeover, share);
 		log_info("%s: taken over", share->options->mountpoint);
 	}
-	if (takeover_store(takeover, share, guard_id(guard)) == 0)
-		guard_keep(guard);
+	/* Before it is stored: from then on it may be somebody's. */
+	guard_keep(guard, true);
+	if (takeover_store(takeover, share, guard_id(guard)) != 0 && !takeover->resumed)
+		guard_keep(guard, false);
 }
 
 /* True: the process shall end, and the mount shall stay for the next one. */

@@ -16,14 +16,10 @@
 #define NOTIFIER_REQUEST_MAX ((1u << 20) + (64u << 10))
 #define NOTIFIER_TURN_MS     10
 
-int notifier_init(struct notifier *notifier, int socket, int device)
+int notifier_init(struct notifier *notifier, int socket, int device, const atomic_bool *kept)
 {
 	uint32_t session = (uint32_t)device;
-	*notifier = (struct notifier){.socket = socket, .device = device};
-	notifier->kept = mmap(NULL, sizeof(*notifier->kept), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (notifier->kept == MAP_FAILED)
-		return -ENOMEM;
+	*notifier = (struct notifier){.socket = socket, .device = device, .kept = kept};
 	notifier->channel = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (notifier->channel < 0)
 		return -errno;
@@ -43,10 +39,6 @@ static void __attribute__((noreturn)) notifier_serve(const struct notifier *noti
 			continue;
 		if (len <= 0)
 			_exit(0);
-		if (len == NOTIFIER_KEPT) {
-			*notifier->kept = true;
-			continue;
-		}
 		int32_t result = write(notifier->device, message, (size_t)len) < 0 ? -errno : 0;
 		if (send(notifier->socket, &result, sizeof(result), MSG_NOSIGNAL) < 0)
 			_exit(0);
@@ -86,7 +78,7 @@ void notifier_main(struct notifier *notifier)
 	close(notifier->device);
 	while (!(pfd.revents & POLLHUP))
 		poll(&pfd, 1, -1);
-	if (!*notifier->kept)
+	if (!atomic_load(notifier->kept))
 		notifier_refuse_all(notifier);
 	_exit(0);
 }

@@ -2,6 +2,7 @@
 #ifndef VSOCKFS_NOTIFIER_H
 #define VSOCKFS_NOTIFIER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -13,25 +14,25 @@
  *
  * What waits there still when the daemon is dead keeps the connection alive by its own hold on the
  * device, and requests that nobody has read yet may be what it waits for. So it has a parent, which
- * then refuses them all (ENOTCONN) until the child has ended, and the connection with it.
+ * then refuses them all (ENOTCONN) until the child has ended, and the connection with it. Unless
+ * another daemon will serve them: the daemon says so in memory that they share, so that it holds
+ * from one instruction on, whenever it is killed.
  *
  * A request is a message for the FUSE device, in one datagram; the answer is 0 or -errno as
  * int32_t.
  */
 
 #define NOTIFIER_MESSAGE_MAX 4096
-/* Instead of a message, one byte, not answered: another daemon will answer, nothing is refused. */
-#define NOTIFIER_KEPT 1
 
 struct notifier {
 	int socket, device;
-	int channel; /* of the device, for refusals */
-	bool *kept;  /* shared with the child */
-	pid_t child; /* 0: this is it */
+	int channel;		 /* of the device, for refusals */
+	const atomic_bool *kept; /* the daemon's: nothing is refused */
+	pid_t child;		 /* 0: this is it */
 };
 
 /* Forks; both processes go on with notifier_main. 0 or -errno. */
-int notifier_init(struct notifier *notifier, int socket, int device);
+int notifier_init(struct notifier *notifier, int socket, int device, const atomic_bool *kept);
 /* Serves until the other end of the socket is closed. */
 void notifier_main(struct notifier *notifier) __attribute__((noreturn));
 
