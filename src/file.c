@@ -37,7 +37,7 @@ struct file *file_ref(struct file *file)
 
 int file_publish(struct file *file, uint64_t *fh)
 {
-	file->handle = handle_new(file->share->handles, file);
+	file->handle = handle_new(file->share->files, file);
 	if (!file->handle)
 		return -ENOMEM;
 	file->record = takeover_put_file(file->share, file);
@@ -58,7 +58,7 @@ int file_restore(struct share *share, struct node *node, const struct file_past 
 		.handle = past->handle,
 		.record = past->record};
 	atomic_init(&file->refs, 1);
-	int err = handle_restore(share->handles, past->handle, file);
+	int err = handle_restore(share->files, past->handle, file);
 	if (err) {
 		free(file);
 		return err;
@@ -79,14 +79,25 @@ void file_drop_caches(struct share *share)
 
 struct file *file_find(const struct share *share, uint64_t fh)
 {
-	return handle_find(share->handles, fh);
+	return handle_find(share->files, fh);
 }
 
 void file_withdraw(struct file *file)
 {
 	takeover_drop(file->share, file->record);
-	handle_drop(file->share->handles, file->handle);
+	handle_drop(file->share->files, file->handle);
 	file_unref(file);
+}
+
+static void file_dropped(void *object)
+{
+	struct file *file = object;
+	file_unref(file);
+}
+
+void file_drop_all(struct share *share)
+{
+	handle_drop_all(share->files, file_dropped);
 }
 
 int file_take_error(struct file *file)

@@ -44,6 +44,9 @@ struct file *file_find(const struct share *share, uint64_t fh);
 /* The kernel has released it, or never heard of it: the number and its reference go. */
 void file_withdraw(struct file *file);
 
+/* At the end, after the workers: what the kernel has not released. */
+void file_drop_all(struct share *share);
+
 /*
  * One that an earlier daemon had published, with the kernel's reference; takes over the caller's of
  * the open. 0, -ENOMEM or -EINVAL.

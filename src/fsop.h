@@ -221,6 +221,9 @@ bool fsop_attr_complete(const struct nfs_attr *attr);
  */
 int fsop_attr_check(const struct node *node, const struct nfs_attr *attr);
 
+/* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
+void fsop_drop_dirs(struct share *share);
+
 /* fsop_lock.c: a process closed a descriptor: its POSIX locks on the file go; then req->then. */
 void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);
 

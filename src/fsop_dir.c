@@ -80,8 +80,8 @@ static struct fsop_dir *dir_of_past(struct share *share, uint64_t handle)
 
 static struct fsop_dir *dir_find(struct share *share, uint64_t handle)
 {
-	struct fsop_dir *dir = handle_find(share->handles, handle);
-	return dir || !handle_is_past(share->handles, handle) ? dir : dir_of_past(share, handle);
+	struct fsop_dir *dir = handle_find(share->dirs, handle);
+	return dir || !handle_is_past(share->dirs, handle) ? dir : dir_of_past(share, handle);
 }
 
 /* The kernel does not name it again. */
@@ -95,24 +95,39 @@ static void dir_withdraw(struct share *share, uint64_t handle)
 		LIST_REMOVE(dir, entry);
 		pthread_mutex_unlock(&share->lock_mutex);
 	} else {
-		handle_drop(share->handles, handle);
+		handle_drop(share->dirs, handle);
 	}
 	dir_unref(dir);
 }
 
+static void dir_dropped(void *object)
+{
+	dir_unref(object);
+}
+
+void fsop_drop_dirs(struct share *share)
+{
+	struct fsop_dir *dir;
+	handle_drop_all(share->dirs, dir_dropped);
+	while ((dir = LIST_FIRST(&share->past_dirs))) {
+		LIST_REMOVE(dir, entry);
+		dir_unref(dir);
+	}
+}
+
 static void opendir_reply(struct fsop_request *req)
 {
-	struct handle_table *handles = req->share->handles;
+	struct handle_table *dirs = req->share->dirs;
 	struct fuse_file_info *fi = &req->u.open.fi;
 	struct fsop_dir *dir = dir_new();
-	fi->fh = dir ? handle_new(handles, dir) : 0;
+	fi->fh = dir ? handle_new(dirs, dir) : 0;
 	if (!fi->fh) {
 		free(dir);
 		fsop_reply_err(req, -ENOMEM);
 		return;
 	}
 	if (!req->fuse || fuse_reply_open(req->fuse, fi) != 0) {
-		handle_drop(handles, fi->fh);
+		handle_drop(dirs, fi->fh);
 		dir_unref(dir);
 	}
 	fsop_end(req);

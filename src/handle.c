@@ -116,6 +116,19 @@ void handle_drop(struct handle_table *table, uint64_t handle)
 	pthread_mutex_unlock(&table->mutex);
 }
 
+void handle_drop_all(struct handle_table *table, void (*dropped)(void *object))
+{
+	for (uint32_t index = 0; index < table->used; index++) {
+		const struct handle_entry *entry = table_entry(table, index);
+		uint64_t handle = entry ? entry->handle : 0;
+		if (!handle)
+			continue;
+		void *object = entry->object;
+		handle_drop(table, handle);
+		dropped(object);
+	}
+}
+
 int handle_restore(struct handle_table *table, uint64_t handle, void *object)
 {
 	uint32_t index = (uint32_t)handle;

@@ -15,7 +15,7 @@ struct handle_table;
 
 /* `epoch` tells apart the numbers of daemons that have served one mount. 0 or -ENOMEM. */
 int handle_table_new(uint16_t epoch, struct handle_table **table);
-/* NULL is allowed. */
+/* NULL is allowed. Objects are not touched: see handle_drop_all. */
 void handle_table_free(struct handle_table *table);
 
 /* A number for `object`; 0: no memory. Any thread. */
@@ -25,6 +25,8 @@ void *handle_find(const struct handle_table *table, uint64_t handle);
 /* It may be a number of an earlier daemon that nothing was restored for. */
 bool handle_is_past(const struct handle_table *table, uint64_t handle);
 void handle_drop(struct handle_table *table, uint64_t handle);
+/* Takes all numbers back, with a word to the owner of each object. At the end. */
+void handle_drop_all(struct handle_table *table, void (*dropped)(void *object));
 /* Gives a number of an earlier daemon its object; before any other call. 0, -ENOMEM or -EINVAL. */
 int handle_restore(struct handle_table *table, uint64_t handle, void *object);
 

@@ -223,7 +223,7 @@ void node_table_keep(struct node_table *table, struct state_file *file)
 {
 	pthread_mutex_lock(&table->mutex);
 	table->keep = file;
-	for (size_t i = 0; i < table->buckets; i++)
+	for (size_t i = 0; file && i < table->buckets; i++)
 		for (struct node *node = table->by_id[i]; node; node = node->id_next)
 			if (!node->record)
 				table_keep_node(table, node);

@@ -75,7 +75,7 @@ struct node {
 int node_table_new(const struct nfs_fsid *root_fsid, struct node_table **table);
 void node_table_free(struct node_table *table);
 
-/* Keeps a record of each node in `file` from now on; see records.h. */
+/* Keeps a record of each node in `file` from now on, see records.h; NULL: no longer. */
 void node_table_keep(struct node_table *table, struct state_file *file);
 /* New ids begin at `id`. */
 void node_table_begin(struct node_table *table, uint64_t id);

@@ -109,6 +109,15 @@ static int share_new_workers(struct share *share)
 	return 0;
 }
 
+int share_new_handles(struct share *share, uint16_t epoch)
+{
+	handle_table_free(share->files);
+	handle_table_free(share->dirs);
+	share->files = share->dirs = NULL;
+	int err = handle_table_new(epoch, &share->files);
+	return err ? err : handle_table_new(epoch, &share->dirs);
+}
+
 int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
 	struct share **share)
 {
@@ -122,6 +131,7 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
 	LIST_INIT(&s->lock_waits);
+	LIST_INIT(&s->past_dirs);
 	cache_policy_init(&s->cache, options);
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int err = s->event_fd < 0 ? -errno : 0;
@@ -132,7 +142,7 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = nfs_state_new(&s->state);
 	if (!err)
-		err = handle_table_new(0, &s->handles);
+		err = share_new_handles(s, 0);
 	if (!err)
 		err = share_new_reclaim(s);
 	if (!err)
@@ -155,10 +165,30 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	return 0;
 }
 
+/* The end of the process is not the end of what another daemon may go on with. */
+static void share_end_keeping(struct share *share)
+{
+	share->keep = NULL;
+	if (share->state)
+		nfs_state_set_journal(share->state, NULL, NULL);
+	if (share->nodes)
+		node_table_keep(share->nodes, NULL);
+}
+
+/* What programs still have open in a mount that was detached. */
+static void share_drop_files(struct share *share)
+{
+	if (share->files)
+		file_drop_all(share);
+	if (share->dirs)
+		fsop_drop_dirs(share);
+}
+
 void share_free(struct share *share)
 {
 	if (!share)
 		return;
+	share_end_keeping(share);
 	notify_free(share->notify);
 	nfs_client_free(share->client);
 	for (unsigned i = 0; i < share->nworkers; i++)
@@ -166,9 +196,11 @@ void share_free(struct share *share)
 	if (share->session)
 		fuse_session_destroy(share->session);
 	unstable_pool_free(share->unstable);
+	share_drop_files(share);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
-	handle_table_free(share->handles);
+	handle_table_free(share->files);
+	handle_table_free(share->dirs);
 	node_table_free(share->nodes);
 	buf_pool_free(share->bufs);
 	rpc_cred_unref(share->mount_cred);

@@ -42,7 +42,7 @@ struct share {
 	struct nfs_state *state;
 	struct reclaim *reclaim;
 	struct node_table *nodes;
-	struct handle_table *handles; /* what the kernel has open: files, directories */
+	struct handle_table *files, *dirs; /* what the kernel has open */
 	struct proccred *creds;
 	struct rpc_cred
 		*mount_cred; /* of the process that mounts: session, root lookup, clean-up */
@@ -78,6 +78,8 @@ struct share {
 /* Makes workers, loops and the client. 0 or -errno. */
 int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
 	struct share **share);
+/* Empty tables of what is open; `epoch` as in handle.h. 0 or -ENOMEM. */
+int share_new_handles(struct share *share, uint16_t epoch);
 /* Everything must have ended (share_disconnect). NULL is allowed. */
 void share_free(struct share *share);
 

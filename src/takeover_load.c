@@ -392,12 +392,10 @@ static int load_root(struct takeover *takeover, struct share *share)
 
 int takeover_restore(struct takeover *takeover, struct share *share)
 {
-	handle_table_free(share->handles);
-	share->handles = NULL;
 	takeover->opens = calloc(takeover->count + 1, sizeof(*takeover->opens));
 	int err = takeover->opens ? 0 : -ENOMEM;
 	if (!err)
-		err = handle_table_new(takeover->epoch, &share->handles);
+		err = share_new_handles(share, takeover->epoch);
 	if (!err)
 		err = load_root(takeover, share);
 	if (err)

@@ -99,8 +99,6 @@ void nfs_state_free(struct nfs_state *state)
 	if (!state)
 		return;
 	struct nfs_open *open;
-	/* The end of the process is not the end of what it held. */
-	state->journal = NULL;
 	nfs_state_rewind(state, false);
 	while ((open = LIST_FIRST(&state->ahead))) {
 		state_drop_open(state, open);
