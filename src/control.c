@@ -94,6 +94,10 @@ static bool answer(struct control *control, const char *request, FILE *out)
 		[STATS_JSON] = "stats json",
 		[STATS_MOUNTSTATS] = "stats mountstats"};
 
+	if (strcmp(request, "options") == 0) {
+		control->ops->words(control->arg, out);
+		return true;
+	}
 	if (strcmp(request, "delegreturn") == 0) {
 		control->ops->delegreturn(control->arg, out);
 		return true;

@@ -16,9 +16,9 @@
  * others. It answers its owner and root, one at a time, from a thread of its own that never touches
  * the mount: it works while the server is away.
  *
- * A request is one line, "stats", "stats json", "stats mountstats" or "delegreturn". The answer is
- * a line, "vsockfs-control 1 ok LENGTH" with that many bytes behind it, or "vsockfs-control 1 error
- * TEXT".
+ * A request is one line, "stats", "stats json", "stats mountstats", "options" or "delegreturn". The
+ * answer is a line, "vsockfs-control 1 ok LENGTH" with that many bytes behind it, or
+ * "vsockfs-control 1 error TEXT".
  */
 
 #define CONTROL_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -28,6 +28,8 @@ struct control;
 struct control_ops {
 	/* Prints the statistics; called on the control thread. */
 	void (*stats)(void *arg, enum stats_form form, FILE *out);
+	/* Prints the -o lists that the daemon was started with, joined by commas. */
+	void (*words)(void *arg, FILE *out);
 	/* Returns all delegations to the server, and says what is left; on the control thread,
 	 * which may wait for some seconds. */
 	void (*delegreturn)(void *arg, FILE *out);

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "become.h"
 #include "control.h"
 #include "daemonize.h"
 #include "guard.h"
@@ -15,6 +16,7 @@
 #include "options.h"
 #include "privilege.h"
 #include "recall.h"
+#include "remount.h"
 #include "sandbox.h"
 #include "service.h"
 #include "share.h"
@@ -45,6 +47,12 @@ static void main_stats(void *arg, enum stats_form form, FILE *out)
 	share_print_stats(arg, form, out);
 }
 
+static void main_words(void *arg, FILE *out)
+{
+	const struct share *share = arg;
+	fputs(share->options->words, out);
+}
+
 /* Below the time that vsockfsctl waits; and how long none is taken, since the guest may be about to
  * stop. */
 #define MAIN_RETURN_NS UINT64_C(5000000000)
@@ -61,7 +69,7 @@ static void main_delegreturn(void *arg, FILE *out)
 static struct control *main_mounted(struct share *share, struct guard *guard)
 {
 	static const struct control_ops ops = {
-		.stats = main_stats, .delegreturn = main_delegreturn};
+		.stats = main_stats, .words = main_words, .delegreturn = main_delegreturn};
 	const struct options *options = share->options;
 	const struct guard_mount_id *id = guard_id(guard);
 	struct control *control = NULL;
@@ -73,6 +81,18 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
 	if (err)
 		log_debug("no system call filter: %s", strerror(-err));
 	return control;
+}
+
+/* For mount -v; nothing else is said of what works. */
+static void main_tell(const struct share *share)
+{
+	const struct options *o = share->options;
+	if (!o->verbose)
+		return;
+	printf("vsockfs: %s on %s: NFSv4.%u over %s, rsize=%u, wsize=%u, nconnect=%u\n", o->source,
+		o->mountpoint, nfs_client_limits(share->client)->minor, address_netid(&o->server),
+		share->rsize, share->wsize, share->nworkers);
+	fflush(stdout);
 }
 
 /* What a busy mount's programs have written is saved before it goes; a server that is silent is
@@ -210,6 +230,7 @@ static int main_serve(const struct options *options, struct guard *guard, struct
 	} else {
 		main_prepare_takeover(share, guard);
 		struct control *control = main_mounted(share, guard);
+		main_tell(share);
 		daemonize_ready(options->debug);
 		service_ready();
 		if (main_wait(share, signals))
@@ -273,12 +294,15 @@ static int main_run(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options;
-	int status = options_parse(argc, argv, &options);
+	log_init(LOG_TARGET_STDERR, false);
+	int status = options_parse(argc, argv, become_other, &options);
 	if (status == MAIN_OK && options.action == OPTIONS_HELP)
 		options_print_usage(stdout);
 	else if (status == MAIN_OK && options.action == OPTIONS_VERSION)
 		options_print_version(stdout);
-	else if (status == MAIN_OK && options.action == OPTIONS_MOUNT) {
+	else if (status == MAIN_OK && options.action == OPTIONS_REMOUNT)
+		status = remount_run(&options);
+	else if (status == MAIN_OK && !options.fake) {
 		log_init(LOG_TARGET_STDERR, options.debug);
 		if (daemonize_start(options.foreground, &status) == 0)
 			status = main_run(&options);

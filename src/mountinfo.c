@@ -5,6 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+
+#define MOUNTINFO_NOSYMFOLLOW 256 /* MS_NOSYMFOLLOW, which older headers lack */
 
 /* Resolves the kernel's \ooo escapes in place. */
 static void unescape(char *text)
@@ -45,16 +48,44 @@ static void parse_user(struct mountinfo *info, const char *super_options)
 	info->gid = p ? (gid_t)strtoul(p + strlen(",gid="), NULL, 10) : 0;
 }
 
+bool mountinfo_has(const char *list, const char *word, size_t len)
+{
+	while (*list) {
+		size_t n = strcspn(list, ",");
+		if (n == len && memcmp(list, word, len) == 0)
+			return true;
+		list += n + (list[n] == ',');
+	}
+	return false;
+}
+
+static unsigned long parse_flags(const char *list)
+{
+	static const struct {
+		const char *word;
+		unsigned long flag;
+	} flags[] = {{"ro", MS_RDONLY}, {"nosuid", MS_NOSUID}, {"nodev", MS_NODEV},
+		{"noexec", MS_NOEXEC}, {"sync", MS_SYNCHRONOUS}, {"dirsync", MS_DIRSYNC},
+		{"noatime", MS_NOATIME}, {"nodiratime", MS_NODIRATIME}, {"relatime", MS_RELATIME},
+		{"nosymfollow", MOUNTINFO_NOSYMFOLLOW}};
+	unsigned long found = 0;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (mountinfo_has(list, flags[i].word, strlen(flags[i].word)))
+			found |= flags[i].flag;
+	return found;
+}
+
 /* "36 35 0:98 / /mnt rw,noatime shared:1 - fuse.vsockfs 2:/export rw,user_id=0" */
 static bool parse_line(char *line, const char *path, struct mountinfo *info)
 {
-	char *fields[5], *save = NULL, *tail = strstr(line, " - ");
+	char *fields[6], *save = NULL, *tail = strstr(line, " - ");
 	struct mountinfo found;
 
 	if (!tail)
 		return false;
 	*tail = '\0';
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		fields[i] = strtok_r(i ? NULL : line, " ", &save);
 		if (!fields[i])
 			return false;
@@ -72,6 +103,8 @@ static bool parse_line(char *line, const char *path, struct mountinfo *info)
 		!copy_field(found.source, sizeof(found.source), source))
 		return false;
 	parse_user(&found, super_options);
+	found.flags = parse_flags(fields[5]) | parse_flags(super_options);
+	snprintf(found.super, sizeof(found.super), "%s", super_options);
 	*info = found;
 	return true;
 }
@@ -101,6 +134,17 @@ int mountinfo_find_self(const char *path, struct mountinfo *info)
 		return -errno;
 	int r = mountinfo_find(file, path, info);
 	fclose(file);
+	return r;
+}
+
+int mountinfo_find_path(const char *path, char resolved[PATH_MAX], struct mountinfo *info)
+{
+	int r = mountinfo_canonical(path, resolved);
+
+	if (r == 0)
+		r = mountinfo_find_self(resolved, info);
+	if (r == -ENOENT && realpath(path, resolved))
+		r = mountinfo_find_self(resolved, info);
 	return r;
 }
 

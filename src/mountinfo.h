@@ -21,6 +21,8 @@ struct mountinfo {
 	uid_t user;	       /* who mounted it, from FUSE's user_id= */
 	bool has_gid;	       /* gid= was given */
 	gid_t gid;	       /* whose members see everything, from procfs' gid= */
+	unsigned long flags;   /* MS_* of mount(2), the mount's and the file system's */
+	char super[512];       /* the file system's options as they are shown, cut off if longer */
 	char type[64];
 	char source[PATH_MAX];
 };
@@ -33,6 +35,15 @@ int mountinfo_find(FILE *file, const char *path, struct mountinfo *info);
 
 /* The same from /proc/self/mountinfo. */
 int mountinfo_find_self(const char *path, struct mountinfo *info);
+
+/*
+ * The mount on `path`, which may be a symbolic link to it, and its name in `resolved`. A link is
+ * followed only where nothing is mounted on the name itself. 0, -ENOENT or -errno.
+ */
+int mountinfo_find_path(const char *path, char resolved[PATH_MAX], struct mountinfo *info);
+
+/* True if `word`, of `len` bytes, is one of a comma list's. */
+bool mountinfo_has(const char *list, const char *word, size_t len);
 
 /*
  * `path` made absolute with all symbolic links resolved but one in its last component, which is

@@ -10,6 +10,7 @@
 
 #include "control.h"
 #include "mountinfo.h"
+#include "source.h"
 
 /* True if the daemon of our mount at `path` is alive; asked over its control socket first, since
  * stat(2) of a mount whose server is away does not return. */
@@ -40,7 +41,7 @@ static int check_mounts(const char *path, const char *source, char *why, size_t 
 
 	if (mountinfo_find_self(path, &info) < 0)
 		return 0;
-	if (strcmp(info.type, MOUNTINFO_VSOCKFS) != 0 || strcmp(info.source, source) != 0)
+	if (strcmp(info.type, MOUNTINFO_VSOCKFS) != 0 || !source_same(info.source, source))
 		return 0;
 	if (!mounted_alive(path, &info))
 		return stale(path, why, why_size);
@@ -78,7 +79,13 @@ int mountpoint_resolve(
 	case 0: return 0;
 	case -ENOTCONN: return stale(path, why, why_size);
 	case -ENOENT: snprintf(why, why_size, "no such directory: create it first"); return r;
-	case -ENOTDIR: snprintf(why, why_size, "not a directory"); return r;
+	case -ENOTDIR:
+		snprintf(why, why_size, "%s",
+			strncmp(path, "/dev/fd/", 8) == 0 ? "mounting is vsockfs's own: leave "
+							    "drop_privileges out, its daemon "
+							    "drops them in any case"
+							  : "not a directory");
+		return r;
 	default: snprintf(why, why_size, "%s", strerror(-r)); return r;
 	}
 }

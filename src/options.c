@@ -12,6 +12,7 @@
 #include "mountpoint.h"
 #include "options_words.h"
 #include "service.h"
+#include "source.h"
 
 /* Exit statuses of mount(8) */
 #define STATUS_USAGE   1
@@ -25,7 +26,8 @@ struct arguments {
 	const char **lists; /* the -o options, in order */
 	unsigned nlists;
 	bool helper; /* called as mount.TYPE by mount(8) */
-	bool single, sloppy;
+	bool sloppy;
+	const char *mount_namespace; /* or NULL */
 };
 
 static int usage(const struct words *w, const char *what, const char *argument)
@@ -43,7 +45,7 @@ static void take_flag(struct words *w, struct arguments *args, int c)
 	case 'd': w->o.debug = w->o.foreground = true; break;
 	case 'f':
 		if (args->helper)
-			w->o.action = OPTIONS_FAKE;
+			w->o.fake = true;
 		else
 			w->o.foreground = true;
 		break;
@@ -53,10 +55,10 @@ static void take_flag(struct words *w, struct arguments *args, int c)
 		else
 			w->o.nconnect = 1;
 		break;
+	case 'v': w->o.verbose = true; break;
+	case 'N': args->mount_namespace = optarg; break;
 	case 'n': /* no mtab: there is none */
-	case 'v':
-	case 't': /* the type that mount(8) was given */
-	case 'N': /* mount(8) has entered the namespace */ break;
+	case 't': /* the type that mount(8) was given */ break;
 	}
 }
 
@@ -80,45 +82,28 @@ static int parse_flags(struct words *w, struct arguments *args, int argc, char *
 	return 0;
 }
 
-static int apply_lists(struct words *w, const struct arguments *args)
+static bool lists_have(const struct arguments *args, const char *word)
 {
-	int r = 0;
-
-	w->sloppy = args->sloppy;
 	for (unsigned i = 0; i < args->nlists; i++)
-		w->sloppy |= words_have_sloppy(args->lists[i]);
-	for (unsigned i = 0; i < args->nlists && r == 0; i++)
-		r = words_apply(w, args->lists[i]);
-	return r;
+		if (words_have(args->lists[i], word))
+			return true;
+	return false;
 }
 
-/* `path` without empty and "." components, or NULL with errno; ".." is EINVAL. */
-static char *normalise_export(const char *path)
+static int apply_lists(struct words *w, const struct arguments *args)
 {
-	char *out = malloc(strlen(path) + 2);
-	size_t len = 0;
+	size_t size;
+	FILE *all = open_memstream(&w->o.words, &size);
+	int r = 0;
 
-	if (!out)
-		return NULL;
-	while (*path) {
-		path += strspn(path, "/");
-		size_t n = strcspn(path, "/");
-		if (n == 2 && memcmp(path, "..", 2) == 0) {
-			free(out);
-			errno = EINVAL;
-			return NULL;
-		}
-		if (n > 0 && !(n == 1 && path[0] == '.')) {
-			out[len++] = '/';
-			memcpy(out + len, path, n);
-			len += n;
-		}
-		path += n;
+	for (unsigned i = 0; i < args->nlists && r == 0; i++) {
+		r = words_apply(w, args->lists[i]);
+		if (all)
+			fprintf(all, "%s%s", i ? "," : "", args->lists[i]);
 	}
-	if (len == 0)
-		out[len++] = '/';
-	out[len] = '\0';
-	return out;
+	if (!all || fclose(all) != 0)
+		return words_fail(w, STATUS_SYSTEM, "out of memory");
+	return r;
 }
 
 static bool proto_agrees(const struct words *w)
@@ -144,7 +129,7 @@ static int finish_source(struct words *w, const char *source)
 	if (address_parse_source(o->source, &server, &path, &why) < 0)
 		return words_fail(w, STATUS_USAGE, "%s: %s", source, why);
 	o->server = server;
-	o->export_path = normalise_export(path);
+	o->export_path = source_normalise_path(path);
 	if (!o->export_path)
 		return errno == EINVAL ? words_fail(w, STATUS_USAGE,
 						 "%s: the export may not contain \"..\"", source)
@@ -271,7 +256,37 @@ static int finish_fuse_options(struct words *w)
 	return 0;
 }
 
-static int parse(struct words *w, struct arguments *args, int argc, char **argv)
+static int parse_mount(struct words *w, const struct arguments *args, options_become *become,
+	const char *source, const char *path)
+{
+	int r = apply_lists(w, args);
+
+	if (r == 0 && become && (args->mount_namespace || w->setuid))
+		r = become(w->program, args->mount_namespace, w->setuid);
+	if (r == 0)
+		r = finish_source(w, source);
+	if (r == 0)
+		r = finish_values(w);
+	if (r == 0)
+		r = finish_mountpoint(w, path);
+	if (r == 0)
+		r = finish_fuse_options(w);
+	return r;
+}
+
+static int parse_remount(struct words *w, const struct arguments *args, options_become *become,
+	const char *source, const char *path)
+{
+	int r = 0;
+
+	w->o.action = OPTIONS_REMOUNT;
+	if (become && args->mount_namespace)
+		r = become(w->program, args->mount_namespace, NULL);
+	return r ? r : words_remount(w, args->lists, args->nlists, source, path);
+}
+
+static int parse(
+	struct words *w, struct arguments *args, int argc, char **argv, options_become *become)
 {
 	int r = parse_flags(w, args, argc, argv);
 
@@ -286,19 +301,12 @@ static int parse(struct words *w, struct arguments *args, int argc, char **argv)
 	if (optind + 2 < argc)
 		return usage(w, "unexpected argument ", argv[optind + 2]);
 
-	r = apply_lists(w, args);
-	if (r == 0)
-		r = finish_source(w, argv[optind]);
-	if (r == 0)
-		r = finish_values(w);
-	if (r == 0)
-		r = finish_mountpoint(w, argv[optind + 1]);
-	if (r == 0)
-		r = finish_fuse_options(w);
-	return r;
+	w->sloppy = args->sloppy || lists_have(args, "sloppy");
+	return (lists_have(args, "remount") ? parse_remount : parse_mount)(
+		w, args, become, argv[optind], argv[optind + 1]);
 }
 
-int options_parse(int argc, char **argv, struct options *options)
+int options_parse(int argc, char **argv, options_become *become, struct options *options)
 {
 	const char *path = argc > 0 ? argv[0] : "vsockfs";
 	const char *slash = strrchr(path, '/');
@@ -308,7 +316,7 @@ int options_parse(int argc, char **argv, struct options *options)
 	words_init(&w, slash ? slash + 1 : path);
 	args.helper = strncmp(w.program, "mount.", strlen("mount.")) == 0;
 	args.lists = calloc((size_t)argc + 1, sizeof(*args.lists));
-	int r = args.lists ? parse(&w, &args, argc, argv)
+	int r = args.lists ? parse(&w, &args, argc, argv, become)
 			   : words_fail(&w, STATUS_SYSTEM, "out of memory");
 	free(args.lists);
 	*options = w.o;
@@ -322,6 +330,7 @@ void options_free(struct options *options)
 	free(options->source);
 	free(options->export_path);
 	free(options->mountpoint);
+	free(options->words);
 	free(options->fuse_options);
 	free(options->clientaddr);
 	*options = (struct options){0};

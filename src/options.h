@@ -16,7 +16,7 @@ enum options_action {
 	OPTIONS_MOUNT,
 	OPTIONS_HELP,
 	OPTIONS_VERSION,
-	OPTIONS_FAKE /* mount.vsockfs -f: everything was checked, mount nothing and succeed */
+	OPTIONS_REMOUNT /* change a mount that is there; mountpoint and remount_flags count */
 };
 enum options_cache { OPTIONS_CACHE_NONE, OPTIONS_CACHE_AUTO, OPTIONS_CACHE_ALWAYS };
 enum options_lookupcache {
@@ -32,7 +32,11 @@ struct options {
 	char *export_path;     /* normalised: no trailing or double slashes, no "." or ".."; "/" at
 				  least */
 	char *mountpoint;      /* absolute, symlinks resolved */
+	char *words;	       /* the -o lists as given, joined */
 	bool foreground, debug;
+	bool fake;    /* mount.vsockfs -f: everything was checked, change nothing and succeed */
+	bool verbose; /* say what was agreed on with the server */
+	unsigned long remount_flags; /* of mount(2) */
 	bool read_only;
 	bool allow_other;   /* default: when root mounts */
 	bool allow_root;    /* never together with allow_other */
@@ -71,12 +75,19 @@ struct options {
 };
 
 /*
- * Fills *options; only `action` counts unless it is OPTIONS_MOUNT or OPTIONS_FAKE. A program called
- * mount.* takes its flags as mount(8) hands them to a helper. Returns 0, or an exit status of
- * mount(8) after printing one line on stderr that names the word that is wrong. options_free in
+ * Becomes what -N and -o setuid= name before anything is looked at: the mount namespace (a path of
+ * one, or a process id) or NULL, the user or NULL. 0, or an exit status of mount(8) after printing
+ * one line. become.h has the one that does it.
+ */
+typedef int options_become(const char *program, const char *mount_namespace, const char *user);
+
+/*
+ * Fills *options; only `action` counts unless it is OPTIONS_MOUNT or OPTIONS_REMOUNT. A program
+ * called mount.* takes its flags as mount(8) hands them to a helper. Returns 0, or an exit status
+ * of mount(8) after printing one line on stderr that names the word that is wrong. options_free in
  * both cases.
  */
-int options_parse(int argc, char **argv, struct options *options);
+int options_parse(int argc, char **argv, options_become *become, struct options *options);
 void options_free(struct options *options);
 
 void options_print_usage(FILE *out);

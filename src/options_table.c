@@ -141,6 +141,10 @@ static const struct option_choice choices_delegations[] = {
 	{                                              \
 		name, OPTION_SET, .set = fn, .text = t \
 	}
+#define SET_FIELD(name, field, fn, t)                             \
+	{                                                         \
+		name, OPTION_SET, AT(field), .set = fn, .text = t \
+	}
 #define IGNORED(name)                \
 	{                            \
 		name, OPTION_IGNORED \
@@ -159,21 +163,22 @@ static const struct option_choice choices_delegations[] = {
 static const struct option_word words[] = {
 	/* transport */
 	NUMBER("port", port, 1, UINT32_MAX - 1, ""),
-	SET("vers", set_vers, "4, 4.1 or 4.2"),
-	SET("nfsvers", set_vers, "4, 4.1 or 4.2"),
-	SET("minorversion", set_minorversion, "1 or 2"),
+	SET_FIELD("vers", vers_minor, set_vers, "4, 4.1 or 4.2"),
+	SET_FIELD("nfsvers", vers_minor, set_vers, "4, 4.1 or 4.2"),
+	SET_FIELD("minorversion", minorversion, set_minorversion, "1 or 2"),
 	NUMBER("rsize", o.rsize, WORDS_IO_MIN, WORDS_IO_MAX, " bytes"),
 	NUMBER("wsize", o.wsize, WORDS_IO_MIN, WORDS_IO_MAX, " bytes"),
-	SET("hard", set_hard, NULL),
-	SET("soft", set_soft, NULL),
-	SET("softerr", set_softerr, NULL),
+	SET_FIELD("hard", o.soft, set_hard, NULL),
+	SET_FIELD("soft", o.soft, set_soft, NULL),
+	SET_FIELD("softerr", o.softerr, set_softerr, NULL),
 	NUMBER("timeo", o.timeo_ds, 1, 36000, " tenths of a second"),
 	NUMBER("retrans", o.retrans, 0, 1000, ""),
 	NUMBER("retry", retry_min, 0, 100000, " minutes"),
 	NUMBER("nconnect", o.nconnect, 1, 16, ""),
 	CHOICE("sec", o.sec_none, choices_sec),
 	CHOICE("proto", proto, choices_proto),
-	SET("clientaddr", set_clientaddr, "1 to 128 printable characters without spaces"),
+	SET_FIELD("clientaddr", o.clientaddr, set_clientaddr,
+		"1 to 128 printable characters without spaces"),
 	FLAG("resvport", resvport, WORDS_RESVPORT_YES),
 	FLAG("noresvport", resvport, WORDS_RESVPORT_NO),
 	CHOICE("io", o.io, choices_io),
@@ -246,8 +251,10 @@ static const struct option_word words[] = {
 	IGNORED("_netdev"),
 	IGNORED("comment"),
 	IGNORED("sloppy"),
+	IGNORED("remount"), /* words_remount saw it */
+	TEXT("setuid", setuid),
+	IGNORED("drop_privileges"), /* the daemon always does */
 
-	REFUSED("remount", "a mounted vsockfs cannot be changed: unmount it and mount it again"),
 	REFUSED("bind", "use mount --bind"),
 	REFUSED("bg", "use retry= to wait longer, or an automount unit (x-systemd.automount)"),
 	REFUSED("context", HINT_SELINUX),
@@ -260,8 +267,6 @@ static const struct option_word words[] = {
 	REFUSED("mountport", "NFSv4 has no mount protocol"),
 	REFUSED("mountproto", "NFSv4 has no mount protocol"),
 	REFUSED("mountvers", "NFSv4 has no mount protocol"),
-	REFUSED("setuid", "run vsockfs as that user instead"),
-	REFUSED("drop_privileges", "run vsockfs as the user who shall own the mount"),
 
 	/* words of libfuse */
 	REFUSED("max_read", "use rsize="),
@@ -309,6 +314,21 @@ const struct option_word *option_word_find(const char *name, size_t len)
 		if (strlen(words[i].name) == len && memcmp(words[i].name, name, len) == 0)
 			return &words[i];
 	return NULL;
+}
+
+const struct option_word *option_word_at(size_t i)
+{
+	return i < sizeof(words) / sizeof(words[0]) ? &words[i] : NULL;
+}
+
+bool option_word_same(const struct option_word *word, const struct words *a, const struct words *b)
+{
+	const char *at_a = (const char *)a + word->at, *at_b = (const char *)b + word->at;
+
+	if (word->kind != OPTION_TEXT && word->set != set_clientaddr)
+		return memcmp(at_a, at_b, word->size) == 0;
+	const char *text_a = *(char *const *)at_a, *text_b = *(char *const *)at_b;
+	return strcmp(text_a ? text_a : "", text_b ? text_b : "") == 0;
 }
 
 bool option_word_optional(const struct option_word *word)

@@ -42,6 +42,10 @@ struct option_word {
 
 /* The word whose name is the `len` bytes at `name`, or NULL. */
 const struct option_word *option_word_find(const char *name, size_t len);
+/* Each word in turn, from 0; NULL behind the last. */
+const struct option_word *option_word_at(size_t i);
+/* True if what the word is about is the same in both. */
+bool option_word_same(const struct option_word *word, const struct words *a, const struct words *b);
 /* "1.5" as seconds, up to OPTION_SECONDS_MAX; false for anything else. */
 bool option_seconds_parse(const char *text, double *seconds);
 /* True for the word whose value mount(8) may add although it has none. */

@@ -17,7 +17,8 @@ static const char usage_text[] =
 	"  -f   stay in the foreground, log to stderr\n"
 	"  -d   the same, with debug messages\n"
 	"  -s   one worker, as -o nconnect=1\n"
-	"  -n -v  accepted for mount(8)\n"
+	"  -v   tell what was agreed on with the server\n"
+	"  -n   accepted for mount(8)\n"
 	"  -V, --version\n"
 	"  -h, --help\n"
 	"\n"
@@ -53,6 +54,8 @@ static const char usage_text[] =
 	"  takeover           let a service manager start another daemon for the mount\n"
 	"  sandbox=yes|no     drop privileges and filter system calls (yes)\n"
 	"  fsname=TEXT, subtype=TEXT\n"
+	"  setuid=USER        run as this user (root)\n"
+	"  remount            change ro, noexec and the like of a mount that is there\n"
 	"  sloppy             ignore unknown options\n"
 	"\n"
 	"vsockfs(1) explains them. Unmount with umount(8), or fusermount3 -u.\n";

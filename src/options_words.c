@@ -38,8 +38,7 @@ bool words_number(const char *text, uint64_t min, uint64_t max, uint64_t *number
 	return v >= min;
 }
 
-/* The next word of a comma list, its escapes resolved, into `out`; false at the end. */
-static bool next_word(const char **list, char *out)
+bool words_next(const char **list, char *out)
 {
 	const char *p = *list;
 
@@ -136,7 +135,7 @@ static void describe_value(const struct option_word *word, char *out, size_t siz
 	}
 }
 
-static int apply_word(struct words *w, const char *text)
+int words_apply_one(struct words *w, const char *text)
 {
 	size_t len = strcspn(text, "=");
 	const char *value = text[len] ? text + len + 1 : NULL;
@@ -176,21 +175,21 @@ int words_apply(struct words *w, const char *list)
 
 	if (!text)
 		return words_fail(w, 2, "out of memory");
-	while (r == 0 && next_word(&list, text))
-		r = apply_word(w, text);
+	while (r == 0 && words_next(&list, text))
+		r = words_apply_one(w, text);
 	free(text);
 	return r;
 }
 
-bool words_have_sloppy(const char *list)
+bool words_have(const char *list, const char *word)
 {
 	char *text = malloc(strlen(list) + 1);
-	bool sloppy = false;
+	bool found = false;
 
-	while (text && !sloppy && next_word(&list, text))
-		sloppy = strcmp(text, "sloppy") == 0;
+	while (text && !found && words_next(&list, text))
+		found = strcmp(text, word) == 0;
 	free(text);
-	return sloppy;
+	return found;
 }
 
 void words_init(struct words *w, const char *program)
@@ -221,5 +220,6 @@ void words_deinit(struct words *w)
 {
 	free(w->fsname);
 	free(w->subtype);
+	free(w->setuid);
 	options_free(&w->o);
 }

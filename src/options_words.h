@@ -30,7 +30,7 @@ struct words {
 	struct options o;
 	const char *program;
 	bool sloppy; /* unknown words are ignored */
-	char *fsname, *subtype;
+	char *fsname, *subtype, *setuid;
 	uint32_t port; /* 0: as the source says */
 	uint32_t retry_min;
 	int vers_minor, minorversion;	    /* -1: not given */
@@ -45,8 +45,20 @@ void words_deinit(struct words *w);
 
 /* Takes up the words of one -o list. 0, or an exit status after a line on stderr. */
 int words_apply(struct words *w, const char *list);
-/* True if `list` holds the word sloppy, which counts for all lists wherever it stands. */
-bool words_have_sloppy(const char *list);
+/* The same for one of them, its escapes resolved. */
+int words_apply_one(struct words *w, const char *word);
+/* The next word of a comma list, its escapes resolved, into `out`; false at the end. */
+bool words_next(const char **list, char *out);
+/* True if `list` holds `word`, which counts for all lists wherever it stands. */
+bool words_have(const char *list, const char *word);
+
+/*
+ * For -o remount: what `lists` ask for, against the mount that is on `path`. Fills the mount point
+ * and the flags of struct options, or fails with a word that would take another daemon. `source`
+ * is what mount(8) takes for the mount's. 0, or an exit status after a line on stderr.
+ */
+int words_remount(struct words *w, const char *const *lists, unsigned nlists, const char *source,
+	const char *path);
 
 /* Prints "PROGRAM: ..." as one line on stderr and returns `status`. */
 int words_fail(const struct words *w, int status, const char *format, ...)

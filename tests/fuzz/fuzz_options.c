@@ -91,10 +91,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		argv[argc++] = word;
 	argv[argc] = NULL;
 	be_quiet();
-	int r = options_parse(argc, argv, &options);
+	int r = options_parse(argc, argv, NULL, &options);
 	stderr = own;
 	fuzz_check(r == 0 || r == 1 || r == 2 || r == 32);
-	if (r == 0 && (options.action == OPTIONS_MOUNT || options.action == OPTIONS_FAKE))
+	if (r == 0 && options.action == OPTIONS_MOUNT)
 		check_options(&options);
 	options_free(&options);
 	free(text);

@@ -38,7 +38,7 @@ valued = [w for w, k in kinds.items() if k in ("NUMBER", "SECONDS", "CHOICE", "T
 in_manual = set(re.findall(r"\w+", re.sub(r"\\f.", " ", manual)))
 in_completion = set(re.findall(r"\w+=?", completion))
 
-print("1..6")
+print("1..7")
 report("the table is found", [] if len(accepted) > 60 and len(refused) > 40 else ["no words"])
 report("the manual has every word",
        [f"{w} is missing" for w in accepted if w not in in_manual])
@@ -49,7 +49,7 @@ report("words with values are completed with =, refused ones not at all",
        [f"{w}= is missing" for w in valued if w + "=" not in in_completion] +
        [f"{w} is refused" for w in refused
         if re.search(rf"^\t\t[\w= ]*\b{w}\b", completion, re.M)])
-for page in ("vsockfs.1", "vsockfsctl.1"):
+for page in ("vsockfs.1", "vsockfsctl.1", "mount.vsockfs.8"):
     if shutil.which("mandoc"):
         report(f"mandoc finds nothing in {page}", lint(top / "man" / page))
     else:

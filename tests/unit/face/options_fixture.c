@@ -46,7 +46,7 @@ int parse(const char *const *args)
 	fflush(stderr);
 	dup2(fds[1], STDERR_FILENO);
 	close(fds[1]);
-	int r = options_parse(argc, argv, &options);
+	int r = options_parse(argc, argv, NULL, &options);
 	fflush(stderr);
 	dup2(saved, STDERR_FILENO);
 	close(saved);

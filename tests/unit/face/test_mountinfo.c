@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,8 @@ static const char table[] =
 	"36 21 / /bad rw - fuse.vsockfs 2:/other rw\n"
 	"37 21 0:49 / /short rw\n"
 	"38 21 0:50 / /nosuper rw - fuse.vsockfs 2:/x\n"
+	"39 21 0:51 / /flags ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow - fuse.vsockfs "
+	"2:/x rw,sync,dirsync,user_id=0,group_id=0\n"
 	"\n";
 
 static int find(const char *path, struct mountinfo *info)
@@ -54,6 +57,49 @@ static void test_find(void **state)
 
 	assert_int_equal(find("/noopt", &info), 0);
 	assert_string_equal(info.source, "tmpfs");
+}
+
+static void test_flags(void **state)
+{
+	struct mountinfo info;
+
+	assert_int_equal(find("/mnt", &info), 0);
+	assert_int_equal(info.flags, MS_NOSUID | MS_NODEV);
+	assert_string_equal(info.super, "rw,user_id=1000,group_id=100,allow_other");
+	assert_int_equal(find("/", &info), 0);
+	assert_int_equal(info.flags, MS_RELATIME);
+	assert_int_equal(find("/flags", &info), 0);
+	assert_int_equal(info.flags, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
+					     MS_NODIRATIME | MS_SYNCHRONOUS | MS_DIRSYNC |
+					     256 /* nosymfollow */);
+}
+
+static void test_has(void **state)
+{
+	assert_true(mountinfo_has("rw,user_id=0", "rw", 2));
+	assert_true(mountinfo_has("rw,user_id=0", "user_id=0", 9));
+	assert_true(mountinfo_has("rw", "rwx", 2));
+	assert_false(mountinfo_has("rwx,xrw", "rw", 2));
+	assert_false(mountinfo_has("", "rw", 2));
+	assert_false(mountinfo_has("rw,user_id=0", "user_id", 7));
+}
+
+static void test_find_path(void **state)
+{
+	struct mountinfo info;
+	char resolved[PATH_MAX], link[] = "/tmp/vsockfs-mountinfo-XXXXXX", name[64];
+
+	assert_int_equal(mountinfo_find_path("/proc/", resolved, &info), 0);
+	assert_string_equal(resolved, "/proc");
+	assert_string_equal(info.type, "proc");
+	assert_non_null(mkdtemp(link));
+	snprintf(name, sizeof(name), "%s/link", link);
+	assert_int_equal(symlink("/proc", name), 0);
+	assert_int_equal(mountinfo_find_path(name, resolved, &info), 0);
+	assert_string_equal(resolved, "/proc");
+	assert_int_equal(mountinfo_find_path(link, resolved, &info), -ENOENT);
+	assert_int_equal(unlink(name), 0);
+	assert_int_equal(rmdir(link), 0);
 }
 
 static void test_find_escaped(void **state)
@@ -174,6 +220,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_has),
+		cmocka_unit_test(test_find_path),
 		cmocka_unit_test(test_find_escaped),
 		cmocka_unit_test(test_find_topmost),
 		cmocka_unit_test(test_find_not),

@@ -108,6 +108,10 @@ static void test_mounts(void **state)
 	assert_int_equal(control_new(info.major, info.minor, &ops, NULL, &control), 0);
 	assert_int_equal(resolve(directory), -EBUSY);
 	assert_string_equal(why, "2:/export is already mounted there");
+	why[0] = '\0';
+	assert_int_equal(
+		mountpoint_resolve(directory, "vsock:2://export/./", resolved, why, sizeof(why)),
+		-EBUSY);
 	control_free(control);
 
 	close(fd);
