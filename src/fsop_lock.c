@@ -8,14 +8,18 @@
 #include "fsop.h"
 
 /*
- * fcntl(2) and flock(2) locks, held on the server. A lock that is in another's way is asked for
- * again after a pause (or when the server calls back), until it is granted or the program is
- * interrupted; NFSv4 servers have no queue to wait in (RFC 8881, 9.6). With the grant the data is
- * revalidated, since locks are what programs order their accesses by.
+ * fcntl(2) and flock(2) locks, held on the server. A lock that another is in the way of is asked
+ * for again until it is granted or the program is interrupted: when it is freed through this mount,
+ * which wakes who has waited longest, when the server calls back, and after pauses; NFSv4 servers
+ * have no queue to wait in (RFC 8881, 9.6). With the grant the data is revalidated, since locks are
+ * what programs order their accesses by.
  */
 
-#define LOCK_PAUSE_MIN_NS UINT64_C(10000000)
-#define LOCK_PAUSE_MAX_NS UINT64_C(1000000000)
+/* Pauses grow to four times a second: longer ones would starve behind those who ask oftener. Where
+ * somebody tells of the end, they are for the case that this gets lost. */
+#define LOCK_PAUSE_MIN_NS  UINT64_C(10000000)
+#define LOCK_PAUSE_MAX_NS  UINT64_C(250000000)
+#define LOCK_PAUSE_TOLD_NS UINT64_C(1000000000)
 
 /* A request that waits for its lock: what callbacks, from other threads, may see. */
 struct fsop_lock_wait {
@@ -25,9 +29,10 @@ struct fsop_lock_wait {
 	uint64_t pause_ns;
 	/* under the share's lock_mutex */
 	bool posted;
-	LIST_ENTRY(fsop_lock_wait) entry;
+	TAILQ_ENTRY(fsop_lock_wait) entry;
 	/* the worker's */
 	bool pausing; /* the timer runs; otherwise a LOCK is under way */
+	bool woken;   /* since that was sent: its refusal may be out of date */
 };
 
 static void lock_send(struct fsop_request *req);
@@ -40,7 +45,7 @@ static void wait_end(struct fsop_request *req)
 		return;
 	loop_timer_cancel(req->worker->loop, &wait->timer);
 	pthread_mutex_lock(&share->lock_mutex);
-	LIST_REMOVE(wait, entry);
+	TAILQ_REMOVE(&share->lock_waits, wait, entry);
 	bool posted = wait->posted;
 	wait->req = NULL;
 	pthread_mutex_unlock(&share->lock_mutex);
@@ -67,7 +72,8 @@ static void lock_reply(struct fsop_request *req, int err)
 
 static void wait_retry(struct fsop_lock_wait *wait)
 {
-	if (!wait->pausing)
+	wait->woken = !wait->pausing;
+	if (wait->woken)
 		return;
 	wait->pausing = false;
 	loop_timer_cancel(wait->req->worker->loop, &wait->timer);
@@ -119,9 +125,37 @@ void fsop_lock_available(struct share *share, uint64_t owner)
 {
 	struct fsop_lock_wait *wait;
 	pthread_mutex_lock(&share->lock_mutex);
-	LIST_FOREACH (wait, &share->lock_waits, entry)
+	TAILQ_FOREACH (wait, &share->lock_waits, entry)
 		if (wait->req->u.lock.args.owner == owner)
 			wait_post(wait);
+	pthread_mutex_unlock(&share->lock_mutex);
+}
+
+static bool lock_overlaps(const struct nfs_lock_range *a, const struct nfs_lock_range *b)
+{
+	const struct range first = range_of(a->offset, a->length, RANGE_WRITE);
+	const struct range second = range_of(b->offset, b->length, RANGE_WRITE);
+	return first.first <= second.last && second.first <= first.last;
+}
+
+/* `req` has freed its range: wakes the first who waits for some of it, and all whom that one leaves
+ * room for. */
+static void wait_wake_next(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	const struct nfs_lock_range *first = NULL;
+	struct fsop_lock_wait *wait;
+	pthread_mutex_lock(&share->lock_mutex);
+	TAILQ_FOREACH (wait, &share->lock_waits, entry) {
+		const struct nfs_lock_range *range = &wait->req->u.lock.args.range;
+		if (wait->req->node != req->node || !lock_overlaps(range, &req->u.lock.args.range))
+			continue;
+		bool shared = first && first->type == READW_LT && range->type == READW_LT;
+		if (!first || shared || !lock_overlaps(range, first))
+			wait_post(wait);
+		if (!first)
+			first = range;
+	}
 	pthread_mutex_unlock(&share->lock_mutex);
 }
 
@@ -136,24 +170,38 @@ static int wait_begin(struct fsop_request *req)
 	wait->pause_ns = LOCK_PAUSE_MIN_NS;
 	req->u.lock.wait = wait;
 	pthread_mutex_lock(&req->share->lock_mutex);
-	LIST_INSERT_HEAD(&req->share->lock_waits, wait, entry);
+	TAILQ_INSERT_TAIL(&req->share->lock_waits, wait, entry);
 	pthread_mutex_unlock(&req->share->lock_mutex);
 	req->interrupt = wait_interrupt;
 	return 0;
 }
 
+/* The lock in the way is one of this mount, or the server calls when it is gone. */
+static bool wait_is_told(const struct fsop_request *req)
+{
+	return req->file->open->notifies ||
+	       req->u.lock.denied.owner_clientid == nfs_client_id(req->share->client);
+}
+
 static void wait_pause(struct fsop_request *req)
 {
 	struct fsop_lock_wait *wait = req->u.lock.wait;
+	uint64_t max_ns = wait_is_told(req) ? LOCK_PAUSE_TOLD_NS : LOCK_PAUSE_MAX_NS;
 	if (req->interrupted) {
 		lock_reply(req, -EINTR);
 		return;
 	}
+	if (wait->woken) {
+		wait->woken = false;
+		lock_send(req);
+		return;
+	}
+	if (wait->pause_ns > max_ns)
+		wait->pause_ns = max_ns;
 	wait->pausing = true;
 	loop_timer_set(
 		req->worker->loop, &wait->timer, loop_now(req->worker->loop) + wait->pause_ns);
-	if (wait->pause_ns < LOCK_PAUSE_MAX_NS)
-		wait->pause_ns *= 2;
+	wait->pause_ns *= 2;
 }
 
 static void lock_refreshed(struct loop_task *task)
@@ -173,6 +221,8 @@ static void lock_record(struct fsop_request *req, const struct nfs_stateid *stat
 										     : RANGE_READ;
 	struct range range = range_of(asked->offset, asked->length, kind);
 	nfs_lock_changed(req->share->state, req->u.lock.lock, stateid, &range);
+	if (kind == RANGE_FREE)
+		wait_wake_next(req);
 }
 
 static void lock_granted(struct fsop_request *req)

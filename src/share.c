@@ -130,7 +130,7 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	s->fuse_fd = -1;
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
-	LIST_INIT(&s->lock_waits);
+	TAILQ_INIT(&s->lock_waits);
 	LIST_INIT(&s->past_dirs);
 	cache_policy_init(&s->cache, options);
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -71,8 +71,8 @@ struct share {
 	struct loop_timer recall_timer; /* the first worker's: idle delegations */
 	/* blocking locks that wait, so that interrupts find them */
 	pthread_mutex_t lock_mutex;
-	LIST_HEAD(, fsop_lock_wait) lock_waits;
-	LIST_HEAD(, fsop_dir) past_dirs; /* opened through an earlier daemon */
+	TAILQ_HEAD(, fsop_lock_wait) lock_waits; /* who came first, first */
+	LIST_HEAD(, fsop_dir) past_dirs;	 /* opened through an earlier daemon */
 };
 
 /* Makes workers, loops and the client. 0 or -errno. */

@@ -262,6 +262,7 @@ struct nfs_open *deleg_record(
 	if (!open)
 		return NULL;
 	open->local = local;
+	open->notifies = res->rflags & OPEN4_RESULT_MAY_NOTIFY_LOCK;
 	pthread_mutex_lock(&state->mutex);
 	state_add_open(state, open);
 	pthread_mutex_unlock(&state->mutex);

@@ -21,13 +21,15 @@
 
 struct nfs_state;
 
-/* One OPEN. `access`, `owner`, `cred` and `fh` never change; the stateid does when it is reclaimed.
+/* One OPEN. `access`, `owner`, `cred`, `fh` and `notifies` never change; the stateid does when it
+ * is reclaimed.
  */
 struct nfs_open {
 	struct nfs_fh fh;
 	uint32_t access; /* OPEN4_SHARE_ACCESS_READ | _WRITE */
 	uint64_t owner;
 	struct rpc_cred *cred; /* of the process that opened */
+	bool notifies;	       /* the server calls when a lock that was waited for is free */
 	/* under the mutex of nfs_state */
 	struct nfs_stateid stateid;
 	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */

@@ -5,6 +5,7 @@
 import errno
 import fcntl
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import time
 
 from harness import Suite
 from test_basic import write
+from test_stats import stats
 
 suite = Suite()
 FLOCK = "hhqqi4x"
@@ -143,6 +145,36 @@ def blocking(env):
         assert os.read(read_end, 1) == b"l"
         assert waited < 12, f"the lock came {waited:.1f} s after it was free"
         os.close(fd)
+
+
+@suite.test("who waits for a lock is not starved by who takes it again and again", timeout=60)
+def starved(env):
+    fd = opened(env)
+    for _ in range(3):
+        lockf(fd, fcntl.F_WRLCK)
+        waiter = env.child(lambda: lockf(opened(env), fcntl.F_WRLCK, command=fcntl.F_SETLKW))
+        time.sleep(0.2)
+        turns = 0
+        while not select.select([waiter.read_end], [], [], 0)[0]:
+            assert turns < 30, "another had the lock 30 times meanwhile"
+            lockf(fd, fcntl.F_UNLCK)
+            lockf(fd, fcntl.F_WRLCK, command=fcntl.F_SETLKW)
+            time.sleep(0.05)
+            turns += 1
+        waiter.join()
+
+
+@suite.test("a lock that another client holds is asked for four times a second", timeout=60)
+def polled(env):
+    other = env.mount()
+    fd = opened(env)
+    lockf(fd, fcntl.F_WRLCK)
+    waiter = env.child(lambda: lockf(opened(env, root=other.point), fcntl.F_WRLCK, command=fcntl.F_SETLKW))
+    # at 10, 30, 70, 150 and 310 ms, and from then on every 250 ms
+    env.eventually(lambda: stats(env, other.point)["operations"].get("LOCK", {}).get("rpcs", 0) >= 20,
+                   within=12, what="20 times")
+    lockf(fd, fcntl.F_UNLCK)
+    waiter.join()
 
 
 @suite.test("a signal interrupts a process that waits for a lock, and the lock is not taken later",
