@@ -28,13 +28,30 @@ void openlog(const char *ident, int options, int facility)
 	syslog_options = options;
 }
 
+static void take_syslog(int priority, const char *format, va_list args)
+{
+	syslog_priority = priority;
+	vsnprintf(syslog_line, sizeof(syslog_line), format, args);
+}
+
 void syslog(int priority, const char *format, ...)
 {
 	va_list args;
 
-	syslog_priority = priority;
 	va_start(args, format);
-	vsnprintf(syslog_line, sizeof(syslog_line), format, args);
+	take_syslog(priority, format, args);
+	va_end(args);
+}
+
+/* what syslog is when compiled with _FORTIFY_SOURCE */
+void __syslog_chk(int priority, int flag, const char *format, ...);
+
+void __syslog_chk(int priority, int flag, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	take_syslog(priority, format, args);
 	va_end(args);
 }
 

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Directories of configMaps and secrets, which Kubernetes changes on the host as a whole: the files
+are links through ..data, ..data is a link to a directory, and a change is another directory, a link
+to it renamed over ..data, and the removal of the old directory. Here a change has two files of which
+each names the change that it belongs to.
+"""
+
+import os
+import shutil
+import time
+
+from harness import Suite
+
+suite = Suite()
+NAMES = ("one", "two")
+LARGE = 3_000_000  # bytes: more than is read at once
+
+
+def make(env):
+    os.mkdir(env.on_disk("config"))
+    change(env, 0)
+    for name in NAMES:
+        os.symlink(f"..data/{name}", env.on_disk(f"config/{name}"))
+
+
+def content(number):
+    return b"%08d" % number * (LARGE // 8)
+
+
+def change(env, number):
+    """As the kubelet's atomic writer does it."""
+    old = os.readlink(env.on_disk("config/..data")) if number else None
+    new = f"..{number}"
+    os.mkdir(env.on_disk("config", new))
+    for name in NAMES:
+        with open(env.on_disk("config", new, name), "wb") as file:
+            file.write(content(number))
+    os.symlink(new, env.on_disk("config/..data_tmp"))
+    os.rename(env.on_disk("config/..data_tmp"), env.on_disk("config/..data"))
+    if old:
+        shutil.rmtree(env.on_disk("config", old))
+
+
+def look(env, name):
+    """The number of the change that the guest reads, which must be all of it."""
+    with open(env.path("config", name), "rb") as file:
+        data = file.read()
+    number = int(data[:8])
+    assert data == content(number), f"a mixture, beginning with {number}"
+    return number
+
+
+@suite.test("a changed configMap is seen within 1 s, by programs that opened it before, too")
+def seen(env):
+    make(env)
+    assert [look(env, name) for name in NAMES] == [0, 0]
+    for number in range(1, 6):
+        change(env, number)
+        for name in NAMES:
+            env.eventually(lambda: look(env, name) == number, what=f"change {number} of {name}")
+        assert sorted(os.listdir(env.path("config"))) == ["..%d" % number, "..data", *NAMES]
+    env.same()
+
+
+@suite.test("a reader amid the changes never fails, never sees a mixture and never goes back")
+def amid(env):
+    make(env)
+    last, seen_at = 0, {}
+    for number in range(1, 16):
+        change(env, number)
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            now = look(env, NAMES[number % 2])
+            assert last <= now <= number, (last, now, number)
+            last = now
+            seen_at.setdefault(now, number)
+    env.eventually(lambda: look(env, "one") == 15, what="the last change")
+    assert len(seen_at) > 1, "no change was ever seen amid the changes"
+
+
+@suite.test("a file that was opened before the change stays readable, and stays as it was")
+def held(env):
+    make(env)
+    with open(env.path("config/one"), "rb") as file:
+        first = file.read(8)
+        change(env, 1)
+        env.eventually(lambda: look(env, "one") == 1, what="the change")
+        assert first + file.read() == content(0)
+
+
+if __name__ == "__main__":
+    suite.main()
