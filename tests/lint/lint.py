@@ -16,8 +16,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-SPDX = "SPDX-License-Identifier: LGPL-2.1-or-later"
-NO_LINE_FOR_SPDX = {"LICENSE", ".gitignore"}
+# in two parts, since it is not the licence of this line
+SPDX = "SPDX-License-" + "Identifier: LGPL-2.1-or-later"
+# debian/copyright and .reuse/dep5 speak for what has no place for it
+NO_LINE_FOR_SPDX = {"LICENSE", ".gitignore", ".reuse/dep5", "debian/changelog", "debian/control",
+                    "debian/copyright", "debian/source/format", "debian/tests/control"}
 
 # what each part of src/ may include besides itself; src/*.c stands above them all
 BELOW = {
