@@ -5,6 +5,7 @@
 
 #include "nfs41/error.h"
 #include "nfs41/op.h"
+#include "owner.h"
 #include "share.h"
 
 /* The way from the server's root to the export: one compound, made once. */
@@ -73,6 +74,8 @@ static int export_take(struct export_lookup *lookup)
 			share->options->export_path);
 		return -ENOTDIR;
 	}
+	if (share->options->map_uid != OPTIONS_NO_ID && owner_learn(share, attr) < 0)
+		return -EPERM;
 	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
 	/* Another daemon's nodes are there already, the root among them. */
 	int err = share->nodes ? 0 : export_make_root(lookup);

@@ -6,6 +6,7 @@
 
 #include "fsop.h"
 #include "nfs41/idmap.h"
+#include "owner.h"
 #include "recall.h"
 
 /* What stdio and cp(1) take as a good unit: few round trips, without a megabyte per open FILE. */
@@ -62,6 +63,7 @@ void fsop_fill_stat(
 	st->st_atim = attr->atime;
 	st->st_mtim = attr->mtime;
 	st->st_ctim = attr->ctime;
+	owner_show(share, st);
 }
 
 double fsop_attr_timeout(struct share *share, struct node *node)
@@ -130,6 +132,11 @@ static void setattr_done(struct nfs_compound *c)
 	struct node_table *nodes = req->share->nodes;
 	if (fsop_refused(req, setattr_send))
 		return;
+	/* A server that takes no numbers for owners. */
+	if (c->status == NFS4ERR_BADOWNER && idmap_use_names()) {
+		setattr_send(req);
+		return;
+	}
 	int err = nfs_compound_errno(c);
 	if (!err)
 		err = fsop_attr_check(req->node, &req->attr);
@@ -221,6 +228,11 @@ void fsop_setattr(
 	if (file)
 		req->file = file_ref(file);
 	setattr_set(&req->u.setattr.set, attr, to_set);
+	int err = owner_settle(req->share, &req->u.setattr.set);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,

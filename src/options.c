@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "idmap_file.h"
 #include "mountinfo.h"
 #include "mountpoint.h"
 #include "options_words.h"
@@ -193,6 +195,37 @@ static int finish_values(struct words *w)
 	return 0;
 }
 
+/* With idmap=user, uid= and gid= say who the export's owner is here; else whose all files are. */
+static int finish_owners(struct words *w)
+{
+	struct options *o = &w->o;
+	char why[256];
+
+	if (o->idmap && strcmp(o->idmap, "none") == 0) {
+		free(o->idmap);
+		o->idmap = NULL;
+	}
+	if (o->idmap && strcmp(o->idmap, "user") == 0) {
+		const struct passwd *user = w->uid != OPTIONS_NO_ID ? getpwuid(w->uid) : NULL;
+		gid_t own = user		      ? user->pw_gid
+			    : w->uid != OPTIONS_NO_ID ? OPTIONS_NO_ID
+						      : getegid();
+		o->map_uid = w->uid != OPTIONS_NO_ID ? w->uid : geteuid();
+		o->map_gid = w->gid != OPTIONS_NO_ID ? w->gid : own;
+		return 0;
+	}
+	o->show_uid = w->uid;
+	o->show_gid = w->gid;
+	if (!o->idmap)
+		return 0;
+	if (o->idmap[0] != '/')
+		return words_fail(w, STATUS_USAGE,
+			"-o idmap=%s: must be user, none or the absolute name of a file", o->idmap);
+	if (idmap_file_load(o->idmap, why, sizeof(why)) < 0)
+		return words_fail(w, STATUS_USAGE, "-o idmap=%s: %s", o->idmap, why);
+	return 0;
+}
+
 static int finish_mountpoint(struct words *w, const char *path)
 {
 	char resolved[PATH_MAX], why[PATH_MAX * 2 + 128];
@@ -268,6 +301,8 @@ static int parse_mount(struct words *w, const struct arguments *args, options_be
 	if (r == 0)
 		r = finish_values(w);
 	if (r == 0)
+		r = finish_owners(w);
+	if (r == 0)
 		r = finish_mountpoint(w, path);
 	if (r == 0)
 		r = finish_fuse_options(w);
@@ -333,5 +368,6 @@ void options_free(struct options *options)
 	free(options->words);
 	free(options->fuse_options);
 	free(options->clientaddr);
+	free(options->idmap);
 	*options = (struct options){0};
 }

@@ -25,6 +25,9 @@ enum options_lookupcache {
 	OPTIONS_LOOKUPCACHE_NONE
 };
 
+#define OPTIONS_NO_ID	UINT32_MAX
+#define OPTIONS_NO_MASK UINT32_MAX
+
 struct options {
 	enum options_action action;
 	char *source;	       /* as given, "2:/export" */
@@ -45,6 +48,10 @@ struct options {
 	bool resuming;	    /* it is one: the mount is there, and nobody may be serving it */
 	bool sandbox;	    /* privileges are dropped and system calls filtered */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
+	uint32_t show_uid, show_gid; /* uid=, gid=: of all files; or OPTIONS_NO_ID */
+	uint32_t fmask, dmask;	     /* umask=: the modes of all files; or OPTIONS_NO_MASK */
+	char *idmap;		     /* idmap=: "user", the path of a file, or NULL for none */
+	uint32_t map_uid, map_gid;   /* idmap=user: who the export's owner is; or OPTIONS_NO_ID */
 	char *fuse_options; /* comma list for libfuse: fsname, subtype, ro, dev, suid, noexec,
 			       noatime, ... */
 

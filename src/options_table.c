@@ -2,6 +2,8 @@
 #include "options_table.h"
 
 #include <ctype.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +83,63 @@ static bool set_minorversion(struct words *w, const char *value)
 	return true;
 }
 
+/* A number, or a name in the user database. */
+static bool set_uid(struct words *w, const char *value)
+{
+	uint64_t id;
+	const struct passwd *user = NULL;
+
+	if (words_number(value, 0, OPTIONS_NO_ID - 1, &id))
+		w->uid = (uint32_t)id;
+	else if (*value && (user = getpwnam(value)))
+		w->uid = user->pw_uid;
+	else
+		return false;
+	return true;
+}
+
+static bool set_gid(struct words *w, const char *value)
+{
+	uint64_t id;
+	const struct group *group = NULL;
+
+	if (words_number(value, 0, OPTIONS_NO_ID - 1, &id))
+		w->gid = (uint32_t)id;
+	else if (*value && (group = getgrnam(value)))
+		w->gid = group->gr_gid;
+	else
+		return false;
+	return true;
+}
+
+static bool parse_mask(const char *value, uint32_t *mask)
+{
+	size_t len = strspn(value, "01234567");
+
+	if (len == 0 || len > 8 || value[len])
+		return false;
+	unsigned long bits = strtoul(value, NULL, 8);
+	if (bits > 0777)
+		return false;
+	*mask = (uint32_t)bits;
+	return true;
+}
+
+static bool set_fmask(struct words *w, const char *value)
+{
+	return parse_mask(value, &w->o.fmask);
+}
+
+static bool set_dmask(struct words *w, const char *value)
+{
+	return parse_mask(value, &w->o.dmask);
+}
+
+static bool set_umask(struct words *w, const char *value)
+{
+	return set_fmask(w, value) && set_dmask(w, value);
+}
+
 static bool set_clientaddr(struct words *w, const char *value)
 {
 	size_t len = strlen(value);
@@ -155,7 +214,7 @@ static const struct option_choice choices_delegations[] = {
 	}
 
 #define HINT_AC	     "the attribute cache is set with acregmin=, acregmax=, acdirmin=, acdirmax="
-#define HINT_OWNERS  "owners and modes are the server's"
+#define HINT_IDMAP   "use idmap=FILE"
 #define HINT_CACHE   "use cache=none, cache=auto or cache=always"
 #define HINT_KERNEL  "this is settled with the kernel, there is nothing to choose"
 #define HINT_SELINUX "SELinux contexts are not supported"
@@ -206,6 +265,12 @@ static const struct option_word words[] = {
 	FLAG("allow_other", allow, WORDS_ALLOW_OTHER),
 	FLAG("allow_root", allow, WORDS_ALLOW_ROOT),
 	FLAG("default_permissions", access, WORDS_ACCESS_KERNEL),
+	SET_FIELD("uid", uid, set_uid, "a user"),
+	SET_FIELD("gid", gid, set_gid, "a group"),
+	SET_FIELD("umask", o.fmask, set_umask, "an octal number up to 777"),
+	SET_FIELD("fmask", o.fmask, set_fmask, "an octal number up to 777"),
+	SET_FIELD("dmask", o.dmask, set_dmask, "an octal number up to 777"),
+	TEXT("idmap", o.idmap),
 	FLAG("takeover", o.takeover, true),
 	CHOICE("sandbox", o.sandbox, choices_sandbox),
 
@@ -293,9 +358,9 @@ static const struct option_word words[] = {
 	REFUSED("attr_timeout", HINT_AC),
 	REFUSED("ac_attr_timeout", HINT_AC),
 	REFUSED("negative_timeout", "use lookupcache=positive, or acdirmin= and acdirmax="),
-	REFUSED("umask", HINT_OWNERS),
-	REFUSED("uid", HINT_OWNERS),
-	REFUSED("gid", HINT_OWNERS),
+	REFUSED("uidfile", HINT_IDMAP),
+	REFUSED("gidfile", HINT_IDMAP),
+	REFUSED("nomap", HINT_IDMAP),
 	REFUSED("use_ino", "inode numbers always are the server's"),
 	REFUSED("readdir_ino", "inode numbers always are the server's"),
 	REFUSED("no_remote_lock", "use nolock"),

@@ -202,6 +202,8 @@ void words_init(struct words *w, const char *program)
 		.acregmax = -1,
 		.acdirmin = -1,
 		.acdirmax = -1,
+		.uid = OPTIONS_NO_ID,
+		.gid = OPTIONS_NO_ID,
 		.o = {.timeo_ds = 600,
 			.retrans = 2,
 			.rsize = WORDS_IO_MAX,
@@ -212,6 +214,12 @@ void words_init(struct words *w, const char *program)
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,
 			.cto = true,
 			.sandbox = true,
+			.show_uid = OPTIONS_NO_ID,
+			.show_gid = OPTIONS_NO_ID,
+			.fmask = OPTIONS_NO_MASK,
+			.dmask = OPTIONS_NO_MASK,
+			.map_uid = OPTIONS_NO_ID,
+			.map_gid = OPTIONS_NO_ID,
 			.delegations = DELEG_READ},
 	};
 }

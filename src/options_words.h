@@ -33,6 +33,7 @@ struct words {
 	char *fsname, *subtype, *setuid;
 	uint32_t port; /* 0: as the source says */
 	uint32_t retry_min;
+	uint32_t uid, gid;		    /* OPTIONS_NO_ID when not given */
 	int vers_minor, minorversion;	    /* -1: not given */
 	int proto, allow, access, resvport; /* enum words_* */
 	bool nosuid, nodev, noexec, noatime, sync, dirsync;

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nfs41/idmap_rules.h"
 #include "util/log.h"
 
 /* Both tables: an entry lives in one of the WAYS places of its set, the oldest gives way. */
@@ -242,6 +243,19 @@ static struct rpc_cred *shared_get(struct proccred *table, const struct identity
 	return rpc_cred_ref(cred);
 }
 
+/* Who it is to the server; a group that is nobody there is left out. */
+static void map_identity(struct identity *identity)
+{
+	unsigned kept = 0;
+
+	idmap_to_server(identity->uid, false, &identity->uid);
+	idmap_to_server(identity->gid, true, &identity->gid);
+	for (unsigned i = 0; i < identity->ngroups; i++)
+		if (idmap_to_server(identity->groups[i], true, &identity->groups[kept]))
+			kept++;
+	identity->ngroups = kept;
+}
+
 struct rpc_cred *proccred_get(struct proccred *table, pid_t pid, uid_t uid, gid_t gid)
 {
 	struct identity identity = {.uid = uid, .gid = gid};
@@ -260,6 +274,7 @@ struct rpc_cred *proccred_get(struct proccred *table, pid_t pid, uid_t uid, gid_
 		return cred;
 
 	bool known = read_groups(table, pid, &identity);
+	map_identity(&identity);
 	pthread_mutex_lock(&table->lock);
 	cred = shared_get(table, &identity);
 	if (cred && known)

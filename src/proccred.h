@@ -32,9 +32,9 @@ void proccred_free(struct proccred *table);
 int proccred_proc_fd(const struct proccred *table);
 
 /*
- * A new reference to the credential of a request, or NULL without memory. `pid` is the FUSE
- * request's (a thread's id; 0: none that is visible here). A process that has vanished has no
- * supplementary groups.
+ * A new reference to the credential of a request, as idmap_rules.h maps it, or NULL without memory.
+ * `pid` is the FUSE request's (a thread's id; 0: none that is visible here). A process that has
+ * vanished has no supplementary groups.
  */
 struct rpc_cred *proccred_get(struct proccred *table, pid_t pid, uid_t uid, gid_t gid);
 

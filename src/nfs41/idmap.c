@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "nfs41/idmap_rules.h"
+
 #define CACHE_SETS    64
 #define CACHE_WAYS    4
 #define FOUND_SECONDS 600 /* as nfsidmap(8) keeps its keys */
@@ -169,11 +171,25 @@ static uint32_t map_name(const uint8_t *text, size_t len, bool group)
 
 static uint32_t map(const uint8_t *text, size_t len, bool group)
 {
+	const struct idmap_rule *rule = idmap_find_owner(text, len, group);
+	const uint8_t *at = memrchr(text, '@', len);
+	char domain[IDMAP_STRING_MAX];
 	uint32_t id;
 
+	if (rule) {
+		size_t domain_len = at ? len - (size_t)(at + 1 - text) : 0;
+		memcpy(domain, at ? at + 1 : text, domain_len);
+		domain[domain_len] = '\0';
+		if (domain_len > 0)
+			learn_domain(domain);
+		return rule->guest;
+	}
 	if (parse_number(text, len, &id))
-		return id;
-	return idmap.numeric_only ? IDMAP_NOBODY : map_name(text, len, group);
+		return idmap_to_guest(id, group);
+	if (idmap.numeric_only || !idmap_others())
+		return IDMAP_NOBODY;
+	id = map_name(text, len, group);
+	return id == IDMAP_NOBODY ? id : idmap_to_guest(id, group);
 }
 
 uid_t idmap_uid(const uint8_t *owner, size_t len)
@@ -201,24 +217,38 @@ static size_t format(uint32_t id, const char *name, char out[IDMAP_STRING_MAX])
 	return (size_t)len;
 }
 
+/* By the rule's name, or by what the guest's user database calls the server's number. */
+static size_t name_or_number(uint32_t guest, bool group, char out[IDMAP_STRING_MAX])
+{
+	struct passwd user, *user_found = NULL;
+	struct group entry, *group_found = NULL;
+	bool names = atomic_load(&idmap.use_names);
+	const char *owner = names ? idmap_owner_of(guest, group) : NULL;
+	char buffer[NSS_BUFFER];
+	uint32_t id;
+
+	if (owner)
+		return (size_t)snprintf(out, IDMAP_STRING_MAX, "%s", owner);
+	idmap_to_server(guest, group, &id);
+	if (names && group)
+		getgrgid_r(id, &entry, buffer, sizeof(buffer), &group_found);
+	else if (names)
+		getpwuid_r(id, &user, buffer, sizeof(buffer), &user_found);
+	return format(id,
+		group_found  ? group_found->gr_name
+		: user_found ? user_found->pw_name
+			     : NULL,
+		out);
+}
+
 size_t idmap_owner(uid_t uid, char out[IDMAP_STRING_MAX])
 {
-	struct passwd entry, *result = NULL;
-	char buffer[NSS_BUFFER];
-
-	if (atomic_load(&idmap.use_names))
-		getpwuid_r(uid, &entry, buffer, sizeof(buffer), &result);
-	return format(uid, result ? result->pw_name : NULL, out);
+	return name_or_number(uid, false, out);
 }
 
 size_t idmap_group(gid_t gid, char out[IDMAP_STRING_MAX])
 {
-	struct group entry, *result = NULL;
-	char buffer[NSS_BUFFER];
-
-	if (atomic_load(&idmap.use_names))
-		getgrgid_r(gid, &entry, buffer, sizeof(buffer), &result);
-	return format(gid, result ? result->gr_name : NULL, out);
+	return name_or_number(gid, true, out);
 }
 
 bool idmap_use_names(void)

@@ -9,7 +9,8 @@
 
 /*
  * Owner strings (RFC 8881, 5.9): "1000" and "name@domain" to ids and back. Names go through the
- * guest's user database, with a bounded cache; an unknown name is IDMAP_NOBODY. Any thread.
+ * guest's user database, with a bounded cache; an unknown name is IDMAP_NOBODY. Ids of the guest
+ * and of the server may differ, see idmap_rules.h. Any thread.
  */
 
 #define IDMAP_NOBODY	 65534

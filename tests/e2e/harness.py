@@ -515,14 +515,14 @@ class Server:
         time.sleep(away)
         self.start()
 
-    def mount(self, options=""):
+    def mount(self, options="", **more):
         number = len(self.relays) + 1
         sock = os.path.join(self.directory, f"sock{number}")
         relay = start_relay(f"unix:{sock}", self.port)
         self.relays.append(relay)
         words = ",".join(w for w in (self.env.suite.options, options) if w)
         mount = Mount(self.env.suite.program(), f"unix:{sock}:{EXPORT}",
-                      f"{self.directory}-mnt{number}", words)
+                      f"{self.directory}-mnt{number}", words, **more)
         mount.relay = relay
         return self.env.stack.enter_context(mount)
 

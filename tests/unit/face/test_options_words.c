@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -257,6 +258,55 @@ static void test_sharing(void **state)
 	refuse_words("access=kernel", "-o access=kernel: must be client or server");
 }
 
+static void test_owners(void **state)
+{
+	accept_words("rw");
+	assert_int_equal(options.show_uid, OPTIONS_NO_ID);
+	assert_int_equal(options.show_gid, OPTIONS_NO_ID);
+	assert_int_equal(options.fmask, OPTIONS_NO_MASK);
+	assert_int_equal(options.dmask, OPTIONS_NO_MASK);
+	assert_int_equal(options.map_uid, OPTIONS_NO_ID);
+	assert_null(options.idmap);
+	accept_words("uid=1000,gid=100,umask=22");
+	assert_int_equal(options.show_uid, 1000);
+	assert_int_equal(options.show_gid, 100);
+	assert_int_equal(options.fmask, 022);
+	assert_int_equal(options.dmask, 022);
+	accept_words("umask=000,fmask=0777,dmask=7,uid=root,gid=root");
+	assert_int_equal(options.show_uid, 0);
+	assert_int_equal(options.show_gid, 0);
+	assert_int_equal(options.fmask, 0777);
+	assert_int_equal(options.dmask, 7);
+	refuse_words("umask=8", "-o umask=8: must be an octal number up to 777");
+	refuse_words("dmask=1000", "-o dmask=1000: must be an octal number up to 777");
+	refuse_words("fmask", "-o fmask: needs a value: an octal number up to 777");
+	refuse_words("uid=no-such-user", "-o uid=no-such-user: must be a user");
+	refuse_words("gid=4294967295", "-o gid=4294967295: must be a group");
+}
+
+static void test_idmap(void **state)
+{
+	accept_words("idmap=none,uid=7");
+	assert_null(options.idmap);
+	assert_int_equal(options.show_uid, 7);
+	assert_int_equal(options.map_uid, OPTIONS_NO_ID);
+	accept_words("idmap=user");
+	assert_int_equal(options.map_uid, geteuid());
+	assert_int_equal(options.map_gid, getegid());
+	/* whom the export's owner is, then, not what is shown */
+	accept_words("uid=4294967294,idmap=user");
+	assert_int_equal(options.map_uid, 4294967294);
+	assert_int_equal(options.map_gid, OPTIONS_NO_ID);
+	assert_int_equal(options.show_uid, OPTIONS_NO_ID);
+	accept_words("uid=0,idmap=user");
+	assert_int_equal(options.map_gid, 0);
+	accept_words("uid=0,gid=5,idmap=user");
+	assert_int_equal(options.map_gid, 5);
+	refuse_words(
+		"idmap=file", "-o idmap=file: must be user, none or the absolute name of a file");
+	refuse_words("idmap=/none/x", "-o idmap=/none/x: No such file or directory");
+}
+
 static void test_mount_flags(void **state)
 {
 	static const struct {
@@ -334,9 +384,9 @@ static void test_refused_words(void **state)
 		"big_writes", "large_read", "splice_read", "splice_write", "splice_move",
 		"clone_fd", "max_idle_threads=1", "max_threads=1", "direct_io", "kernel_cache",
 		"auto_cache", "noauto_cache", "writeback_cache", "entry_timeout=1",
-		"attr_timeout=1", "ac_attr_timeout=1", "negative_timeout=1", "umask=022", "uid=0",
-		"gid=0", "use_ino", "readdir_ino", "no_remote_lock", "nonempty", "hard_remove",
-		"blkdev", "fd=3", "rootmode=40000", "user_id=0", "group_id=0"};
+		"attr_timeout=1", "ac_attr_timeout=1", "negative_timeout=1", "uidfile=x",
+		"gidfile=x", "nomap=error", "use_ino", "readdir_ino", "no_remote_lock", "nonempty",
+		"hard_remove", "blkdev", "fd=3", "rootmode=40000", "user_id=0", "group_id=0"};
 	char words[128], want[128];
 
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
@@ -401,6 +451,8 @@ int main(void)
 		TEST(test_choices),
 		TEST(test_attribute_cache),
 		TEST(test_sharing),
+		TEST(test_owners),
+		TEST(test_idmap),
 		TEST(test_mount_flags),
 		TEST(test_silent_words),
 		TEST(test_refused_words),
