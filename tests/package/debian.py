@@ -14,11 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.append(os.path.join(os.path.dirname(HERE), "vm"))
-from tap import Tap  # noqa: E402
+from package import Failed, Missing, check_out, clean_environment, main, need, run
 
 # What the packages depend on is there already, so that only they are installed from files.
 SERVER = ["nfs-ganesha-vfs"]
@@ -35,40 +32,12 @@ exec chroot "$1" /bin/sh -c "$2"
 """
 
 
-class Missing(Exception):
-    pass
-
-
-class Failed(Exception):
-    pass
-
-
-def run(command, **options):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, **options)
-    text = done.stdout.decode(errors="replace")
-    if done.returncode != 0:
-        raise Failed(f"{' '.join(command)}: exit status {done.returncode}\n{text[-6000:]}")
-    return text
-
-
-def need(*programs):
-    for name in programs:
-        if not shutil.which(name):
-            raise Missing(f"{name} is not installed")
-
-
-def check_out(source, work):
-    """A copy of what git knows, as from a fresh clone: the path."""
+def unpack(source, work):
+    """The directory of the Debian source package, beside an upstream archive."""
     with open(os.path.join(source, "debian/changelog")) as file:
         version = re.match(r"vsockfs \((.*)-", file.readline())[1]
     tree = os.path.join(work, f"vsockfs-{version}")
-    os.mkdir(tree)
-    names = run(["git", "-c", "safe.directory=*", "-C", source, "ls-files", "-co",
-                 "--exclude-standard"]).splitlines()
-    for name in filter(lambda n: os.path.lexists(os.path.join(source, n)), names):
-        os.makedirs(os.path.dirname(os.path.join(tree, name)), exist_ok=True)
-        shutil.copy2(os.path.join(source, name), os.path.join(tree, name), follow_symlinks=False)
+    check_out(source, tree)
     run(["tar", "-C", work, "-czf", f"{work}/vsockfs_{version}.orig.tar.gz", "--exclude=debian",
          os.path.basename(tree)])
     return tree
@@ -78,8 +47,7 @@ def build(tree):
     """Source and binary packages."""
     if subprocess.run(["dpkg-checkbuilddeps", "-Pnocheck"], cwd=tree).returncode:
         raise Missing("what debian/control needs for building is not installed")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("MESON_", "CC", "CFLAGS"))}
-    env["DEB_BUILD_OPTIONS"] = f"nocheck parallel={os.cpu_count()}"
+    env = {**clean_environment(), "DEB_BUILD_OPTIONS": f"nocheck parallel={os.cpu_count()}"}
     run(["dpkg-source", "-b", os.path.basename(tree)], cwd=os.path.dirname(tree))
     run(["dpkg-buildpackage", "-us", "-uc", "-b", "-Pnocheck"], cwd=tree, env=env)
 
@@ -102,6 +70,8 @@ def names_of(work):
 
 def make_root(work):
     """A clean root with what the packages depend on: the path."""
+    if os.geteuid() != 0:
+        raise Missing("not root")
     root = os.path.join(work, "root")
     release = dict(line.rstrip().split("=", 1) for line in open("/etc/os-release") if "=" in line)
     if release.get("ID") != "debian":
@@ -163,50 +133,15 @@ def purge(root, work, before):
         raise Failed("left behind: " + " ".join(sorted(left)))
 
 
-def steps(tap, source, work):
-    def step(what, function, *args):
-        try:
-            done = function(*args)
-        except Missing as why:
-            tap.skip(what, why)
-            raise
-        except Failed as why:
-            tap.result(False, what)
-            tap.diag(str(why))
-            raise
-        tap.result(True, what)
-        return done
-
-    tree = check_out(source, work)
-    step("dpkg-buildpackage makes the packages", build, tree)
-    try:
-        step("lintian has nothing against them", lint, tree)
-    except (Missing, Failed):
-        pass
-    root = step("a clean root has what they depend on", make_root, work)
-    before = step("they install there", install, root, work)
-    try:
-        step("a share is mounted there", mounts, root, tree)
-    except (Missing, Failed):
-        pass
-    step("they leave nothing when they are purged", purge, root, work, before)
-
-
-def main():
-    tap = Tap()
-    try:
-        need("git", "dpkg-buildpackage", "dh", "mmdebstrap")
-        if os.geteuid() != 0:
-            raise Missing("not root")
-    except Missing as why:
-        return tap.skip_all(why)
-    with tempfile.TemporaryDirectory(prefix="vsockfs-package-", dir="/var/tmp") as work:
-        try:
-            steps(tap, sys.argv[1], work)
-        except (Missing, Failed):
-            pass
-    return tap.plan()
+def steps(points, source, work):
+    tree = unpack(source, work)
+    points.step("dpkg-buildpackage makes the packages", build, tree)
+    points.aside("lintian has nothing against them", lint, tree)
+    root = points.step("a clean root has what they depend on", make_root, work)
+    before = points.step("they install there", install, root, work)
+    points.aside("a share is mounted there", mounts, root, tree)
+    points.step("they leave nothing when they are purged", purge, root, work, before)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(steps, "dpkg-buildpackage", "dh", "mmdebstrap"))
