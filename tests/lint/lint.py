@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a reader of the source may rely on, checked.
 
-    lint.py spdx|layers|size|format|cppcheck|tidy|man|shell SOURCE BUILD
+    lint.py spdx|layers|size|format|cppcheck|tidy|man|shell|links SOURCE BUILD
 
 Each prints one TAP point, or skips with the reason when its tool is not installed.
 """
@@ -187,6 +187,26 @@ def check_shell(_build):
             status, text = output_of(tool)
             if status != 0:
                 yield text or f"{name}: {shell} -n fails"
+
+
+def anchors(name):
+    """Of the headings of a page, as web sites make them."""
+    with open(name) as f:
+        titles = re.findall(r"^#+ (.*)$", f.read(), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def check_links(_build):
+    """links within the project's pages lead somewhere"""
+    for name in sources(".md"):
+        with open(name) as f:
+            links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", f.read())
+        for path, anchor in links:
+            target = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
+            if not os.path.exists(target):
+                yield f"{name}: no {path}"
+            elif anchor and anchor not in anchors(target):
+                yield f"{name}: no heading #{anchor} in {target}"
 
 
 def main():
