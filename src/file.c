@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "behind.h"
 #include "handle.h"
 #include "nfs41/op.h"
 #include "share.h"
@@ -165,6 +166,7 @@ void file_unref(struct file *file)
 	if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	struct share *share = file->share;
+	behind_forget_made(share->behind, file);
 	file_close(share, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)

@@ -224,22 +224,30 @@ void fsop_process(struct worker *worker, void *data, size_t len)
 	init_flags = 0;
 }
 
-static struct fsop_request *request_new(fuse_req_t fuse)
+static struct fsop_request *request_alloc(void)
 {
 	struct fsop_request *req = malloc(sizeof(*req));
-	if (!req) {
-		fuse_reply_err(fuse, ENOMEM);
+	if (!req)
 		return NULL;
-	}
 	/* The union is its user's to initialise; clearing a READLINK's place each time would cost.
 	 */
 	memset(req, 0, offsetof(struct fsop_request, attr));
 	req->attr.have = (struct nfs_bitmap){0};
 	req->before.have = (struct nfs_bitmap){0};
 	req->fh.len = 0;
-	req->fuse = fuse;
 	req->worker = worker_self();
 	req->share = req->worker->share;
+	return req;
+}
+
+static struct fsop_request *request_new(fuse_req_t fuse)
+{
+	struct fsop_request *req = request_alloc();
+	if (!req) {
+		fuse_reply_err(fuse, ENOMEM);
+		return NULL;
+	}
+	req->fuse = fuse;
 	req->unique = req->worker->unique;
 	req->resent = req->unique & FSOP_UNIQUE_RESEND;
 	req->pid = fuse_req_ctx(fuse)->pid;
@@ -282,9 +290,60 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 	return req;
 }
 
+struct fsop_request *fsop_begin_gathered(struct behind *behind)
+{
+	struct fsop_request *req = request_alloc();
+	if (!req)
+		return NULL;
+	req->gathered = behind;
+	req->file = file_ref(behind->file);
+	req->node = node_pin(req->share->nodes, req->file->node);
+	req->cred = rpc_cred_ref(req->file->open->cred);
+	vigil_add(&req->worker->vigil, req);
+	return req;
+}
+
+static void fsop_settled(struct behind_wait *wait)
+{
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)wait - offsetof(struct fsop_request, wait));
+	req->settled(req);
+}
+
+static void fsop_settle_as(struct fsop_request *req, struct node *node, bool stable,
+	void (*next)(struct fsop_request *req))
+{
+	if (!atomic_load(&node->behind)) {
+		next(req);
+		return;
+	}
+	req->settled = next;
+	req->wait.done = fsop_settled;
+	behind_settle(req->share, node, stable, &req->wait);
+}
+
+void fsop_settle(
+	struct fsop_request *req, struct node *node, void (*next)(struct fsop_request *req))
+{
+	fsop_settle_as(req, node, false, next);
+}
+
+static void commit_settled(struct fsop_request *req)
+{
+	unstable_commit(
+		req->share->unstable, req->worker, req->node, req->cred, req->committed, req);
+}
+
+void fsop_commit(struct fsop_request *req, void (*done)(void *req, int err))
+{
+	req->committed = done;
+	fsop_settle_as(req, req->node, true, commit_settled);
+}
+
 void fsop_end(struct fsop_request *req)
 {
 	struct share *share = req->share;
+	struct behind *gathered = req->gathered;
 	vigil_remove(req);
 	nfs_compound_free(req->compound);
 	file_unref(req->file);
@@ -294,6 +353,8 @@ void fsop_end(struct fsop_request *req)
 	rpc_cred_unref(req->cred);
 	takeover_drop(share, req->mark);
 	free(req);
+	if (gathered)
+		behind_sent(share, gathered);
 }
 
 const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name)
@@ -355,6 +416,8 @@ void fsop_reply_err(struct fsop_request *req, int err)
 {
 	if (req->fuse)
 		fuse_reply_err(req->fuse, -err);
+	else if (req->gathered && err)
+		node_set_error(req->share->nodes, req->node, err);
 	fsop_end(req);
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "behind.h"
 #include "file.h"
 #include "nfs41/deleg.h"
 #include "nfs41/op.h"
@@ -48,6 +49,10 @@ struct fsop_request {
 	void (*then)(struct fsop_request *req);	  /* what follows a shared step */
 	void (*again)(struct fsop_request *req);  /* what follows once a stateid is good again */
 	void (*looked)(struct fsop_request *req); /* what follows fsop_look */
+	struct behind_wait wait;
+	void (*settled)(struct fsop_request *req); /* what follows fsop_settle */
+	void (*committed)(void *req, int err);	   /* what follows fsop_commit */
+	struct behind *gathered;		   /* it is the daemon's own: sends this */
 	struct reclaim_use use;
 
 	/* results of the compound */
@@ -96,6 +101,8 @@ struct fsop_request {
 			struct unstable_write *write;
 			uint32_t stable;    /* stable_how4 asked for */
 			uint32_t committed; /* the weakest that any part was given */
+			unsigned at;	    /* operations in front of WRITE */
+			bool direct;	    /* not to be gathered */
 			bool moved;	    /* appended elsewhere than the kernel thought */
 			bool placed;	    /* an append whose place is known to be ours */
 		} write;
@@ -151,6 +158,19 @@ struct fsop_request *fsop_begin(fuse_req_t fuse, fuse_ino_t ino);
 
 /* The same for what is done through an open file: by right of its opener, whoever does it. */
 struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_info *fi);
+
+/*
+ * One of the daemon's own, which nobody waits for: sends what was gathered, whatever becomes of it
+ * is noted, and behind_sent called. By right of the file's opener.
+ */
+void fsop_write_gathered(struct behind *behind);
+struct fsop_request *fsop_begin_gathered(struct behind *behind);
+
+/* `next` follows when nothing that was gathered of `node` is in its way; perhaps at once. */
+void fsop_settle(
+	struct fsop_request *req, struct node *node, void (*next)(struct fsop_request *req));
+/* Has all that was written to req->node gathered, sent and committed: unstable_commit. */
+void fsop_commit(struct fsop_request *req, void (*done)(void *req, int err));
 
 /* A new compound in req->compound with PUTFH of `node`. NULL: answered with ENOMEM. */
 struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node);

@@ -114,14 +114,20 @@ static void getattr_done(struct nfs_compound *c)
 		fsop_reply_attr(req, &req->attr);
 }
 
+static void getattr_send(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_GETATTR, req->node))
+		return;
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, getattr_done);
+}
+
 void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
 	struct fsop_request *req = fsop_begin(fuse, ino);
-	if (!req || !fsop_compound(req, OP_GETATTR, req->node))
-		return;
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, getattr_done);
+	if (req)
+		fsop_settle(req, req->node, getattr_send);
 }
 
 static void setattr_send(struct fsop_request *req);
@@ -148,6 +154,7 @@ static void setattr_done(struct nfs_compound *c)
 	node_note_write(nodes, req->node, req->before.change, &req->attr);
 	if (req->u.setattr.set.set & (NFS_SET_MODE | NFS_SET_UID | NFS_SET_GID))
 		recall_forget_access(req->share, req->node);
+	behind_owner_changed(req->share->behind, req->cred, &req->u.setattr.set);
 	fsop_reply_attr(req, &req->attr);
 }
 
@@ -218,6 +225,22 @@ static void setattr_committed(void *arg, int err)
 		setattr_send(req);
 }
 
+/* True: answered, it goes to the server with the file's data. */
+static bool setattr_gather(struct fsop_request *req)
+{
+	struct nfs_attr attr;
+	struct stat st;
+	const struct behind_change change = {
+		.pid = req->pid, .cred = req->cred, .set = &req->u.setattr.set};
+	if (!behind_setattr(req->share->behind, req->node, &change, &attr))
+		return false;
+	fsop_fill_stat(req->share, req->node, &attr, &st);
+	/* Who wants to know them has to ask. */
+	fuse_reply_attr(req->fuse, &st, 0);
+	fsop_end(req);
+	return true;
+}
+
 void fsop_setattr(
 	fuse_req_t fuse, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
 {
@@ -235,10 +258,9 @@ void fsop_setattr(
 	}
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (to_set & FUSE_SET_ATTR_SIZE)
-		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
-			setattr_committed, req);
-	else
-		setattr_send(req);
+		fsop_commit(req, setattr_committed);
+	else if (!setattr_gather(req))
+		fsop_settle(req, req->node, setattr_send);
 }
 
 static void access_done(struct nfs_compound *c)

@@ -37,7 +37,8 @@ struct fsop_dir {
 	uint64_t next;	/* the offset that `pos` continues, when `valid` */
 	uint32_t block; /* bytes to ask for next */
 	bool valid;
-	uint64_t handle; /* of an earlier daemon */
+	uint64_t fetched_at; /* ns: when the block was asked for */
+	uint64_t handle;     /* of an earlier daemon */
 	LIST_ENTRY(fsop_dir) entry;
 };
 
@@ -238,6 +239,16 @@ static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
 	return true;
 }
 
+/* A file of which more is gathered than the server has told. */
+static bool fill_is_unsettled(const struct dir_fill *fill, const struct nfs_fh *fh)
+{
+	struct node_table *nodes = fill->req->share->nodes;
+	struct node *node = node_find_fh(nodes, fh);
+	bool unsettled = node && behind_is_unsettled(node, fill->req->u.readdir.dir->fetched_at);
+	node_unpin(nodes, node);
+	return unsettled;
+}
+
 static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 {
 	struct share *share = fill->req->share;
@@ -248,7 +259,7 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	memcpy(name, dirent->name, dirent->name_len);
 	name[dirent->name_len] = '\0';
 	/* Without a handle (an object that could not be read, say) it is a name only. */
-	if (fill->req->u.readdir.plus)
+	if (fill->req->u.readdir.plus && !fill_is_unsettled(fill, &attr->fh))
 		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
 	/* A directory names what a mount on the server covers by the number underneath it. What has
 	 * an error instead of attributes (the server could not reach whom it is delegated to in
@@ -400,6 +411,7 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	uint32_t block = dir->block < most ? dir->block : most;
 	struct nfs_bitmap want;
 	dir->valid = false;
+	dir->fetched_at = loop_clock();
 	if (dir->res.cap < block) {
 		uint8_t *data = realloc(dir->res.data, block);
 		if (!data) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fsop.h"
+#include "recall.h"
 #include "util/log.h"
 
 /* READ and WRITE. Data is never copied here but for small writes, see unstable.h. */
@@ -77,7 +78,7 @@ void fsop_read(
 	req->u.read.offset = (uint64_t)offset;
 	req->u.read.len = size < req->share->rsize ? (uint32_t)size : req->share->rsize;
 	req->u.read.got = 0;
-	read_send(req);
+	fsop_settle(req, req->node, read_send);
 }
 
 static void write_send(struct fsop_request *req);
@@ -96,7 +97,8 @@ static void write_finish(struct fsop_request *req)
 	struct file *file = file_ref(req->file);
 	uint32_t len = write->len;
 	/* What is stable already is kept, too, if older data may be written again on top of it. */
-	if (req->u.write.committed == UNSTABLE4 || unstable_waits(share->unstable, file->node))
+	if (len > 0 && (req->u.write.committed == UNSTABLE4 ||
+			       unstable_waits(share->unstable, file->node)))
 		unstable_add(share->unstable, write);
 	else
 		unstable_write_free(write);
@@ -106,7 +108,8 @@ static void write_finish(struct fsop_request *req)
 	struct rpc_cred *cred = rpc_cred_ref(req->cred);
 	struct worker *worker = req->worker;
 	/* Its program was killed: the file may be closed already, and nobody else commits it. */
-	bool commit = !req->fuse || unstable_pressing(share->unstable);
+	bool killed = !req->fuse && !req->gathered;
+	bool commit = killed || unstable_pressing(share->unstable, file->node);
 	if (req->fuse)
 		fuse_reply_write(req->fuse, len);
 	fsop_end(req);
@@ -198,6 +201,21 @@ static void write_look(struct nfs_compound *c)
 	fsop_send(req, write_seen);
 }
 
+/* `err`: of what came after the data. */
+static void write_note(struct fsop_request *req, int err)
+{
+	struct node_table *nodes = req->share->nodes;
+	const struct behind *gathered = req->gathered;
+	if (err) {
+		node_set_error(nodes, req->node, err);
+		node_note_unknown(nodes, req->node);
+		return;
+	}
+	node_note_write(nodes, req->node, req->before.change, &req->attr);
+	if (gathered && (gathered->owner.set || (gathered->others.set & NFS_SET_MODE)))
+		recall_forget_access(req->share, req->node);
+}
+
 static void write_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -214,13 +232,16 @@ static void write_done(struct nfs_compound *c)
 	if (fsop_refused(req, write_send))
 		return;
 	int err = nfs_compound_errno(c);
-	if (!err && res->count == 0)
+	if (!err && write->len > 0 && res->count == 0)
 		err = -EIO;
-	if (err) {
+	/* The data is there; what was to be changed besides is not. */
+	bool written =
+		req->gathered && write->len > 0 && c->ops_ok > req->u.write.at && res->count > 0;
+	if (err && !written) {
 		write_fail(req, err);
 		return;
 	}
-	node_note_write(req->share->nodes, req->node, req->before.change, &req->attr);
+	write_note(req, err);
 	/* Parts under different verifiers: the commit will find the first one lost and rewrite all.
 	 */
 	if (write->done == 0)
@@ -232,6 +253,14 @@ static void write_done(struct nfs_compound *c)
 		write_send(req);
 	else
 		write_finish(req);
+}
+
+static void write_put_changes(struct nfs_compound *c, const struct behind *gathered)
+{
+	if (gathered->owner.set)
+		nfs_op_setattr(c, &nfs_stateid_anonymous, &gathered->owner, NULL);
+	if (gathered->others.set)
+		nfs_op_setattr(c, &nfs_stateid_anonymous, &gathered->others, NULL);
 }
 
 static void write_send(struct fsop_request *req)
@@ -247,7 +276,7 @@ static void write_send(struct fsop_request *req)
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_SIZE);
-	struct nfs_compound *c = fsop_compound_bare(req, OP_WRITE);
+	struct nfs_compound *c = fsop_compound_bare(req, write->len > 0 ? OP_WRITE : OP_SETATTR);
 	if (!c)
 		return;
 	nfs_op_putfh(c, &req->file->open->fh);
@@ -257,13 +286,71 @@ static void write_send(struct fsop_request *req)
 	if (append)
 		nfs_op_verify_size(c, write->offset);
 	nfs_op_getattr(c, &change, &req->before);
-	nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
-		write->buf, write->data + write->done, write->len - write->done, &req->u.write.res);
+	req->u.write.at = c->nops;
+	if (write->len > 0)
+		nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
+			write->buf, write->data + write->done, write->len - write->done,
+			&req->u.write.res);
+	if (req->gathered)
+		write_put_changes(c, req->gathered);
 	nfs_op_getattr(c, &after, &req->attr);
 	if (append)
 		fsop_send_once(req, write_done);
 	else
 		fsop_send(req, write_done);
+}
+
+static void write_gather(struct fsop_request *req, const struct behind_data *data);
+
+/* What was in its way is with the server: it may be gathered now. */
+static void write_settled(struct fsop_request *req)
+{
+	struct unstable_write *write = req->u.write.write;
+	const struct behind_data data = {
+		.data = write->data, .len = write->len, .offset = write->offset};
+	if (req->fuse && !req->u.write.direct)
+		write_gather(req, &data);
+	else
+		fsop_settle(req, req->node, write_send);
+}
+
+static void write_gather(struct fsop_request *req, const struct behind_data *data)
+{
+	switch (behind_write(req->share->behind, req->file, data)) {
+	case BEHIND_TAKEN:
+		unstable_write_free(req->u.write.write);
+		fuse_reply_write(req->fuse, data->len);
+		fsop_end(req);
+		break;
+	case BEHIND_WAIT: fsop_settle(req, req->node, write_settled); break;
+	case BEHIND_DIRECT: write_send(req); break;
+	}
+}
+
+/* The data as it is kept until it is committed. False: answered with ENOMEM. */
+static bool write_keep(struct fsop_request *req, const struct behind_data *data)
+{
+	struct worker *worker = req->worker;
+	struct unstable_write *write = unstable_write_new(
+		req->share->unstable, req->file, worker->in, data->data, data->len, data->offset);
+	if (!write) {
+		fsop_reply_err(req, -ENOMEM);
+		return false;
+	}
+	/* The data stays where it was read to: the next request is read elsewhere. */
+	if (write->buf == worker->in) {
+		buf_unref(worker->in);
+		worker->in = NULL;
+	}
+	req->u.write.write = write;
+	return true;
+}
+
+static void write_begin(struct fsop_request *req, uint32_t stable)
+{
+	req->u.write.stable = stable;
+	req->u.write.committed = FILE_SYNC4;
+	req->u.write.moved = req->u.write.placed = false;
 }
 
 void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
@@ -273,23 +360,40 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 	struct fsop_request *req = fsop_begin_file(fuse, fi);
 	if (!req)
 		return;
-	req->u.write.stable = fi->flags & O_SYNC    ? FILE_SYNC4
-			      : fi->flags & O_DSYNC ? DATA_SYNC4
-						    : UNSTABLE4;
-	req->u.write.committed = FILE_SYNC4;
-	req->u.write.moved = req->u.write.placed = false;
-	struct worker *worker = req->worker;
-	struct unstable_write *write = unstable_write_new(req->share->unstable, req->file,
-		worker->in, (const uint8_t *)data, (uint32_t)size, (uint64_t)offset);
-	if (!write) {
-		fsop_reply_err(req, -ENOMEM);
+	const struct behind_data range = {
+		.data = (const uint8_t *)data, .len = (uint32_t)size, .offset = (uint64_t)offset};
+	enum behind_answer answer = BEHIND_WAIT;
+	/* What a program wrote to a mapping the kernel has gathered already. */
+	req->u.write.direct = fi->writepage || (fi->flags & (O_SYNC | O_DSYNC | O_DIRECT));
+	if (!req->u.write.direct)
+		answer = behind_write(req->share->behind, req->file, &range);
+	if (answer == BEHIND_TAKEN) {
+		fuse_reply_write(fuse, size);
+		fsop_end(req);
 		return;
 	}
-	/* The data stays where it was read to: the next request is read elsewhere. */
-	if (write->buf == worker->in) {
-		buf_unref(worker->in);
-		worker->in = NULL;
+	write_begin(req, fi->flags & O_SYNC    ? FILE_SYNC4
+			 : fi->flags & O_DSYNC ? DATA_SYNC4
+					       : UNSTABLE4);
+	if (write_keep(req, &range))
+		fsop_settle(req, req->node, answer == BEHIND_DIRECT ? write_send : write_settled);
+}
+
+void fsop_write_gathered(struct behind *behind)
+{
+	struct share *share = worker_self()->share;
+	struct fsop_request *req = fsop_begin_gathered(behind);
+	if (!req) {
+		node_set_error(share->nodes, behind->file->node, -ENOMEM);
+		behind_sent(share, behind);
+		return;
 	}
-	req->u.write.write = write;
-	write_send(req);
+	bool stable = behind->stable && !unstable_waits(share->unstable, req->node);
+	write_begin(req, stable ? FILE_SYNC4 : UNSTABLE4);
+	req->u.write.write = unstable_write_of(
+		share->unstable, req->file, behind->buf, behind->len, behind->offset);
+	if (req->u.write.write)
+		write_send(req);
+	else
+		fsop_reply_err(req, -ENOMEM);
 }

@@ -352,8 +352,7 @@ static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 	else if (req->u.lock.lock)
 		/* What the server loses in a restart is written again, and must not overwrite then
 		 * what the lock's next owner wrote. */
-		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
-			unlock_committed, req);
+		fsop_commit(req, unlock_committed);
 	else if (req->then)
 		req->then(req);
 	else

@@ -236,7 +236,7 @@ void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *n
 	fsop_keep_name(req->u.make.name, name);
 	req->target = node_find(req->share->nodes, ino);
 	if (req->target)
-		link_send(req);
+		fsop_settle(req, req->target, link_send);
 	else
 		fsop_reply_err(req, -ESTALE);
 }

@@ -8,6 +8,34 @@
 /* Names are looked up, and forgotten by the kernel. They are made in fsop_make.c and fsop_open.c,
  * and removed in fsop_remove.c. */
 
+static void lookup_refreshed(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err)
+		fsop_reply_err(req, err);
+	else
+		fsop_reply_entry(req, &req->attr, req->u.names.name);
+}
+
+static void lookup_refresh(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_GETATTR, req->target))
+		return;
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, lookup_refreshed);
+}
+
+/* What is gathered of a file is more than the server has told of it. */
+static void lookup_found(struct fsop_request *req)
+{
+	req->target = node_find_fh(req->share->nodes, &req->fh);
+	if (req->target && behind_is_unsettled(req->target, req->begun_at))
+		fsop_settle(req, req->target, lookup_refresh);
+	else
+		fsop_reply_entry(req, &req->attr, req->u.names.name);
+}
+
 static void lookup_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -17,7 +45,7 @@ static void lookup_done(struct nfs_compound *c)
 	else if (err)
 		fsop_reply_err(req, err);
 	else
-		fsop_reply_entry(req, &req->attr, req->u.names.name);
+		lookup_found(req);
 }
 
 void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)

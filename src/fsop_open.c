@@ -221,10 +221,9 @@ void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	open_prepare(req, fi);
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (fi->flags & O_TRUNC)
-		unstable_commit(req->share->unstable, req->worker, req->node, req->cred,
-			open_committed, req);
+		fsop_commit(req, open_committed);
 	else if (!open_locally(req))
-		open_send(req);
+		fsop_settle(req, req->node, open_send);
 }
 
 /* The file is open and delegated to no purpose. */
@@ -263,6 +262,8 @@ static void create_reply(struct fsop_request *req)
 		fsop_reply_err(req, err);
 		return;
 	}
+	if ((fi->flags & O_EXCL) || fsop_marked(req, NF4REG, &req->u.open.set))
+		behind_made(share->behind, req->file, req->pid, &req->attr);
 	/* What came of the name's past is dropped with the kernel's own opening. */
 	if (stale)
 		notify_inval_inode(share->notify, node->id, NULL, NULL);
@@ -370,8 +371,7 @@ static void release_committed(void *arg, int err)
 
 static void release_commit(struct fsop_request *req)
 {
-	unstable_commit(
-		req->share->unstable, req->worker, req->node, req->cred, release_committed, req);
+	fsop_commit(req, release_committed);
 }
 
 /*
@@ -406,7 +406,7 @@ static void sync_done(void *arg, int err)
 
 static void sync_file(struct fsop_request *req)
 {
-	unstable_commit(req->share->unstable, req->worker, req->node, req->cred, sync_done, req);
+	fsop_commit(req, sync_done);
 }
 
 void fsop_flush(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -69,6 +69,16 @@ static void statx_done(struct nfs_compound *c)
 	fsop_end(req);
 }
 
+static void statx_send(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_GETATTR, req->node))
+		return;
+	struct nfs_bitmap want = req->share->want;
+	nfs_bitmap_set(&want, FATTR4_TIME_CREATE);
+	nfs_op_getattr(req->compound, &want, &req->attr);
+	fsop_send(req, statx_done);
+}
+
 /* The kernel sends it, in the place of GETATTR, when somebody asks for the birth time. */
 void fsop_statx(fuse_req_t fuse, fuse_ino_t ino, int flags, int mask, struct fuse_file_info *fi)
 {
@@ -76,10 +86,6 @@ void fsop_statx(fuse_req_t fuse, fuse_ino_t ino, int flags, int mask, struct fus
 	(void)mask;
 	(void)fi;
 	struct fsop_request *req = fsop_begin(fuse, ino);
-	if (!req || !fsop_compound(req, OP_GETATTR, req->node))
-		return;
-	struct nfs_bitmap want = req->share->want;
-	nfs_bitmap_set(&want, FATTR4_TIME_CREATE);
-	nfs_op_getattr(req->compound, &want, &req->attr);
-	fsop_send(req, statx_done);
+	if (req)
+		fsop_settle(req, req->node, statx_send);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "become.h"
+#include "behind.h"
 #include "control.h"
 #include "daemonize.h"
 #include "guard.h"
@@ -233,8 +234,12 @@ static int main_serve(const struct options *options, struct guard *guard, struct
 		main_tell(share);
 		daemonize_ready(options->debug);
 		service_ready();
-		if (main_wait(share, signals))
+		if (main_wait(share, signals)) {
+			/* What is only here would be lost. */
+			behind_pool_stop(share->behind);
+			share_flush(share);
 			_exit(MAIN_OK);
+		}
 		main_unmount(share, guard, control);
 	}
 	share_disconnect(share, MAIN_STOP_NS);

@@ -62,9 +62,12 @@ struct node {
 	int error;	    /* the last one of data acknowledged early, -errno */
 	uint32_t errors;    /* counts them */
 	bool error_told;    /* the last one was told to some program */
-	struct unstable *unstable; /* written and not committed, or NULL: see unstable.h */
-	struct node_silly *silly;  /* the name that keeps its data, or NULL */
-	uint32_t record;	   /* in the state file, or 0 */
+	struct unstable *unstable;	 /* written and not committed, or NULL: see unstable.h */
+	_Atomic(struct behind *) behind; /* gathered and not sent, or NULL: see behind.h */
+	struct file *maker;		 /* which has made it, as behind.c knows it, or NULL */
+	_Atomic uint64_t settled_at;	 /* ns: when something gathered was last sent */
+	struct node_silly *silly;	 /* the name that keeps its data, or NULL */
+	uint32_t record;		 /* in the state file, or 0 */
 	struct node *id_next, *fh_next;
 	LIST_ENTRY(node) open_entry; /* while opens > 0 */
 
@@ -190,6 +193,8 @@ uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min,
 void node_set_error(struct node_table *table, struct node *node, int err);
 uint32_t node_error_mark(struct node_table *table, const struct node *node);
 int node_error_since(struct node_table *table, struct node *node, uint32_t *seen);
+/* Is there one that nobody has heard of yet? */
+bool node_has_untold_error(struct node_table *table, const struct node *node);
 
 /* Ids of the nodes that are open, to be freed. NULL without memory. */
 uint64_t *node_open_ids(struct node_table *table, size_t *count);

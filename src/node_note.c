@@ -167,3 +167,11 @@ int node_error_since(struct node_table *table, struct node *node, uint32_t *seen
 	pthread_mutex_unlock(&table->mutex);
 	return err;
 }
+
+bool node_has_untold_error(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool untold = node->errors > 0 && !node->error_told;
+	pthread_mutex_unlock(&table->mutex);
+	return untold;
+}

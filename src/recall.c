@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "behind.h"
 #include "share.h"
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -17,13 +18,14 @@
  */
 #define RECALL_PATIENCE_NS NS_PER_S
 
-/* The flush of one file: INVALIDATE -> COMMIT. */
+/* The flush of one file: INVALIDATE -> SETTLE -> COMMIT. */
 struct recall {
 	struct deleg_flush *flush;
 	struct share *share;
 	struct worker *worker;
 	struct node *node;	/* pinned */
 	struct loop_task inval; /* the kernel has dropped its cache */
+	struct behind_wait settle;
 	struct loop_timer patience;
 	bool invalidated, went_on, finished;
 };
@@ -46,14 +48,20 @@ static void recall_committed(void *arg, int err)
 	flush->done(flush);
 }
 
+static void recall_settled(struct behind_wait *wait)
+{
+	struct recall *recall = (struct recall *)((char *)wait - offsetof(struct recall, settle));
+	unstable_commit(recall->share->unstable, recall->worker, recall->node, recall->flush->cred,
+		recall_committed, recall);
+}
+
 static void recall_go_on(struct recall *recall)
 {
 	if (recall->went_on)
 		return;
 	recall->went_on = true;
 	loop_timer_cancel(recall->worker->loop, &recall->patience);
-	unstable_commit(recall->share->unstable, recall->worker, recall->node, recall->flush->cred,
-		recall_committed, recall);
+	behind_settle(recall->share, recall->node, true, &recall->settle);
 }
 
 static void recall_invalidated(struct loop_task *task)
@@ -93,6 +101,7 @@ static void recall_flush(void *arg, struct deleg_flush *flush)
 		.worker = worker,
 		.node = node,
 		.inval.run = recall_invalidated,
+		.settle.done = recall_settled,
 		.patience.fire = recall_impatient};
 	loop_timer_set(
 		worker->loop, &recall->patience, loop_now(worker->loop) + RECALL_PATIENCE_NS);
@@ -191,8 +200,9 @@ uint32_t recall_called_getattr(void *arg, const struct nfs_fh *fh, uint64_t *cha
 	if (!deleg_holds_write(share->state, fh))
 		return NFS4ERR_BADHANDLE;
 	struct node *node = node_find_fh(share->nodes, fh);
-	/* All that was written is with the server: these are its own numbers. */
-	bool known = node && node_size(share->nodes, node, change, size);
+	/* Once all that was written is with the server, these are its own numbers. */
+	bool known = node && !behind_is_unsettled(node, UINT64_MAX) &&
+		     node_size(share->nodes, node, change, size);
 	node_unpin(share->nodes, node);
 	return known ? NFS4_OK : NFS4ERR_BADHANDLE;
 }

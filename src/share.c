@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "behind.h"
 #include "fsop.h"
 #include "handle.h"
 #include "recall.h"
@@ -148,6 +149,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = unstable_pool_new(s, &s->unstable);
 	if (!err)
+		err = behind_pool_new(s, &s->behind);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = share_new_client(s);
@@ -197,6 +200,7 @@ void share_free(struct share *share)
 		fuse_session_destroy(share->session);
 	unstable_pool_free(share->unstable);
 	share_drop_files(share);
+	behind_pool_free(share->behind);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

@@ -35,6 +35,7 @@ struct state_file;
 struct takeover;
 struct fsop_dir;
 struct fsop_lock_wait;
+struct behind_pool;
 
 struct share {
 	const struct options *options;
@@ -49,6 +50,7 @@ struct share {
 	struct buf_pool *bufs;
 	struct notify *notify;
 	struct unstable_pool *unstable;
+	struct behind_pool *behind;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

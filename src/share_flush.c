@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "behind.h"
 #include "share.h"
 #include "util/log.h"
 
@@ -16,7 +17,8 @@
 #define FLUSH_SILENCE_S 5
 
 struct share_flush {
-	struct loop_task task; /* the last invalidation is done */
+	struct loop_task task;	  /* the last invalidation is done */
+	struct behind_all behind; /* then what was gathered is sent */
 	struct share *share;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
@@ -44,11 +46,19 @@ static void flush_done(void *arg, int err)
 		flush_free(flush);
 }
 
-static void flush_commit(struct loop_task *task)
+static void flush_commit(struct behind_all *all)
 {
-	struct share_flush *flush = (struct share_flush *)task;
+	struct share_flush *flush =
+		(struct share_flush *)((char *)all - offsetof(struct share_flush, behind));
 	struct share *share = flush->share;
 	unstable_flush(share->unstable, share->workers[0], flush_done, flush);
+}
+
+static void flush_settle(struct loop_task *task)
+{
+	struct share_flush *flush = (struct share_flush *)task;
+	flush->behind.done = flush_commit;
+	behind_settle_all(flush->share, &flush->behind);
 }
 
 /* On the first worker. */
@@ -58,13 +68,13 @@ static void flush_start(void *arg)
 	struct share *share = flush->share;
 	size_t count = 0;
 	uint64_t *ids = share->ended ? NULL : node_open_ids(share->nodes, &count);
-	flush->task.run = flush_commit;
+	flush->task.run = flush_settle;
 	/* They are done in their order. */
 	for (size_t i = 0; i < count; i++)
 		notify_inval_inode(share->notify, ids[i], share->workers[0]->loop,
 			i + 1 == count ? &flush->task : NULL);
 	if (count == 0)
-		flush_commit(&flush->task);
+		flush_settle(&flush->task);
 	free(ids);
 }
 

@@ -122,6 +122,20 @@ struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct fil
 	return write;
 }
 
+struct unstable_write *unstable_write_of(struct unstable_pool *pool, struct file *file,
+	struct buf *buf, uint32_t len, uint64_t offset)
+{
+	struct unstable_write *write = malloc(sizeof(*write));
+	if (write)
+		*write = (struct unstable_write){.file = file_ref(file),
+			.buf = buf ? buf_ref(buf) : NULL,
+			.data = buf ? buf->data : NULL,
+			.offset = offset,
+			.len = len,
+			.epoch = pool->epoch};
+	return write;
+}
+
 void unstable_write_free(struct unstable_write *write)
 {
 	if (!write)
@@ -204,8 +218,13 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t record)
 {
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node->unstable ? NULL : node_unstable(pool, node);
-	if (unstable) {
+	bool another = node->unstable != NULL;
+	struct unstable *unstable = node_unstable(pool, node);
+	if (another) {
+		/* besides what was with the server there was some that had not been sent */
+		unstable->mixed = true;
+		takeover_drop(pool->share, record);
+	} else if (unstable) {
 		unstable->inherited = true;
 		unstable->record = record;
 		unstable->mixed = verifier == NULL;
@@ -261,10 +280,11 @@ void unstable_commit_inherited(
 	}
 }
 
-bool unstable_pressing(struct unstable_pool *pool)
+bool unstable_pressing(struct unstable_pool *pool, const struct node *node)
 {
 	pthread_mutex_lock(&pool->mutex);
-	bool pressing = pool->bytes > UNSTABLE_PRESSING;
+	const struct unstable *unstable = node->unstable;
+	bool pressing = pool->bytes > UNSTABLE_PRESSING && unstable && !unstable->active;
 	pthread_mutex_unlock(&pool->mutex);
 	return pressing;
 }

@@ -39,6 +39,9 @@ void unstable_pool_free(struct unstable_pool *pool);
 /* A range to be written; `buf` holds `data`. NULL without memory. */
 struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
 	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset);
+/* The same for the first `len` bytes of a buffer that nobody else changes, never copied. */
+struct unstable_write *unstable_write_of(struct unstable_pool *pool, struct file *file,
+	struct buf *buf, uint32_t len, uint64_t offset);
 void unstable_write_free(struct unstable_write *write);
 
 /* It was acknowledged with write->verifier and is to be kept until committed. Takes `write`. */
@@ -70,7 +73,7 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 void unstable_commit_inherited(
 	struct unstable_pool *pool, struct worker *worker, struct rpc_cred *cred);
 
-/* So much is waiting that a commit should be started now, whatever else happens. */
-bool unstable_pressing(struct unstable_pool *pool);
+/* So much is waiting that a commit of the node should be started now, whatever else happens. */
+bool unstable_pressing(struct unstable_pool *pool, const struct node *node);
 
 #endif

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "behind.h"
 #include "fsop.h"
 #include "share.h"
 #include "util/log.h"
@@ -17,6 +18,8 @@
 /* Requests served in one turn of the loop before replies from the server are looked at again. */
 #define WORKER_BATCH	16
 #define WORKER_RETRY_NS UINT64_C(1000000)
+/* What is gathered waits so much longer, at most, than it should. */
+#define WORKER_BEHIND_NS (BEHIND_AGE_NS / 2)
 /* What is left when the client has stopped fails at once. */
 #define WORKER_QUIESCE_NS  5000000
 #define WORKER_QUIESCE_MAX 400
@@ -221,6 +224,23 @@ void worker_serve(struct worker *worker, int fd_take)
 	worker->retry.fire = worker_retry;
 	worker->hook.run = worker_hook;
 	loop_hook_add(worker->loop, &worker->hook);
+}
+
+static void worker_behind(struct loop_timer *timer)
+{
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, behind));
+	worker->behind_set = false;
+	if (behind_tick(worker->share))
+		worker_watch_behind(worker);
+}
+
+void worker_watch_behind(struct worker *worker)
+{
+	if (worker->behind_set)
+		return;
+	worker->behind_set = true;
+	worker->behind.fire = worker_behind;
+	loop_timer_set(worker->loop, &worker->behind, loop_now(worker->loop) + WORKER_BEHIND_NS);
 }
 
 struct worker_call {

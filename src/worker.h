@@ -36,7 +36,9 @@ struct worker {
 	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
 	struct loop_hook hook;
 	struct loop_poll poll;
-	struct loop_timer retry;      /* no buffer was free */
+	struct loop_timer retry;  /* no buffer was free */
+	struct loop_timer behind; /* gathered data gets old */
+	bool behind_set;
 	struct loop_task recall_task; /* delegations are due */
 	atomic_bool recall_posted;
 };
@@ -53,6 +55,9 @@ void worker_stop(struct worker *worker);
 
 /* On the worker's thread: serves FUSE requests from `fd` (non-blocking) from now on. */
 void worker_serve(struct worker *worker, int fd_take);
+
+/* On its thread: there is something for behind_tick. */
+void worker_watch_behind(struct worker *worker);
 
 /* The worker whose thread this is, or NULL. */
 struct worker *worker_self(void);

@@ -110,18 +110,25 @@ struct buf *buf_get(struct buf_pool *pool)
 	return buf;
 }
 
-struct buf *buf_copy(const void *data, size_t len)
+struct buf *buf_alloc(size_t size)
 {
-	struct buf *buf = malloc(sizeof(*buf) + len);
+	struct buf *buf = malloc(sizeof(*buf) + size);
 
 	if (!buf)
 		return NULL;
 	buf->data = (uint8_t *)(buf + 1);
-	buf->size = len;
+	buf->size = size;
 	buf->pool = NULL;
 	buf->next = NULL;
 	atomic_init(&buf->refs, 1);
-	if (len > 0)
+	return buf;
+}
+
+struct buf *buf_copy(const void *data, size_t len)
+{
+	struct buf *buf = buf_alloc(len);
+
+	if (buf && len > 0)
 		memcpy(buf->data, data, len);
 	return buf;
 }

@@ -32,8 +32,9 @@ void buf_pool_free(struct buf_pool *pool);
 
 /* A buffer with one reference, or NULL at the limit or without memory. */
 struct buf *buf_get(struct buf_pool *pool);
-/* One of its own, outside of any pool and its limit, with `len` bytes copied from `data`. NULL
- * without memory. */
+/* One of its own, outside of any pool and its limit; not aligned. NULL without memory. */
+struct buf *buf_alloc(size_t size);
+/* The same with `len` bytes copied from `data`. */
 struct buf *buf_copy(const void *data, size_t len);
 struct buf *buf_ref(struct buf *buf);
 /* NULL is allowed. */

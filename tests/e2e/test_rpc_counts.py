@@ -52,27 +52,27 @@ def read_tree(env):
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.cat, 3024), (rows.copy, 8066), (rows.remove, 2110))
+    at_most(env, (rows.cat, 3024), (rows.copy, 7066), (rows.remove, 2110))
 
 
 @suite.test("tar x of 1000 small files", timeout=120)
 def unpack(env):
     prepare(env, "src")
-    at_most(env, (rows.untar, 9460))
+    at_most(env, (rows.untar, 5111))
 
 
 @suite.test("one small file is read, made and appended to", timeout=60)
 def one_file(env):
     prepare(env, "src")
     at_most(env, (rows.cat_one, 5))
-    at_most(env, (rows.create_one, 5), (rows.append, 105))
+    at_most(env, (rows.create_one, 4), (rows.append, 3))
 
 
 @suite.test("a large file is written and read in the largest units", timeout=60)
 def large(env):
     prepare(env, "large")
     at_most(env, (rows.read_large, 34))
-    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 37))
+    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 36))
 
 
 if __name__ == "__main__":

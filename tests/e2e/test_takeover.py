@@ -102,6 +102,7 @@ def open_files(env):
         reading = open("f7", "rb", buffering=0)
         writing = open("new", "w+b", buffering=0)
         writing.write(b"one ")
+        os.fsync(writing.fileno())
         listing = os.scandir(".")
         names = [next(listing).name for _ in range(20)]
         mapped = mmap.mmap(os.open("f299", os.O_RDWR), 3)
@@ -110,6 +111,7 @@ def open_files(env):
             assert reading.read() == b"7"
             reading.seek(0)
             writing.write(b"two ")
+            os.fsync(writing.fileno())
             assert mapped[:] == b"299"
         assert os.getcwd() == s.path("dir")
         assert sorted(names + [e.name for e in listing]) == \
@@ -198,6 +200,7 @@ def removed(env):
     with service(env) as s:
         with open(s.path("f"), "w+b", buffering=0) as f:
             f.write(b"kept")
+            os.fsync(f.fileno())
             os.unlink(s.path("f"))
             s.again()
             assert len(os.listdir(env.disk)) == 1
@@ -212,6 +215,7 @@ def removed_later(env):
     with service(env) as s:
         with open(s.path("f"), "w+b", buffering=0) as f:
             f.write(b"kept")
+            os.fsync(f.fileno())
             s.again()
             os.unlink(s.path("f"))
             f.seek(0)
@@ -297,12 +301,31 @@ def once(env):
 def committed(env):
     with service(env) as s:
         with open(s.path("f"), "wb", buffering=0) as f:
-            f.write(b"x" * 100000)
+            f.write(b"x" * 1000000)  # too much to be gathered
             s.again()
             os.fsync(f.fileno())
             f.write(b"y")
             os.fsync(f.fileno())
-        assert read(env.on_disk("f")) == b"x" * 100000 + b"y"
+        assert read(env.on_disk("f")) == b"x" * 1000000 + b"y"
+
+
+@suite.test("what was gathered when the daemon was killed is lost: EIO at fsync or close, once")
+def gathered(env):
+    with service(env) as s:
+        with open(s.path("f"), "wb", buffering=0) as f:
+            f.write(b"first")
+            os.fsync(f.fileno())
+            f.write(b"lost")
+            s.again()
+            assert errno_of(os.fsync, f.fileno()) == errno.EIO
+            f.write(b"then")
+            os.fsync(f.fileno())
+        assert read(env.on_disk("f"))[9:] == b"then"
+        fd = os.open(s.path("g"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.fchmod(fd, 0o640)  # of a file that was just made, this waits for its data
+        s.again()
+        assert errno_of(os.close, fd) == errno.EIO
+        assert read(s.path("f"))[9:] == b"then"
 
 
 @suite.test("data that a restarted server may have lost gives EIO at fsync, once", timeout=120)
@@ -314,7 +337,7 @@ def lost(env):
     with service(env, server=f"unix:{sock}:{EXPORT}") as s:
         with open(os.path.join(s.point, "f"), "wb", buffering=0) as f, \
                 open(os.path.join(s.point, "g"), "wb", buffering=0) as g:
-            f.write(b"uncommitted")
+            f.write(b"uncommitted" * 20000)
             g.write(b"committed")
             os.fsync(g.fileno())
             s.manager.kill()
