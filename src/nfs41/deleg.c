@@ -34,7 +34,7 @@ static void deleg_forget_creds(struct nfs_deleg *deleg)
 	}
 }
 
-static void deleg_free(struct nfs_deleg *deleg)
+void deleg_free(struct nfs_deleg *deleg)
 {
 	deleg_forget_creds(deleg);
 	rpc_cred_unref(deleg->cred);
@@ -97,8 +97,7 @@ static bool same_other(const struct nfs_stateid *a, const struct nfs_stateid *b)
 	return memcmp(a->other, b->other, sizeof(a->other)) == 0;
 }
 
-/* The one that is in use, or (`due`) one that is being returned. */
-static struct nfs_deleg *table_find(struct deleg_table *table, const struct nfs_fh *fh, bool due)
+struct nfs_deleg *deleg_table_find(struct deleg_table *table, const struct nfs_fh *fh, bool due)
 {
 	struct nfs_deleg *deleg;
 	LIST_FOREACH (deleg, &table->buckets[deleg_bucket(fh)], hash_entry)
@@ -107,12 +106,12 @@ static struct nfs_deleg *table_find(struct deleg_table *table, const struct nfs_
 	return deleg;
 }
 
-/* `urgent`: somebody waits for it. */
-static void table_make_due(struct deleg_table *table, struct nfs_deleg *deleg, bool urgent)
+void deleg_table_make_due(struct deleg_table *table, struct nfs_deleg *deleg, bool urgent)
 {
 	if (deleg->due)
 		return;
 	deleg->due = true;
+	deleg->gone |= deleg->lapsed;
 	TAILQ_REMOVE(&table->held, deleg, entry);
 	if (urgent)
 		TAILQ_INSERT_HEAD(&table->due, deleg, entry);
@@ -136,7 +135,8 @@ uint32_t deleg_ask(struct nfs_state *state, const struct nfs_fh *fh, uint32_t ac
 	uint32_t want = OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
 	pthread_mutex_lock(&state->mutex);
 	/* With one in hand, another is of no use; with one on its way back, it would follow it. */
-	bool known = fh && (table_find(table, fh, false) || table_find(table, fh, true));
+	bool known =
+		fh && (deleg_table_find(table, fh, false) || deleg_table_find(table, fh, true));
 	if (!known && mode_wants(table, access)) {
 		want = access & OPEN4_SHARE_ACCESS_WRITE ? OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG
 							 : OPEN4_SHARE_ACCESS_WANT_READ_DELEG;
@@ -152,7 +152,7 @@ uint32_t deleg_ask(struct nfs_state *state, const struct nfs_fh *fh, uint32_t ac
 static void table_note_access(
 	struct deleg_table *table, const struct nfs_fh *fh, struct rpc_cred *cred, uint32_t access)
 {
-	struct nfs_deleg *deleg = table_find(table, fh, false);
+	struct nfs_deleg *deleg = deleg_table_find(table, fh, false);
 	if (!deleg)
 		return;
 	for (unsigned i = 0; i < DELEG_CREDS; i++)
@@ -167,8 +167,7 @@ static void table_note_access(
 	known->access = access;
 }
 
-/* True, once, if it was recalled before it was known here. */
-static bool table_take_early(struct deleg_table *table, const struct nfs_deleg *deleg)
+bool deleg_table_take_early(struct deleg_table *table, const struct nfs_deleg *deleg)
 {
 	for (unsigned i = 0; i < table->nearly; i++) {
 		struct deleg_early *early = &table->early[i];
@@ -181,7 +180,7 @@ static bool table_take_early(struct deleg_table *table, const struct nfs_deleg *
 	return false;
 }
 
-static struct nfs_deleg *deleg_new(const struct deleg_grant *grant)
+struct nfs_deleg *deleg_new(const struct deleg_grant *grant)
 {
 	uint32_t type = grant->res->delegation_type;
 	if (!deleg_granted(grant->res))
@@ -197,7 +196,7 @@ static struct nfs_deleg *deleg_new(const struct deleg_grant *grant)
 	return deleg;
 }
 
-static bool table_has_stateid(const struct deleg_table *table, const struct nfs_deleg *other)
+bool deleg_table_has_stateid(const struct deleg_table *table, const struct nfs_deleg *other)
 {
 	const struct nfs_deleg *deleg;
 	LIST_FOREACH (deleg, &table->buckets[deleg_bucket(&other->fh)], hash_entry)
@@ -206,22 +205,21 @@ static bool table_has_stateid(const struct deleg_table *table, const struct nfs_
 	return false;
 }
 
-/* Takes a granted one on record. */
-static void table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bool unwanted)
+void deleg_table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bool unwanted)
 {
-	bool second = table_find(table, &deleg_take->fh, false) != NULL;
+	bool second = deleg_table_find(table, &deleg_take->fh, false) != NULL;
 	TAILQ_INSERT_TAIL(&table->held, deleg_take, entry);
 	LIST_INSERT_HEAD(&table->buckets[deleg_bucket(&deleg_take->fh)], deleg_take, hash_entry);
 	table->count++;
 	table->stats.granted++;
 	*(deleg_take->write ? &table->stats.write : &table->stats.read) += 1;
-	if (table_take_early(table, deleg_take)) {
+	if (deleg_table_take_early(table, deleg_take)) {
 		table->stats.recalled++;
-		table_make_due(table, deleg_take, true);
+		deleg_table_make_due(table, deleg_take, true);
 	} else if (unwanted || second || loop_clock() < table->pause_until) {
-		table_make_due(table, deleg_take, false);
+		deleg_table_make_due(table, deleg_take, false);
 	} else if (table->count > DELEG_MAX && !TAILQ_EMPTY(&table->held)) {
-		table_make_due(table, TAILQ_FIRST(&table->held), false);
+		deleg_table_make_due(table, TAILQ_FIRST(&table->held), false);
 	}
 }
 
@@ -232,7 +230,7 @@ bool deleg_answered(
 	struct nfs_deleg *deleg = grant ? deleg_new(grant) : NULL;
 	bool held = false;
 	pthread_mutex_lock(&state->mutex);
-	if (deleg && table_has_stateid(table, deleg)) {
+	if (deleg && deleg_table_has_stateid(table, deleg)) {
 		/* the server's reminder of what we have */
 		deleg_free(deleg);
 	} else if (deleg) {
@@ -240,11 +238,11 @@ bool deleg_answered(
 		 * relied on. */
 		bool unwanted = table->mode == DELEG_NONE || asking->epoch != table->epoch ||
 				grant->res->delegation_recall;
-		table_add(table, deleg, unwanted);
+		deleg_table_add(table, deleg, unwanted);
 	}
 	if (grant) {
 		table_note_access(table, grant->fh, grant->cred, grant->access);
-		held = table_find(table, grant->fh, false) != NULL;
+		held = deleg_table_find(table, grant->fh, false) != NULL;
 	}
 	if (--table->asking == 0)
 		table->nearly = table->next_early = 0;
@@ -291,8 +289,8 @@ struct nfs_open *deleg_open(struct nfs_state *state, const struct nfs_fh *fh, ui
 	if (!open)
 		return NULL;
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_deleg *deleg = table_find(table, fh, false);
-	bool may = deleg && deleg_allows(deleg, cred, access);
+	struct nfs_deleg *deleg = deleg_table_find(table, fh, false);
+	bool may = deleg && !deleg->lapsed && deleg_allows(deleg, cred, access);
 	if (may) {
 		open->stateid = deleg->stateid;
 		open->local = true;
@@ -312,7 +310,7 @@ struct nfs_open *deleg_open(struct nfs_state *state, const struct nfs_fh *fh, ui
 bool deleg_holds(struct nfs_state *state, const struct nfs_fh *fh)
 {
 	pthread_mutex_lock(&state->mutex);
-	bool held = table_find(&state->delegs, fh, false) != NULL;
+	bool held = deleg_table_find(&state->delegs, fh, false) != NULL;
 	pthread_mutex_unlock(&state->mutex);
 	return held;
 }
@@ -320,9 +318,9 @@ bool deleg_holds(struct nfs_state *state, const struct nfs_fh *fh)
 bool deleg_holds_write(struct nfs_state *state, const struct nfs_fh *fh)
 {
 	pthread_mutex_lock(&state->mutex);
-	const struct nfs_deleg *deleg = table_find(&state->delegs, fh, false);
+	const struct nfs_deleg *deleg = deleg_table_find(&state->delegs, fh, false);
 	if (!deleg)
-		deleg = table_find(&state->delegs, fh, true);
+		deleg = deleg_table_find(&state->delegs, fh, true);
 	bool write = deleg && deleg->write && !deleg->gone;
 	pthread_mutex_unlock(&state->mutex);
 	return write;
@@ -331,7 +329,7 @@ bool deleg_holds_write(struct nfs_state *state, const struct nfs_fh *fh)
 void deleg_forget_access(struct nfs_state *state, const struct nfs_fh *fh)
 {
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_deleg *deleg = table_find(&state->delegs, fh, false);
+	struct nfs_deleg *deleg = deleg_table_find(&state->delegs, fh, false);
 	if (deleg)
 		deleg_forget_creds(deleg);
 	pthread_mutex_unlock(&state->mutex);
@@ -363,7 +361,7 @@ uint32_t deleg_recalled(
 	}
 	if (deleg) {
 		table->stats.recalled += !deleg->due;
-		table_make_due(table, deleg, true);
+		deleg_table_make_due(table, deleg, true);
 	} else if (table->asking > 0) {
 		/* The OPEN that it came with may be one of those under way: RFC 8881, 2.10.6.3. */
 		table_note_early(table, fh, stateid);
@@ -385,7 +383,7 @@ void deleg_keep(struct nfs_state *state, unsigned keep, bool read, bool write)
 	for (deleg = TAILQ_FIRST(&table->held); deleg && held > keep; deleg = next) {
 		next = TAILQ_NEXT(deleg, entry);
 		if (deleg->write ? write : read) {
-			table_make_due(table, deleg, false);
+			deleg_table_make_due(table, deleg, false);
 			table->stats.recalled++;
 			held--;
 		}
@@ -396,9 +394,9 @@ void deleg_keep(struct nfs_state *state, unsigned keep, bool read, bool write)
 void deleg_return(struct nfs_state *state, const struct nfs_fh *fh)
 {
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_deleg *deleg = table_find(&state->delegs, fh, false);
+	struct nfs_deleg *deleg = deleg_table_find(&state->delegs, fh, false);
 	if (deleg)
-		table_make_due(&state->delegs, deleg, false);
+		deleg_table_make_due(&state->delegs, deleg, false);
 	state_unlock(state);
 }
 
@@ -408,7 +406,7 @@ void deleg_return_idle(struct nfs_state *state, uint64_t before)
 	struct nfs_deleg *deleg;
 	pthread_mutex_lock(&state->mutex);
 	while ((deleg = TAILQ_FIRST(&table->held)) && deleg->used_at < before)
-		table_make_due(table, deleg, false);
+		deleg_table_make_due(table, deleg, false);
 	state_unlock(state);
 }
 
@@ -420,7 +418,7 @@ void deleg_return_all(struct nfs_state *state, uint64_t until)
 	if (until > table->pause_until)
 		table->pause_until = until;
 	while ((deleg = TAILQ_FIRST(&table->held)))
-		table_make_due(table, deleg, false);
+		deleg_table_make_due(table, deleg, false);
 	state_unlock(state);
 }
 
@@ -490,54 +488,6 @@ struct nfs_open *deleg_next_open(struct nfs_state *state, const struct nfs_deleg
 		open->refs++;
 	pthread_mutex_unlock(&state->mutex);
 	return open;
-}
-
-static void table_take_away(struct deleg_table *table, struct nfs_deleg *deleg)
-{
-	deleg->gone = true;
-	table_make_due(table, deleg, true);
-}
-
-void deleg_gone(struct nfs_state *state, const struct nfs_stateid *stateid)
-{
-	struct deleg_table *table = &state->delegs;
-	struct nfs_deleg *deleg, *next;
-	pthread_mutex_lock(&state->mutex);
-	for (deleg = TAILQ_FIRST(&table->held); deleg; deleg = next) {
-		next = TAILQ_NEXT(deleg, entry);
-		if (same_other(&deleg->stateid, stateid))
-			table_take_away(table, deleg);
-	}
-	state_unlock(state);
-}
-
-void deleg_gone_all(struct nfs_state *state)
-{
-	struct deleg_table *table = &state->delegs;
-	struct nfs_deleg *deleg;
-	table->epoch++;
-	while ((deleg = TAILQ_FIRST(&table->held)))
-		table_take_away(table, deleg);
-	TAILQ_FOREACH (deleg, &table->due, entry)
-		deleg->gone = true;
-	TAILQ_FOREACH (deleg, &table->active, entry)
-		deleg->gone = true;
-}
-
-bool deleg_next(struct nfs_state *state, struct nfs_stateid *stateid, struct rpc_cred **cred)
-{
-	struct nfs_deleg *deleg;
-	pthread_mutex_lock(&state->mutex);
-	TAILQ_FOREACH (deleg, &state->delegs.held, entry)
-		if (!deleg->visited)
-			break;
-	if (deleg) {
-		deleg->visited = true;
-		*stateid = deleg->stateid;
-		*cred = rpc_cred_ref(deleg->cred);
-	}
-	pthread_mutex_unlock(&state->mutex);
-	return deleg != NULL;
 }
 
 void deleg_get_stats(struct nfs_state *state, struct deleg_stats *stats)

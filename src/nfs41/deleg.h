@@ -133,12 +133,21 @@ struct deleg_stats {
 };
 void deleg_get_stats(struct nfs_state *state, struct deleg_stats *stats);
 
-/*
- * For state.c and reclaim.h. The server has taken the delegation with this stateid away; or all of
- * them (with the mutex held).
- */
+/* For state.c and reclaim.h. The server has taken the delegation with this stateid away. */
 void deleg_gone(struct nfs_state *state, const struct nfs_stateid *stateid);
-void deleg_gone_all(struct nfs_state *state);
+/*
+ * The server has forgotten all of them, and may give them back with the OPENs that reclaim their
+ * files' opens (RFC 8881, 10.2.1). Nothing is opened under them until then; what is known of the
+ * files stays so, since nobody else may change them in the grace period. With the mutex held.
+ */
+void deleg_lapse_all(struct nfs_state *state);
+/* Before each OPEN that makes one on record anew: the type of delegation that it is to bring back,
+ * OPEN_DELEGATE_*. deleg_reclaim_answered follows in any case. */
+uint32_t deleg_reclaim_ask(struct nfs_state *state, const struct nfs_open *open);
+/* `grant` NULL: without success. A delegation that did not lapse here becomes due at once. */
+void deleg_reclaim_answered(struct nfs_state *state, const struct deleg_grant *grant);
+/* Those that have lapsed and were not given back are gone. */
+void deleg_reclaim_over(struct nfs_state *state);
 /*
  * Asks the server which of those held since nfs_state_rewind it still knows, with privileged
  * compounds on `conn`, and drops the others. `done` gets 0, or -ESTALE when the session went away.

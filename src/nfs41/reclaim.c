@@ -39,6 +39,7 @@ struct job {
 	bool have_lock;
 	struct nfs_stateid lock_stateid;
 	/* results */
+	bool asked; /* deleg_reclaim_ask */
 	struct nfs_open_res opened;
 	struct nfs_stateid locked;
 	uint32_t tested;
@@ -88,16 +89,19 @@ static struct nfs_state *job_state(const struct job *job)
 	return job->reclaim->config.state;
 }
 
-static void job_put_open(const struct job *job, struct nfs_compound *c, struct nfs_open_res *res)
+static void job_put_open(struct job *job, struct nfs_compound *c, struct nfs_open_res *res)
 {
 	const struct nfs_open *open = job->open;
+	uint32_t type = deleg_reclaim_ask(job_state(job), open);
+	bool want = job->grace && type != OPEN_DELEGATE_NONE;
 	const struct nfs_open_args args = {
-		.access = open->access | (job->grace ? 0 : OPEN4_SHARE_ACCESS_WANT_NO_DELEG),
+		.access = open->access | (want ? 0 : OPEN4_SHARE_ACCESS_WANT_NO_DELEG),
 		.owner = open->owner,
 		.how = NFS_OPEN_NOCREATE,
 		.claim = job->grace ? NFS_CLAIM_PREVIOUS : NFS_CLAIM_FH,
-		.delegate_type = OPEN_DELEGATE_NONE,
+		.delegate_type = type,
 	};
+	job->asked = true;
 	nfs_op_open(c, &args, res);
 }
 
@@ -264,6 +268,15 @@ static void job_judge_test(struct job *job, int status)
 	}
 }
 
+/* The delegation that the OPEN has brought. */
+static void job_take_delegation(struct job *job, int status)
+{
+	const struct deleg_grant grant = {
+		.fh = &job->open->fh, .cred = job->open->cred, .res = &job->opened};
+	job->asked = false;
+	deleg_reclaim_answered(job_state(job), status == 0 ? &grant : NULL);
+}
+
 static void job_judge_open(struct job *job, int status)
 {
 	bool no_file = status == NFS4ERR_STALE || status == NFS4ERR_BADHANDLE ||
@@ -327,6 +340,8 @@ static void job_answered(struct nfs_compound *c)
 	struct job *job = c->arg;
 	int status = c->status;
 	nfs_compound_free(c);
+	if (job->asked)
+		job_take_delegation(job, status);
 	job_judge(job, status);
 }
 
@@ -358,10 +373,12 @@ static void round_tested(void *arg, int err)
 
 static void round_end(struct reclaim *r)
 {
-	if (r->interrupted)
+	if (r->interrupted) {
 		round_tested(r, -ESTALE);
-	else
-		deleg_test(r->config.state, r->conn, round_tested, r);
+		return;
+	}
+	deleg_reclaim_over(r->config.state);
+	deleg_test(r->config.state, r->conn, round_tested, r);
 }
 
 /* Gives the job its next open, or ends the round with the last job. */
@@ -390,6 +407,8 @@ static void reclaim_run(void *arg, struct nfs_conn *conn, bool grace,
 	r->done_arg = done_arg;
 	r->running = RECLAIM_JOBS;
 	nfs_state_rewind(r->config.state, grace);
+	if (!grace)
+		deleg_reclaim_over(r->config.state);
 	for (unsigned i = 0; i < RECLAIM_JOBS; i++) {
 		r->round[i] = (struct job){.reclaim = r, .conn = conn, .of_round = true};
 		round_feed(r, &r->round[i]);
@@ -419,6 +438,7 @@ static void reclaim_cloned(void *arg)
 		reclaim_lose_locks(r, open);
 		nfs_open_unref(r->config.state, open);
 	}
+	deleg_reclaim_over(r->config.state);
 }
 
 const struct nfs_reclaim_ops reclaim_ops = {.reclaim = reclaim_run, .cloned = reclaim_cloned};

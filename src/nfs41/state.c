@@ -353,7 +353,7 @@ void nfs_state_rewind(struct nfs_state *state, bool stale)
 			open->stale = open->err == 0;
 		LIST_FOREACH (lock, &state->locks, entry)
 			lock_set_gone(lock);
-		deleg_gone_all(state);
+		deleg_lapse_all(state);
 	}
 	TAILQ_FOREACH (deleg, &state->delegs.held, entry)
 		deleg->visited = false;

@@ -121,8 +121,8 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 
 /*
  * For reclaim.h: steps through all opens on record. nfs_state_rewind begins a round; with
- * `stale`, everything counts as gone from the server. nfs_state_next gives the next open of the
- * round that is not lost, with a reference, or NULL.
+ * `stale`, everything counts as gone from the server (delegations: as deleg_lapse_all says).
+ * nfs_state_next gives the next open of the round that is not lost, with a reference, or NULL.
  */
 void nfs_state_rewind(struct nfs_state *state, bool stale);
 struct nfs_open *nfs_state_next(struct nfs_state *state);

@@ -21,6 +21,7 @@ struct nfs_deleg {
 	bool write;
 	bool due;     /* it is to be returned, or being so */
 	bool gone;    /* the server does not know it any more */
+	bool lapsed;  /* it has forgotten it in its restart, and may give it back */
 	bool visited; /* by the round of reclaim.c */
 	uint64_t used_at;
 	struct deleg_known {
@@ -85,6 +86,19 @@ void deleg_table_init(struct deleg_table *table);
 void deleg_table_deinit(struct nfs_state *state);
 /* Unlocks the mutex, and tells the owner what has become due. */
 void state_unlock(struct nfs_state *state);
+/* Of what an OPEN has brought. NULL: no delegation, or no memory. */
+struct nfs_deleg *deleg_new(const struct deleg_grant *grant);
+void deleg_free(struct nfs_deleg *deleg);
+/* With the mutex held, as the next four: the one that is in use, or (`due`) one that is being
+ * returned. */
+struct nfs_deleg *deleg_table_find(struct deleg_table *table, const struct nfs_fh *fh, bool due);
+bool deleg_table_has_stateid(const struct deleg_table *table, const struct nfs_deleg *other);
+/* Takes a granted one on record; `unwanted`: only to return it. */
+void deleg_table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bool unwanted);
+/* `urgent`: somebody waits for it. */
+void deleg_table_make_due(struct deleg_table *table, struct nfs_deleg *deleg, bool urgent);
+/* True, once, if it was recalled before it was known here. */
+bool deleg_table_take_early(struct deleg_table *table, const struct nfs_deleg *deleg);
 /* Its end: takes it off the record and frees it. */
 void deleg_end(struct nfs_state *state, struct nfs_deleg *deleg, bool returned);
 /* The next one that is due, now active, or NULL: none, or enough are being returned. */

@@ -145,7 +145,8 @@ static void put_stateid(struct wire_out *out, const char *other)
 static void put_open(const struct fake *fake, struct wire_out *out)
 {
 	/* none for who claims what is delegated already */
-	bool delegate = fake->open_claim == 4 && fake->delegate != OPEN_DELEGATE_NONE;
+	bool asked = fake->open_claim == 4 || fake->open_delegate != OPEN_DELEGATE_NONE;
+	bool delegate = (asked || fake->delegate_unasked) && fake->delegate != OPEN_DELEGATE_NONE;
 	put_stateid(out, "an open file");
 	put_change_info(out);
 	wire_put_u32(out, fake->open_rflags);
@@ -153,8 +154,8 @@ static void put_open(const struct fake *fake, struct wire_out *out)
 	wire_put_u32(out, delegate ? fake->delegate : OPEN_DELEGATE_NONE);
 	if (!delegate)
 		return;
-	put_stateid(out, "a delegation");
-	wire_put_bool(out, false);
+	put_stateid(out, fake->delegation ? fake->delegation : "a delegation");
+	wire_put_bool(out, fake->recall);
 	if (fake->delegate == OPEN_DELEGATE_WRITE) {
 		wire_put_u32(out, 1);
 		wire_put_u64(out, UINT64_MAX);

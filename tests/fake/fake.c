@@ -229,7 +229,8 @@ static void get_open(struct wire_in *in, struct fake_call *call)
 	wire_get_opaque(in, NFS4_OPAQUE_LIMIT, &len);
 	wire_get_u32(in);
 	uint32_t claim = call->conn->fake->open_claim = wire_get_u32(in);
-	wire_get_raw(in, claim == 1 ? 4 : claim == 5 ? 16 : 0);
+	call->conn->fake->open_delegate = claim == 1 ? wire_get_u32(in) : OPEN_DELEGATE_NONE;
+	wire_get_raw(in, claim == 5 ? 16 : 0);
 }
 
 static void get_op(struct wire_in *in, struct fake_call *call, unsigned i)

@@ -108,7 +108,11 @@ struct fake {
 	bool no_bind_op;		    /* BIND_CONN_TO_SESSION is not supported */
 	bool strict_bind;		    /* SEQUENCE does not do what it does */
 	bool refuse;			    /* connections are closed as soon as they come */
-	uint32_t delegate;		    /* what each OPEN brings: OPEN_DELEGATE_* */
+	uint32_t delegate;		    /* what each OPEN brings: OPEN_DELEGATE_*; one with
+					       CLAIM_PREVIOUS if it asks for it */
+	bool recall;			    /* it brings that at once */
+	bool delegate_unasked;		    /* or without */
+	const char *delegation;		    /* 12 bytes of its stateid, or NULL */
 	uint32_t open_rflags;		    /* OPEN4_RESULT_* of each OPEN */
 
 	/* what it is */
@@ -123,6 +127,7 @@ struct fake {
 	/* what it saw */
 	unsigned trailing;		  /* calls with bytes behind the last operation */
 	uint32_t open_access, open_claim; /* of the last OPEN */
+	uint32_t open_delegate;		  /* the type that it reclaims */
 	unsigned accepted, sessions, replays, executed[NFS_OP_LIMIT], ncalls, pings, highest_used;
 	uint64_t bytes_in, bytes_out; /* with record marks */
 	struct fake_call last;

@@ -150,7 +150,8 @@ static void put_recall(struct wire_out *out)
 {
 	wire_put_u32(out, OP_CB_RECALL);
 	wire_put_u32(out, 1);
-	wire_put_fixed(out, "a delegation", 12);
+	const char *stateid = owner.d->fake.delegation;
+	wire_put_fixed(out, stateid ? stateid : "a delegation", 12);
 	wire_put_bool(out, false);
 	wire_put_opaque(out, fh.data, fh.len);
 }
@@ -330,27 +331,113 @@ static void test_open_or_delegation(void **state)
 	nfs_open_unref(owner.state, open);
 }
 
-static void test_server_restarts(void **state)
+static void restart(struct drive *d)
 {
-	struct drive *d = *state;
 	struct job job;
-	struct deleg_stats stats;
-	struct nfs_stateid stateid;
-	take(d);
-	struct nfs_open *open = deleg_open(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 2, d->cred);
 	fake_restart(&d->fake);
+	d->fake.delegation = "another one.";
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
 	drive_for(d, 20 * DRIVE_MS);
-	deleg_get_stats(owner.state, &stats);
-	assert_int_equal(stats.lost, 1);
-	assert_int_equal(owner.flushes, 1);
-	/* the open is reclaimed, the delegation not: nothing is returned */
-	assert_int_equal(d->fake.open_claim, 1);
-	assert_false(nfs_open_is_local(owner.state, open));
-	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
+	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 2);
+}
+
+static struct nfs_open *open_locally(struct drive *d)
+{
+	struct nfs_open *open = deleg_open(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 2, d->cred);
+	assert_non_null(open);
+	return open;
+}
+
+static void close_real(struct nfs_open *open)
+{
+	struct nfs_stateid stateid;
 	assert_true(nfs_open_close(owner.state, open, &stateid));
 	nfs_open_unref(owner.state, open);
+}
+
+static unsigned count_lost(void)
+{
+	struct deleg_stats stats;
+	deleg_get_stats(owner.state, &stats);
+	return (unsigned)stats.lost;
+}
+
+static void test_server_restarts(void **state)
+{
+	struct drive *d = *state;
+	struct nfs_stateid stateid;
+	take(d);
+	struct nfs_open *open = open_locally(d), *second = open_locally(d);
+	restart(d);
+	/* both opens are established, and one of them brings the delegation back */
+	assert_int_equal(d->fake.open_claim, 1);
+	assert_int_equal(d->fake.executed[OP_OPEN], 3);
+	assert_false(nfs_open_is_local(owner.state, open));
+	assert_false(nfs_open_is_local(owner.state, second));
+	assert_int_equal(count_lost(), 0);
+	assert_int_equal(owner.flushes, 0);
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
+	/* it is good for more opens, until it is recalled under its new stateid */
+	struct nfs_open *third = open_locally(d);
+	assert_int_equal(d->fake.executed[OP_OPEN], 3);
+	next_sequence = 1;
+	assert_int_equal(call(d, put_recall), NFS4_OK);
+	until_returned(d, 1);
+	assert_int_equal(d->fake.executed[OP_OPEN], 4);
+	assert_int_equal(nfs_open_use(owner.state, third, &stateid), 0);
+	close_real(open);
+	close_real(second);
+	close_real(third);
+}
+
+static void test_restarted_server_does_not_give_it_back(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	struct nfs_open *open = open_locally(d);
+	d->fake.delegate = OPEN_DELEGATE_NONE;
+	restart(d);
+	assert_int_equal(d->fake.open_delegate, OPEN_DELEGATE_READ);
+	assert_int_equal(count_lost(), 1);
+	assert_int_equal(owner.flushes, 1);
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
+	close_real(open);
+}
+
+static void test_restarted_server_recalls_it_at_once(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	struct nfs_open *open = open_locally(d);
+	d->fake.recall = true;
+	restart(d);
+	until_returned(d, 1);
+	assert_int_equal(owner.flushes, 1);
+	close_real(open);
+}
+
+static void test_nothing_open_under_it_when_the_server_restarts(void **state)
+{
+	struct drive *d = *state;
+	take(d);
+	restart(d);
+	assert_int_equal(count_lost(), 1);
+	assert_int_equal(d->fake.executed[OP_OPEN], 1);
+	assert_int_equal(deleg_wait_returned(owner.state, 0), 0);
+}
+
+static void test_restarted_server_gives_what_nobody_asked_for(void **state)
+{
+	struct drive *d = *state;
+	const struct nfs_stateid stateid = {.seqid = 1, .other = "an open file"};
+	struct nfs_open *open =
+		nfs_open_new(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 1, d->cred, &stateid);
+	d->fake.delegate_unasked = true;
+	restart(d);
+	assert_int_equal(d->fake.open_delegate, OPEN_DELEGATE_NONE);
+	until_returned(d, 1);
+	close_real(open);
 }
 
 static void test_some_are_revoked(void **state)
@@ -382,6 +469,10 @@ int main(void)
 		POINT(getattr),
 		POINT(open_or_delegation),
 		POINT(server_restarts),
+		POINT(restarted_server_does_not_give_it_back),
+		POINT(restarted_server_recalls_it_at_once),
+		POINT(nothing_open_under_it_when_the_server_restarts),
+		POINT(restarted_server_gives_what_nobody_asked_for),
 		POINT(some_are_revoked),
 	};
 	return cmocka_run_group_tests_name("deleg", tests, NULL, NULL);

@@ -412,6 +412,11 @@ static void test_all_gone(void **state)
 	struct nfs_open *open = deleg_open(f->state, &fh, READ, 1, f->cred);
 	deleg_ask(f->state, &fh2, READ, false, &asking);
 	nfs_state_rewind(f->state, true);
+	/* what is known stays so, but nothing is opened under it */
+	assert_int_equal(f->due, 0);
+	assert_true(deleg_holds(f->state, &fh));
+	assert_false(opens(f, &fh, READ, f->cred));
+	deleg_reclaim_over(f->state);
 	assert_int_equal(f->due, 1);
 	assert_false(deleg_holds(f->state, &fh));
 	/* reclaimed as any other */
@@ -429,6 +434,69 @@ static void test_all_gone(void **state)
 	struct nfs_stateid stateid;
 	assert_false(nfs_open_close(f->state, open, &stateid));
 	nfs_open_unref(f->state, open);
+}
+
+/* The OPEN of a reclaim for `access`, which asks for `asks` and brings `brings`. */
+static void reclaim(struct fixture *f, uint32_t access, uint32_t asks, uint32_t brings)
+{
+	const struct nfs_open open = {.fh = fh, .access = access, .cred = f->cred};
+	const struct nfs_open_res res = answer(brings, 9);
+	const struct deleg_grant granted = {.fh = &fh, .cred = f->cred, .res = &res};
+	assert_int_equal(deleg_reclaim_ask(f->state, &open), asks);
+	deleg_reclaim_answered(f->state, &granted);
+}
+
+static void test_reclaimed(void **state)
+{
+	struct fixture *f = *state;
+	struct deleg_stats stats;
+	grant(f, &fh, OPEN_DELEGATE_WRITE, 1);
+	nfs_state_rewind(f->state, true);
+	/* a file that is open for reading gets a delegation for reading at most */
+	reclaim(f, READ, OPEN_DELEGATE_NONE, OPEN_DELEGATE_NONE);
+	reclaim(f, READ | WRITE, OPEN_DELEGATE_WRITE, OPEN_DELEGATE_WRITE);
+	reclaim(f, READ | WRITE, OPEN_DELEGATE_NONE, OPEN_DELEGATE_NONE);
+	/* the same once more */
+	reclaim(f, READ | WRITE, OPEN_DELEGATE_NONE, OPEN_DELEGATE_WRITE);
+	deleg_reclaim_over(f->state);
+	assert_int_equal(f->due, 0);
+	assert_true(opens(f, &fh, WRITE, f->cred));
+	const struct nfs_stateid anew = stateid_of(9);
+	assert_int_equal(deleg_recalled(f->state, &fh, &anew), NFS4_OK);
+	finish(f, deleg_take_due(f->state));
+	deleg_get_stats(f->state, &stats);
+	assert_int_equal(stats.granted, 1);
+	assert_int_equal(stats.lost, 0);
+}
+
+static void test_reclaimed_for_reading(void **state)
+{
+	struct fixture *f = *state;
+	struct deleg_stats stats;
+	grant(f, &fh, OPEN_DELEGATE_WRITE, 1);
+	nfs_state_rewind(f->state, true);
+	reclaim(f, WRITE, OPEN_DELEGATE_WRITE, OPEN_DELEGATE_READ);
+	deleg_reclaim_over(f->state);
+	assert_true(opens(f, &fh, READ, f->cred));
+	assert_false(opens(f, &fh, WRITE, f->cred));
+	deleg_get_stats(f->state, &stats);
+	assert_int_equal(stats.read, 1);
+	assert_int_equal(stats.write, 0);
+}
+
+static void test_lapsed_and_not_wanted_any_more(void **state)
+{
+	struct fixture *f = *state;
+	grant(f, &fh, OPEN_DELEGATE_READ, 1);
+	nfs_state_rewind(f->state, true);
+	deleg_return(f->state, &fh);
+	/* so that what comes is one too many, and goes back */
+	reclaim(f, READ, OPEN_DELEGATE_NONE, OPEN_DELEGATE_READ);
+	struct nfs_deleg *old = deleg_take_due(f->state), *late = deleg_take_due(f->state);
+	assert_true(old->flush.gone);
+	assert_false(late->flush.gone);
+	finish(f, old);
+	finish(f, late);
 }
 
 static void test_one_revoked(void **state)
@@ -488,6 +556,9 @@ int main(void)
 		POINT(recall_any, setup),
 		POINT(idle_and_all, setup),
 		POINT(all_gone, setup),
+		POINT(reclaimed, setup),
+		POINT(reclaimed_for_reading, setup),
+		POINT(lapsed_and_not_wanted_any_more, setup),
 		POINT(one_revoked, setup),
 		POINT(many_return_a_few_at_a_time, setup),
 	};

@@ -273,6 +273,7 @@ static void test_gone_before_it_could_go_back(void **arg)
 	flush_waits = true;
 	grant(cred, OPEN_DELEGATE_READ);
 	nfs_state_rewind(state, true);
+	deleg_reclaim_over(state);
 	deleg_return_due(state, NULL);
 	assert_true(flush_gone);
 	flushing->done(flushing);
