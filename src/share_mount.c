@@ -135,6 +135,7 @@ static int share_resume_device(struct share *share)
 		err = -fuse_session_custom_io(share->session, &fsop_custom_io, share->fuse_fd);
 	if (!err)
 		err = fsop_replay_init(share);
+	takeover_begin(share->takeover);
 	if (!err && write(share->fuse_fd, &resend, sizeof(resend)) != sizeof(resend))
 		err = -errno;
 	if (err)

@@ -157,7 +157,7 @@ static bool init_has_resend(const struct share *share)
 int takeover_store(struct takeover *takeover, struct share *share, const struct guard_mount_id *id)
 {
 	int err = init_has_resend(share) ? 0 : -EOPNOTSUPP;
-	if (!err)
+	if (!err && !takeover->resumed)
 		err = keep_setup(takeover, share, id);
 	/* What was handed over is in the store still. */
 	for (unsigned i = takeover->fds.nfuse; !err && i < share->nworkers; i++)

@@ -18,8 +18,8 @@
  *were under way come again on /dev/fuse, marked (FUSE_NOTIFY_RESEND, Linux 6.9).
  *
  *	fresh:	  takeover_new -> share_new -> takeover_keep -> ... mounted ... -> takeover_store
- *	resumed:  takeover_load -> share_new -> takeover_restore -> connected -> share_resume ->
- *		  takeover_sweep
+ *	resumed:  takeover_load -> share_new -> takeover_restore -> connected -> takeover_begin ->
+ *		  serving -> takeover_sweep
  *
  * What share->keep is set for keeps its records itself: nodes (node.c), open files and hidden names
  * (file.c), uncommitted data (unstable.c); opens, locks, the client and the setup are written here.
@@ -66,6 +66,8 @@ void takeover_free(struct takeover *takeover);
 void takeover_keep(struct takeover *takeover, struct share *share);
 /* Gives a new share what the last daemon had. 0 or -errno. Before it connects. */
 int takeover_restore(struct takeover *takeover, struct share *share);
+/* Connected, and about to serve: the numbers that this daemon gives out are its own from now on. */
+void takeover_begin(struct takeover *takeover);
 /*
  * Mounted: notes the FUSE_INIT request and the mount, and has the service manager keep the rest. 0
  * or -errno, with a line in the log: the daemon cannot be replaced then.

@@ -71,6 +71,9 @@ static int load_setup(struct takeover *takeover)
 	takeover->identity.owner[sizeof(takeover->identity.owner) - 1] = '\0';
 	takeover->setup_at = setup->at;
 	takeover->client_at = client->at;
+	/* Numbers of another daemon would come again. */
+	if (setup->words[RECORD_SETUP_EPOCH] >= UINT16_MAX)
+		return -EOVERFLOW;
 	takeover->epoch = (uint16_t)(setup->words[RECORD_SETUP_EPOCH] + 1);
 	return 0;
 }
@@ -105,7 +108,6 @@ static int load(const struct options *options, struct takeover *takeover, const 
 	if (err)
 		return err;
 	takeover->fds.state = -1;
-	state_file_set(takeover->file, takeover->setup_at, RECORD_SETUP_EPOCH, takeover->epoch);
 	takeover->resumed = true;
 	return 0;
 }
@@ -412,6 +414,11 @@ int takeover_restore(struct takeover *takeover, struct share *share)
 		((uint64_t)takeover->epoch << TAKEOVER_EPOCH_SHIFT) + 1);
 	node_table_keep(share->nodes, takeover->file);
 	return 0;
+}
+
+void takeover_begin(struct takeover *takeover)
+{
+	state_file_set(takeover->file, takeover->setup_at, RECORD_SETUP_EPOCH, takeover->epoch);
 }
 
 struct takeover_sweep {

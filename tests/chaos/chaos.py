@@ -29,6 +29,7 @@ from director import Director, Streams, make_plan  # noqa: E402
 from ganesha import Ganesha, Unavailable  # noqa: E402
 from harness import EXPORT, WORK_PARENT, WORK_PREFIX, build_path, remove_work, say  # noqa: E402
 from harness import sweep_work  # noqa: E402
+from kept import Kept  # noqa: E402
 from mounts import Mount, MountFailed, kernel_stacks, stacks  # noqa: E402
 
 KINDS = [data_kinds.Records, data_kinds.Appends, data_kinds.Maps, data_kinds.Shadows,
@@ -133,8 +134,8 @@ class Run:
         self.mounts = []
         for i, options in enumerate(MOUNTS):
             words = ",".join(w for w in (options, self.args.o) if w)
-            mount = Mount(program, f"unix:{sockets[i]}:{EXPORT}",
-                          os.path.join(self.work, str(i)), words)
+            mount = (Kept if self.args.kills else Mount)(
+                program, f"unix:{sockets[i]}:{EXPORT}", os.path.join(self.work, str(i)), words)
             self.stack.callback(mount.kill)
             self.mounts.append(mount.start())
 
@@ -338,11 +339,11 @@ class Run:
     def go(self):
         args = self.args
         self.note(f"--seed {args.seed} --cuts {args.cuts} --restarts {args.restarts} "
-                  f"--seconds {args.seconds}")
+                  f"--kills {args.kills} --seconds {args.seconds}")
         self.set_up()
         base = [Usage.settled(mount.process.pid) for mount in self.mounts]
         self.start_writers()
-        plan = make_plan(args.seed, args.cuts, args.restarts, len(MOUNTS))
+        plan = make_plan(args.seed, args.cuts, args.restarts, args.kills, len(MOUNTS))
         director = Director(plan, self.streams, self.server, self.mounts, self.progress, self.wait,
                             open(os.path.join(self.work, "faults.log"), "w"))
         began = time.monotonic()
@@ -356,7 +357,8 @@ class Run:
             return
         self.tell_faults(director)
         results = self.results()
-        self.note(f"{director.cuts()} cuts and {director.done['restart']} restarts in "
+        self.note(f"{director.cuts()} cuts, {director.done['restart']} restarts and "
+                  f"{director.done['kill-daemon']} kills in "
                   f"{time.monotonic() - began:.0f} s, {sum(r[3] for r in results.values())} steps, "
                   f"connections: {self.streams.order({'kind': 'count'})['accepted']}")
         self.tell_longest(results)
@@ -376,6 +378,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--cuts", type=int, default=60)
     parser.add_argument("--restarts", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=0,
+                        help="of daemons that others take over from")
     parser.add_argument("--seconds", type=float, default=45, help="the time for all faults")
     parser.add_argument("--limit", type=float, default=LEASE, help="seconds for an operation")
     parser.add_argument("--growth", type=int, default=64 << 10, help="KiB more than at first")

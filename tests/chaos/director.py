@@ -37,12 +37,13 @@ def choose_other(rng, kind):
             "delay": rng.uniform(0.001, 0.03), "times": rng.randint(1, 10)}
 
 
-def make_plan(seed, cuts, restarts, mounts):
-    """Cuts and what else there is in any order; restarts at even distances."""
+def make_plan(seed, cuts, restarts, kills, mounts):
+    """Cuts, kills and what else there is in any order; restarts at even distances."""
     rng = random.Random(f"{seed} plan")
     plan = [choose_cut(rng) for _ in range(cuts)]
     for kind, share in OTHERS.items():
         plan += [choose_other(rng, kind) for _ in range(-(-cuts * share // 100))]
+    plan += [{"kind": "kill-daemon", "seconds": rng.random() ** 4} for _ in range(kills)]
     rng.shuffle(plan)
     for order in plan:
         order["mount"] = rng.randrange(mounts)
@@ -121,6 +122,9 @@ class Director:
             self.damaged[order["mount"]] = time.monotonic()
         if order["kind"] == "restart":
             return self.restart(order["seconds"])
+        if order["kind"] == "kill-daemon":
+            self.daemons[order["mount"]].kill_daemon(order["seconds"])
+            return True
         if order["kind"].startswith("pause-"):
             pid = (self.server.pid if order["kind"] == "pause-server"
                    else self.daemons[order["mount"]].process.pid)

@@ -41,6 +41,7 @@ class Manager:
         return call
 
     def close(self):
+        self.orders.shutdown(socket.SHUT_RDWR)  # whoever else was forked with it
         self.orders.close()
         os.waitpid(self.process, 0)
 
