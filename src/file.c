@@ -83,9 +83,15 @@ struct file *file_find(const struct share *share, uint64_t fh)
 	return handle_find(share->files, fh);
 }
 
-void file_withdraw(struct file *file)
+void file_forget_record(struct file *file)
 {
 	takeover_drop(file->share, file->record);
+	file->record = 0;
+}
+
+void file_withdraw(struct file *file)
+{
+	file_forget_record(file);
 	handle_drop(file->share->files, file->handle);
 	file_unref(file);
 }
@@ -129,14 +135,12 @@ void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cr
 	nfs_compound_send(c, file_sent, NULL);
 }
 
-void file_close(struct share *share, struct nfs_open *open_take)
-{
-	struct nfs_stateid stateid;
-	/* Without a worker the share is being taken down, and its state goes with the client id. */
-	if (nfs_open_close(share->state, open_take, &stateid) && worker_self())
-		file_send_close(share, &open_take->fh, open_take->cred, &stateid);
-	nfs_open_unref(share->state, open_take);
-}
+/* What is being closed, or removed: another daemon finds it on record until that is answered. */
+struct file_ending {
+	struct share *share;
+	struct nfs_open *open; /* referenced; or */
+	struct node_silly *silly;
+};
 
 static void silly_free(struct share *share, struct node_silly *silly)
 {
@@ -146,19 +150,67 @@ static void silly_free(struct share *share, struct node_silly *silly)
 	free(silly);
 }
 
-static void file_remove_silly(struct share *share, struct node_silly *silly)
+static void file_forget(const struct file_ending *ending)
+{
+	if (ending->open)
+		nfs_open_forget(ending->share->state, ending->open);
+	else
+		silly_free(ending->share, ending->silly);
+}
+
+static void file_ended(struct nfs_compound *c)
+{
+	struct file_ending *ending = c->arg;
+	nfs_compound_free(c);
+	file_forget(ending);
+	free(ending);
+}
+
+/* Without a worker the share is being taken down, and its state goes with the client id. NULL, and
+ * `what` is forgotten: nothing is to be sent. */
+static struct nfs_compound *file_begin_ending(
+	const struct file_ending *what, struct rpc_cred *cred, uint32_t op)
 {
 	struct worker *worker = worker_self();
-	struct nfs_compound *c =
-		worker ? nfs_compound_new(worker->conn, silly->cred, OP_REMOVE) : NULL;
+	struct file_ending *ending = worker ? malloc(sizeof(*ending)) : NULL;
+	struct nfs_compound *c = ending ? nfs_compound_new(worker->conn, cred, op) : NULL;
 	if (c) {
-		struct nfs_fh fh;
-		node_fh(silly->dir, &fh);
-		nfs_op_putfh(c, &fh);
-		nfs_op_remove(c, silly->name, strlen(silly->name), NULL);
-		nfs_compound_send(c, file_sent, NULL);
+		*ending = *what;
+		c->arg = ending;
+		return c;
 	}
-	silly_free(share, silly);
+	free(ending);
+	file_forget(what);
+	return NULL;
+}
+
+void file_close(struct share *share, struct nfs_open *open_take)
+{
+	const struct file_ending what = {.share = share, .open = open_take};
+	struct nfs_stateid stateid;
+	if (!nfs_open_close(share->state, open_take, &stateid)) {
+		nfs_open_forget(share->state, open_take);
+		return;
+	}
+	struct nfs_compound *c = file_begin_ending(&what, open_take->cred, OP_CLOSE);
+	if (!c)
+		return;
+	nfs_op_putfh(c, &open_take->fh);
+	nfs_op_close(c, &stateid);
+	nfs_compound_send(c, file_ended, c->arg);
+}
+
+void file_remove_silly(struct share *share, struct node_silly *silly_take)
+{
+	const struct file_ending what = {.share = share, .silly = silly_take};
+	struct nfs_fh fh;
+	struct nfs_compound *c = file_begin_ending(&what, silly_take->cred, OP_REMOVE);
+	if (!c)
+		return;
+	node_fh(silly_take->dir, &fh);
+	nfs_op_putfh(c, &fh);
+	nfs_op_remove(c, silly_take->name, strlen(silly_take->name), NULL);
+	nfs_compound_send(c, file_ended, c->arg);
 }
 
 void file_unref(struct file *file)
@@ -175,21 +227,25 @@ void file_unref(struct file *file)
 	free(file);
 }
 
-int file_set_silly(struct share *share, struct node *node, struct node *dir, const char *name,
-	struct rpc_cred *cred)
+struct node_silly *file_new_silly(struct share *share, struct node *dir, const char *name,
+	struct rpc_cred *cred, uint32_t record)
 {
 	struct node_silly *silly = calloc(1, sizeof(*silly) + strlen(name) + 1);
 	if (!silly)
-		return -ENOMEM;
+		return NULL;
 	silly->dir = node_pin(share->nodes, dir);
 	silly->cred = rpc_cred_ref(cred);
 	memcpy(silly->name, name, strlen(name) + 1);
-	silly->record = takeover_put_silly(share, node->id, dir->id, name, cred);
-	silly = node_set_silly(share->nodes, node, silly);
+	silly->record = record;
+	return silly;
+}
+
+void file_set_silly(struct share *share, struct node *node, struct node_silly *silly_take)
+{
 	/* Closed meanwhile, or there was another name before: that one goes now. */
+	struct node_silly *silly = node_set_silly(share->nodes, node, silly_take);
 	if (silly)
 		file_remove_silly(share, silly);
-	return 0;
 }
 
 void file_unset_silly(struct share *share, struct node *node)

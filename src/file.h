@@ -42,6 +42,8 @@ void file_unref(struct file *file); /* NULL is allowed */
 int file_publish(struct file *file, uint64_t *fh);
 /* The file of that number, or NULL. */
 struct file *file_find(const struct share *share, uint64_t fh);
+/* No daemon is to look for it any more. */
+void file_forget_record(struct file *file);
 /* The kernel has released it, or never heard of it: the number and its reference go. */
 void file_withdraw(struct file *file);
 
@@ -72,11 +74,15 @@ void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cr
 	const struct nfs_stateid *stateid);
 
 /*
- * `node`, which is open, now goes by `name` in `dir` only to keep its data: the name is
- * removed with the last close. Takes pins of its own. 0 or -ENOMEM.
+ * A name in `dir` that keeps an open file's data only. Takes a pin of its own. `record` as
+ * takeover_put_silly gave it, or 0. NULL without memory.
  */
-int file_set_silly(struct share *share, struct node *node, struct node *dir, const char *name,
-	struct rpc_cred *cred);
+struct node_silly *file_new_silly(struct share *share, struct node *dir, const char *name,
+	struct rpc_cred *cred, uint32_t record);
+/* `node`, which is open, now goes by that name: it is removed with the last close. */
+void file_set_silly(struct share *share, struct node *node, struct node_silly *silly_take);
+/* Sends REMOVE for it, from a worker. */
+void file_remove_silly(struct share *share, struct node_silly *silly_take);
 /*
  * At the end: CLOSE for all that is open, and the hidden names go, while programs may still have
  * the files open. On a worker's thread.

@@ -65,7 +65,9 @@ struct fsop_request {
 	union {
 		struct {
 			char name[FSOP_NAME_MAX], to[FSOP_NAME_MAX], silly[FSOP_SILLY_MAX];
-			struct nfs_fh object; /* RENAME_NOREPLACE: what is renamed */
+			struct nfs_fh object;			     /* what is renamed */
+			void (*otherwise)(struct fsop_request *req); /* it is not renamed yet */
+			uint32_t record; /* of `silly`, until it is the victim's */
 			int err;
 			bool hidden; /* the victim has its silly name */
 		} names;
@@ -213,8 +215,12 @@ void fsop_look(struct fsop_request *req, struct node *dir, const char *name,
 	void (*looked)(struct fsop_request *req));
 /* Was it `node`? */
 bool fsop_found(const struct fsop_request *req, const struct node *node);
-/* Marks what is about to be made, so that fsop_marked knows it again. */
-void fsop_mark(struct fsop_request *req, struct nfs_setattr *set);
+/*
+ * Marks what is about to be made, so that fsop_marked knows it again (`set` NULL: nothing), and
+ * draws the number of the open-owner if `owner` is not NULL: another daemon that repeats the
+ * request finds the same.
+ */
+void fsop_mark(struct fsop_request *req, struct nfs_setattr *set, uint64_t *owner);
 /* Was it what was marked in `set`? */
 bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set);
 /* A compound that opens the file that was found, of our own making: PUTFH, SETATTR, OPEN, SETATTR,

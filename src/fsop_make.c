@@ -90,7 +90,7 @@ static struct fsop_request *make_begin(
 	req->u.make.rdev_major = req->u.make.rdev_minor = 0;
 	/* Servers leave a new symbolic link's times alone. */
 	if (type != NF4LNK)
-		fsop_mark(req, &req->u.make.set);
+		fsop_mark(req, &req->u.make.set, type == NF4REG ? &req->u.make.owner : NULL);
 	return req;
 }
 
@@ -185,7 +185,6 @@ void fsop_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mod
 		return;
 	req->u.make.rdev_major = major(rdev);
 	req->u.make.rdev_minor = minor(rdev);
-	req->u.make.owner = nfs_client_owner(req->share->client);
 	if (req->u.make.type == NF4REG)
 		make_file_send(req);
 	else if (req->u.make.type != 0)

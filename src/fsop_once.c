@@ -11,23 +11,31 @@
  * so what makes, moves or removes a name is not repeated blindly (nfs_compound.once): the face
  * looks, and then either takes what it sees for the answer or sends the request again.
  *
- *   mkdir, mknod,  The name is there: ours if it carries the mark of this request, else EEXIST
- *                  (without O_EXCL: it is opened as any other). The
- *   O_CREAT        mark is the access time that it was made with, the guest's clock to the
- *                  nanosecond: no other client's has the same, whatever its type, mode and owner.
- *                  EXCLUSIVE4_1 (RFC 8881, 18.16.3) does not serve better: servers keep its
- * verifier in both times, which another SETATTR must put right after the reply has come, at the
- * price of a second round trip (and another commit to the server's disk). An access time may stay,
- * and CREATE, which has no verifier, takes it too. symlink        Ours if it is a symbolic link to
- * the same target: no program could tell, and those which make one as a lock put their own name
- * into it. link           Ours if the name is the object's. rename         Done if the new name is
- * the object's that the old one was when the kernel looked. unlink, rmdir  Done if the name is
- * gone, or is that of an object which the kernel has never seen: somebody else has used it again.
- *   O_APPEND       Ours if what was written is found where it should be.
+ * mkdir, mknod, O_CREAT: the name is there. Ours if it carries the mark of this request, else
+ * EEXIST (without O_EXCL: it is opened as any other). The mark is the access time that it was made
+ * with, the guest's clock to the nanosecond: no other client's has the same, whatever its type,
+ * mode and owner. EXCLUSIVE4_1 (RFC 8881, 18.16.3) does not serve better: servers keep its verifier
+ * in both times, which another SETATTR must put right after the reply has come, at the price of a
+ * second round trip (and another commit to the server's disk). An access time may stay, and CREATE,
+ * which has no verifier, takes it too.
+ *
+ * symlink: ours if it is a symbolic link to the same target. No program could tell, and those which
+ * make one as a lock put their own name into it.
+ *
+ * link: ours if the name is the object's.
+ *
+ * rename: done if the new name is the object's that the old one was when the kernel looked, or if
+ * there is something by the new name and nothing by the old one.
+ *
+ * unlink, rmdir: done if the name is gone, or is that of an object which the kernel has never seen:
+ * somebody else has used it again.
+ *
+ * O_APPEND: ours if what was written is found where it should be.
  *
  * In every other case the request is sent again, and its errors are true.
  *
- * The same goes for a request that the kernel sends again to a daemon that has taken over.
+ * The same goes for a request that the kernel sends again to a daemon that has taken over. An OPEN
+ * is repeated there by the same owner, which leads to the same open.
  */
 
 void fsop_send_once(struct fsop_request *req, void (*done)(struct nfs_compound *c))
@@ -84,15 +92,37 @@ bool fsop_found(const struct fsop_request *req, const struct node *node)
 	return req->fh.len > 0 && nfs_fh_equal(&req->fh, &fh);
 }
 
-void fsop_mark(struct fsop_request *req, struct nfs_setattr *set)
+/* What another daemon has noted of the request. An open file that was to be its answer did not get
+ * there: the kernel cannot name it. */
+static const struct takeover_mark *mark_past(const struct fsop_request *req)
 {
-	if (!req->share->marks)
-		return;
-	set->set |= NFS_SET_ATIME;
-	if (req->resent && takeover_find_mark(req->share, req->unique, &set->atime, &req->mark))
-		return;
-	clock_gettime(CLOCK_REALTIME, &set->atime);
-	req->mark = takeover_put_mark(req->share, req->unique, &set->atime);
+	const struct takeover_mark *past =
+		req->resent ? takeover_find_mark(req->share, req->unique) : NULL;
+	struct file *file = past && past->handle ? file_find(req->share, past->handle) : NULL;
+	if (file)
+		file_withdraw(file);
+	return past;
+}
+
+void fsop_mark(struct fsop_request *req, struct nfs_setattr *set, uint64_t *owner)
+{
+	struct share *share = req->share;
+	const struct takeover_mark *past = mark_past(req);
+	bool marked = set && share->marks;
+	struct timespec mark = {0};
+	if (past)
+		mark = past->mark;
+	else if (marked || share->keep)
+		clock_gettime(CLOCK_REALTIME, &mark);
+	if (marked) {
+		set->set |= NFS_SET_ATIME;
+		set->atime = mark;
+	}
+	if (owner)
+		*owner = past && past->owner ? past->owner : nfs_client_owner(share->client);
+	if (owner || marked)
+		req->mark = takeover_put_mark(
+			share, past ? past->record : 0, req->unique, &mark, owner ? *owner : 0);
 }
 
 /* File systems keep times in units of their own. */

@@ -184,7 +184,6 @@ static void open_prepare(struct fsop_request *req, const struct fuse_file_info *
 {
 	req->u.open.fi = *fi;
 	req->u.open.access = open_access(fi->flags);
-	req->u.open.owner = nfs_client_owner(req->share->client);
 }
 
 /* Opens it under a delegation. False: the server has to be asked. */
@@ -219,6 +218,7 @@ void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!req)
 		return;
 	open_prepare(req, fi);
+	fsop_mark(req, NULL, &req->u.open.owner);
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (fi->flags & O_TRUNC)
 		fsop_commit(req, open_committed);
@@ -356,7 +356,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	req->u.open.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};
 	if (fi->flags & O_TRUNC)
 		req->u.open.set.set |= NFS_SET_SIZE;
-	fsop_mark(req, &req->u.open.set);
+	fsop_mark(req, &req->u.open.set, &req->u.open.owner);
 	create_send(req);
 }
 
@@ -365,6 +365,8 @@ static void release_committed(void *arg, int err)
 	struct fsop_request *req = arg;
 	struct file *file = req->file;
 	(void)err;
+	/* The kernel does not release it again. */
+	file_forget_record(file);
 	fsop_reply_err(req, 0);
 	file_withdraw(file);
 }

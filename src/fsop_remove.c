@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "fsop.h"
+#include "takeover.h"
 #include "util/log.h"
 
 /*
@@ -41,8 +42,12 @@ static void silly_hide(struct fsop_request *req);
 static void silly_hidden(struct fsop_request *req)
 {
 	req->u.names.hidden = true;
-	if (file_set_silly(
-		    req->share, req->victim, silly_dir(req), req->u.names.silly, req->cred) != 0)
+	struct node_silly *silly = file_new_silly(
+		req->share, silly_dir(req), req->u.names.silly, req->cred, req->u.names.record);
+	req->u.names.record = 0;
+	if (silly)
+		file_set_silly(req->share, req->victim, silly);
+	else
 		log_warn("no memory to remember %s: it stays on the server", req->u.names.silly);
 	req->then(req);
 }
@@ -61,9 +66,10 @@ static void silly_hide_done(struct nfs_compound *c)
 	int err = nfs_compound_errno(c);
 	if (fsop_unsure(c))
 		fsop_look(req, silly_dir(req), req->u.names.silly, silly_hide_looked);
-	else if (err)
+	else if (err) {
+		takeover_drop(req->share, req->u.names.record);
 		fsop_reply_err(req, err);
-	else
+	} else
 		silly_hidden(req);
 }
 
@@ -71,9 +77,13 @@ static void silly_hide(struct fsop_request *req)
 {
 	struct node *dir = silly_dir(req);
 	const char *name = req->target ? req->u.names.to : req->u.names.name;
+	takeover_drop(req->share, req->u.names.record);
 	if (!fsop_compound(req, OP_RENAME, dir))
 		return;
 	silly_name(req->victim, req->u.names.silly);
+	/* Another daemon must know of the name before it is there. */
+	req->u.names.record = takeover_put_silly(
+		req->share, req->victim->id, dir->id, req->u.names.silly, req->cred);
 	nfs_op_savefh(req->compound);
 	nfs_op_rename(req->compound, name, strlen(name), req->u.names.silly,
 		strlen(req->u.names.silly), NULL);
@@ -150,6 +160,7 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	if (!req)
 		return;
 	fsop_keep_name(req->u.names.name, name);
+	req->u.names.record = 0;
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
 	req->then = remove_hidden;
 	if (req->victim)
@@ -213,17 +224,39 @@ static void rename_end(struct fsop_request *req)
 	fsop_reply_err(req, 0);
 }
 
-static void rename_looked(struct fsop_request *req)
+/* Is req->fh what the kernel knows by the old name? A file with several names may be known by
+ * another, and one whose rename was noted already by the new one. */
+static bool rename_knows(struct fsop_request *req)
 {
 	struct node_table *nodes = req->share->nodes;
 	const char *name = req->u.names.name;
 	struct node *node = req->fh.len ? node_find_fh(nodes, &req->fh) : NULL;
-	bool moved = node && node_is_named(nodes, node, req->node->id, name, strlen(name));
+	bool known = node && node_is_named(nodes, node, req->node->id, name, strlen(name));
 	node_unpin(nodes, node);
-	if (moved)
+	return known;
+}
+
+static void rename_source_looked(struct fsop_request *req)
+{
+	if (req->fh.len > 0) {
+		req->u.names.otherwise(req);
+		return;
+	}
+	req->fh = req->u.names.object;
+	rename_end(req);
+}
+
+/* What goes by the new name is in req->fh. */
+static void rename_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0) {
+		req->u.names.otherwise(req);
+	} else if (rename_knows(req)) {
 		rename_end(req);
-	else
-		rename_plain(req);
+	} else {
+		req->u.names.object = req->fh;
+		fsop_look(req, req->node, req->u.names.name, rename_source_looked);
+	}
 }
 
 static void rename_done(struct nfs_compound *c)
@@ -331,6 +364,28 @@ static void noreplace_looked(struct fsop_request *req)
 		fsop_reply_err(req, -EEXIST);
 }
 
+static void noreplace_source_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0)
+		noreplace_end(req);
+	else
+		fsop_reply_err(req, -EEXIST);
+}
+
+static void noreplace_check(struct fsop_request *req);
+
+/* Another daemon had it: what goes by the new name is in req->fh. */
+static void noreplace_resent(struct fsop_request *req)
+{
+	if (req->fh.len == 0) {
+		noreplace_check(req);
+		return;
+	}
+	req->u.names.object = req->fh;
+	fsop_look(req, req->node, req->u.names.name,
+		rename_knows(req) ? noreplace_remove_looked : noreplace_source_looked);
+}
+
 static void noreplace_link_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -395,6 +450,17 @@ static void noreplace_check(struct fsop_request *req)
 	fsop_send(req, noreplace_check_done);
 }
 
+static void rename_begin(struct fsop_request *req)
+{
+	const char *to = req->u.names.to;
+	req->then = req->u.names.otherwise = rename_plain;
+	req->victim = node_find_open(req->share->nodes, req->target->id, to, strlen(to));
+	if (req->victim)
+		silly_check(req, to);
+	else
+		rename_plain(req);
+}
+
 void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
 	const char *to, unsigned flags)
 {
@@ -414,14 +480,15 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
 	req->u.names.hidden = false;
-	req->then = rename_plain;
-	if (flags & RENAME_NOREPLACE) {
+	req->u.names.record = 0;
+	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;
+	bool resent = req->resent;
+	req->resent = false;
+	if (resent)
+		fsop_look(req, req->target, req->u.names.to,
+			flags & RENAME_NOREPLACE ? noreplace_resent : rename_looked);
+	else if (flags & RENAME_NOREPLACE)
 		noreplace_check(req);
-		return;
-	}
-	req->victim = node_find_open(req->share->nodes, to_parent, to, strlen(to));
-	if (req->victim)
-		silly_check(req, to);
 	else
-		rename_plain(req);
+		rename_begin(req);
 }

@@ -87,9 +87,10 @@ struct record_silly {
 	struct record_cred cred;
 };
 
-/* By which what a request makes is known again: fsop_once.c. */
+/* By which what a request makes or opens is known again: fsop_once.c. */
 struct record_mark {
 	int64_t seconds, nanoseconds;
+	uint64_t owner; /* open-owner, or 0 */
 };
 
 /* Of data that the server has not committed. No data at all: of several, so that it is lost. */

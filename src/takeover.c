@@ -40,6 +40,7 @@ void takeover_free(struct takeover *takeover)
 	free(takeover->records);
 	free(takeover->opens);
 	free(takeover->marks);
+	free(takeover->silly);
 	free(takeover->copy);
 	free(takeover);
 }
@@ -215,26 +216,24 @@ static uint64_t mark_key(uint64_t unique)
 	return unique & ~(UINT64_C(1) << 63);
 }
 
-uint32_t takeover_put_mark(struct share *share, uint64_t unique, const struct timespec *mark)
+uint32_t takeover_put_mark(struct share *share, uint32_t old, uint64_t unique,
+	const struct timespec *mark, uint64_t owner)
 {
+	const struct record_mark record = {
+		.seconds = mark->tv_sec, .nanoseconds = mark->tv_nsec, .owner = owner};
 	if (!share->keep)
 		return 0;
-	const struct record_mark record = {.seconds = mark->tv_sec, .nanoseconds = mark->tv_nsec};
 	return state_file_put(
-		share->keep, 0, RECORD_MARK, mark_key(unique), NULL, &record, sizeof(record));
+		share->keep, old, RECORD_MARK, mark_key(unique), NULL, &record, sizeof(record));
 }
 
-bool takeover_find_mark(
-	const struct share *share, uint64_t unique, struct timespec *mark, uint32_t *record)
+const struct takeover_mark *takeover_find_mark(const struct share *share, uint64_t unique)
 {
 	const struct takeover *takeover = share->takeover;
 	for (size_t i = 0; takeover && i < takeover->nmarks; i++)
-		if (takeover->marks[i].unique == mark_key(unique)) {
-			*mark = takeover->marks[i].mark;
-			*record = takeover->marks[i].record;
-			return true;
-		}
-	return false;
+		if (takeover->marks[i].unique == mark_key(unique))
+			return &takeover->marks[i];
+	return NULL;
 }
 
 void takeover_drop(struct share *share, uint32_t record)

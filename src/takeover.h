@@ -31,6 +31,8 @@ struct share;
 struct takeover_mark {
 	uint64_t unique;
 	struct timespec mark;
+	uint64_t owner;	 /* 0: nothing was to be opened, or it is on record */
+	uint64_t handle; /* of the open file that was to be the answer, or 0 */
 	uint32_t record;
 };
 
@@ -49,6 +51,8 @@ struct takeover {
 	size_t count;
 	struct takeover_mark *marks; /* by unique */
 	size_t nmarks;
+	struct node_silly **silly; /* of files that nobody has open any more */
+	size_t nsilly;
 };
 
 /* 0 or -errno. */
@@ -90,11 +94,11 @@ uint32_t takeover_put_silly(struct share *share, uint64_t node_id, uint64_t dir_
 /* `verifier` NULL: of several. */
 uint32_t takeover_put_unstable(struct share *share, uint32_t old, uint64_t node_id,
 	const uint8_t verifier[NFS4_VERIFIER_SIZE]);
-/* The kernel's number of the request, whether it comes again or not. */
-uint32_t takeover_put_mark(struct share *share, uint64_t unique, const struct timespec *mark);
-/* What the last daemon had put. Once the workers serve. */
-bool takeover_find_mark(
-	const struct share *share, uint64_t unique, struct timespec *mark, uint32_t *record);
+/* `unique`: the kernel's number of the request, whether it comes again or not. */
+uint32_t takeover_put_mark(struct share *share, uint32_t old, uint64_t unique,
+	const struct timespec *mark, uint64_t owner);
+/* What the last daemon had put, or NULL. Once the workers serve. */
+const struct takeover_mark *takeover_find_mark(const struct share *share, uint64_t unique);
 void takeover_drop(struct share *share, uint32_t record);
 
 #endif

@@ -18,10 +18,10 @@
  * what does not fit is left out, and its record goes.
  */
 
-/* Owners and node ids of one daemon; 2^40 of each are enough for it. */
-#define TAKEOVER_EPOCH_SHIFT 40
 /* How long a request may take. */
 #define TAKEOVER_MARK_S 86400
+/* Owners and node ids of one daemon; 2^40 of each are enough for it. */
+#define TAKEOVER_EPOCH_SHIFT 40
 
 /* A whole copy, since another process might still write to the file. */
 static int load_copy(struct takeover *takeover, size_t *len)
@@ -301,6 +301,18 @@ static int load_file(
 	return err;
 }
 
+/* To be removed by takeover_sweep. */
+static int load_orphan(struct takeover *takeover, struct node_silly *silly_take)
+{
+	struct node_silly **silly =
+		reallocarray(takeover->silly, takeover->nsilly + 1, sizeof(struct node_silly *));
+	if (!silly)
+		return -ENOMEM;
+	takeover->silly = silly;
+	silly[takeover->nsilly++] = silly_take;
+	return 0;
+}
+
 static int load_silly(
 	struct takeover *takeover, struct share *share, const struct state_record *from)
 {
@@ -313,14 +325,15 @@ static int load_silly(
 	struct rpc_cred *cred = load_cred(from->data + head, from->len - head);
 	struct node *node = node_find(share->nodes, from->key);
 	struct node *dir = node_find(share->nodes, record.dir_id);
-	/* Nothing but what file_set_silly could have made is removed. */
-	int err = cred && node && dir && strncmp(record.name, ".nfs", 4) == 0 &&
-				  !strchr(record.name, '/')
-			  ? file_set_silly(share, node, dir, record.name, cred)
-			  : -EINVAL;
-	/* It has a new record now. */
-	if (!err)
-		state_file_drop(takeover->file, from->at);
+	struct node_silly *silly = NULL;
+	/* Nothing but what silly_name could have made is removed. */
+	if (cred && dir && strncmp(record.name, ".nfs", 4) == 0 && !strchr(record.name, '/'))
+		silly = file_new_silly(share, dir, record.name, cred, from->at);
+	int err = silly ? 0 : -EINVAL;
+	if (silly && node)
+		silly = node_set_silly(share->nodes, node, silly);
+	if (silly)
+		err = load_orphan(takeover, silly);
 	node_unpin(share->nodes, node);
 	node_unpin(share->nodes, dir);
 	rpc_cred_unref(cred);
@@ -340,6 +353,23 @@ static int load_unstable(
 	return err;
 }
 
+/* The open file of that owner, if it was given a number for the kernel. */
+static uint64_t load_find_handle(const struct takeover *takeover, uint64_t owner)
+{
+	const struct state_record *end = takeover->records + takeover->count;
+	const struct state_record *from =
+		state_file_find(takeover->records, takeover->count, RECORD_FILE, 0);
+	for (; from && from < end && from->kind == RECORD_FILE; from++) {
+		struct record_file record;
+		if (from->len != sizeof(record))
+			continue;
+		memcpy(&record, from->data, sizeof(record));
+		if (record.owner == owner)
+			return from->key;
+	}
+	return 0;
+}
+
 /* Of requests that were under way. What became of those that were not sent again nobody tells. */
 static int load_mark(
 	struct takeover *takeover, struct share *share, const struct state_record *from)
@@ -356,9 +386,17 @@ static int load_mark(
 	if (!marks)
 		return -ENOMEM;
 	takeover->marks = marks;
-	marks[takeover->nmarks++] = (struct takeover_mark){.unique = from->key,
+	struct takeover_mark *mark = &marks[takeover->nmarks++];
+	*mark = (struct takeover_mark){.unique = from->key,
 		.mark = {.tv_sec = record.seconds, .tv_nsec = (long)record.nanoseconds},
+		.owner = record.owner,
 		.record = from->at};
+	/* Opened already, and closed again by takeover_sweep, or when it is found that the kernel
+	 * has not heard of it. */
+	if (load_find(takeover, RECORD_OPEN, record.owner)) {
+		mark->handle = load_find_handle(takeover, record.owner);
+		mark->owner = 0;
+	}
 	return 0;
 }
 
@@ -433,6 +471,8 @@ static void sweep(void *arg)
 	for (size_t i = 0; i < s->takeover->count; i++)
 		if (s->takeover->opens[i])
 			file_close(s->share, s->takeover->opens[i]);
+	for (size_t i = 0; i < s->takeover->nsilly; i++)
+		file_remove_silly(s->share, s->takeover->silly[i]);
 }
 
 void takeover_sweep(struct takeover *takeover, struct share *share)
@@ -443,6 +483,9 @@ void takeover_sweep(struct takeover *takeover, struct share *share)
 	free(takeover->copy);
 	free(takeover->records);
 	free(takeover->opens);
+	free(takeover->silly);
+	takeover->silly = NULL;
+	takeover->nsilly = 0;
 	takeover->copy = NULL;
 	takeover->records = NULL;
 	takeover->opens = NULL;

@@ -82,7 +82,6 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 static void state_drop_open(struct nfs_state *state, struct nfs_open *open)
 {
 	LIST_REMOVE(open, entry);
-	state_note_open(state, open, true);
 	state->nopens--;
 	state_drop_locks(state, open);
 	open->closed = true;
@@ -159,6 +158,14 @@ bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open)
 	bool local = open->local;
 	pthread_mutex_unlock(&state->mutex);
 	return local;
+}
+
+void nfs_open_forget(struct nfs_state *state, struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	state_note_open(state, open, true);
+	pthread_mutex_unlock(&state->mutex);
+	nfs_open_unref(state, open);
 }
 
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open)

@@ -83,9 +83,11 @@ struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, 
 	uint64_t owner, struct rpc_cred *cred, const struct nfs_stateid *stateid);
 /*
  * Takes it off the record, with its locks: it is not reclaimed any more. True: CLOSE is to be sent,
- * with *stateid. The reference that nfs_open_new gave remains.
+ * with *stateid. The reference that nfs_open_new gave remains, until nfs_open_forget takes it when
+ * that has been answered: the journal hears no sooner that it is gone.
  */
 bool nfs_open_close(struct nfs_state *state, struct nfs_open *open, struct nfs_stateid *stateid);
+void nfs_open_forget(struct nfs_state *state, struct nfs_open *open);
 /* It is one under a delegation: see deleg.h. */
 bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open);
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open);
