@@ -149,6 +149,22 @@ def locked_elsewhere(env, name, kind=fcntl.LOCK_EX, start=0, length=0):
         return False
 
 
+@suite.test("files that one daemon after the other has made are never taken for each other")
+def generations(env):
+    with service(env) as s:
+        files = []
+        for turn in range(5):
+            for i in range(8):
+                f = open(s.path(f"f{turn}-{i}"), "w+b", buffering=0)
+                f.write(f.name.encode())
+                files.append(f)
+            s.again()
+            for f in files:
+                f.seek(0)
+                assert f.read() == f.name.encode(), f.name
+                assert read(f.name) == f.name.encode(), f.name
+
+
 @suite.test("locks stay on the server, range by range, and can be released")
 def locks(env):
     with service(env) as s:

@@ -45,6 +45,34 @@ static struct nfs_open *open_file(struct fixture *f, const struct nfs_fh *of)
 	return open;
 }
 
+static unsigned noted, gone;
+
+static void note_open(void *arg, struct nfs_open *open, bool is_gone)
+{
+	*(is_gone ? &gone : &noted) += 1;
+}
+
+static void note_lock(void *arg, struct nfs_lock *lock, bool is_gone)
+{
+}
+
+/* A CLOSE that another daemon may have to send. */
+static void test_the_journal_hears_of_the_end_when_it_is_answered(void **arg)
+{
+	static const struct nfs_state_journal journal = {.open = note_open, .lock = note_lock};
+	struct fixture *f = *arg;
+	struct nfs_stateid got;
+	noted = gone = 0;
+	nfs_state_set_journal(f->state, &journal, NULL);
+	struct nfs_open *open = open_file(f, &fh);
+	assert_int_equal(noted, 1);
+	assert_true(nfs_open_close(f->state, open, &got));
+	assert_int_equal(gone, 0);
+	nfs_open_forget(f->state, open);
+	assert_int_equal(gone, 1);
+	assert_int_equal(noted, 1);
+}
+
 static void test_open_is_recorded_until_closed(void **arg)
 {
 	struct fixture *f = *arg;
@@ -117,6 +145,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_open_is_recorded_until_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_journal_hears_of_the_end_when_it_is_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_one_lock_owner_for_all_opens_of_a_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock_is_found_once_granted, setup, teardown),
