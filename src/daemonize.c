@@ -143,11 +143,11 @@ static void tell_parent(uint8_t word)
 	word_fd = -1;
 }
 
-void daemonize_ready(bool debug)
+void daemonize_ready(enum log_target target, bool debug)
 {
 	if (word_fd < 0)
 		return;
-	log_init(LOG_TARGET_SYSLOG, debug);
+	log_init(target, debug);
 	if (chdir("/") < 0)
 		log_warn("cannot change to /: %s", strerror(errno));
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+#include "util/log.h"
+
 /*
  * Going to the background only when the mount works. The process forks before it has threads; the
  * parent waits for what the child says and hands it on as its own exit status. Until then errors
@@ -26,10 +28,10 @@
 int daemonize_start(bool foreground, int *status);
 
 /*
- * The mount works: standard input and output become /dev/null, the log goes to syslog, the working
- * directory is "/", and the parent exits with 0.
+ * The mount works: standard input and output become /dev/null, the log goes to `target`, the
+ * working directory is "/", and the parent exits with 0.
  */
-void daemonize_ready(bool debug);
+void daemonize_ready(enum log_target target, bool debug);
 
 /* The mount failed, and that was reported on stderr: the parent exits with `status`. */
 void daemonize_fail(int status);

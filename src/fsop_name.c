@@ -4,16 +4,26 @@
 
 #include "fsop.h"
 #include "recall.h"
+#include "rootfs.h"
 
 /* Names are looked up, and forgotten by the kernel. They are made in fsop_make.c and fsop_open.c,
  * and removed in fsop_remove.c. */
+
+static void lookup_fail(struct fsop_request *req, int err)
+{
+	const char *name = req->u.names.name;
+	if (req->share->options->rootfs)
+		err = rootfs_lookup_error(
+			err, node_is_known(req->share->nodes, req->node->id, name, strlen(name)));
+	fsop_reply_err(req, err);
+}
 
 static void lookup_refreshed(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
 	if (err)
-		fsop_reply_err(req, err);
+		lookup_fail(req, err);
 	else
 		fsop_reply_entry(req, &req->attr, req->u.names.name);
 }
@@ -42,8 +52,8 @@ static void lookup_done(struct nfs_compound *c)
 	int err = nfs_compound_errno(c);
 	if (err == -ENOENT)
 		fsop_reply_negative(req);
-	else if (err)
-		fsop_reply_err(req, err);
+	else if (err || !fsop_attr_complete(&req->attr) || req->fh.len == 0)
+		lookup_fail(req, err ? err : -EIO);
 	else
 		lookup_found(req);
 }

@@ -20,6 +20,7 @@
 #include "mountinfo.h"
 #include "notifier.h"
 #include "privilege.h"
+#include "rootfs.h"
 #include "sandbox.h"
 #include "util/log.h"
 
@@ -178,7 +179,7 @@ static void keeper_settle(const struct keeper *keeper, const struct guard_reques
 		log_debug("cannot change to /: %s", strerror(errno));
 	if (request->background) {
 		keeper_let_go();
-		log_init(LOG_TARGET_SYSLOG, keeper->options->debug);
+		log_init(rootfs_log_target(keeper->options), keeper->options->debug);
 	}
 	if (geteuid() != 0 || !keeper->options->sandbox)
 		return;

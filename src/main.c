@@ -18,6 +18,7 @@
 #include "privilege.h"
 #include "recall.h"
 #include "remount.h"
+#include "rootfs.h"
 #include "sandbox.h"
 #include "service.h"
 #include "share.h"
@@ -78,7 +79,9 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
 	if (err)
 		log_debug("no control socket: %s", strerror(-err));
 	guard_ready(guard, share->rsize, !options->foreground);
-	err = options->sandbox ? sandbox_enter() : 0;
+	if (options->rootfs && (err = rootfs_start(share)) < 0)
+		log_error("shutting down may hang: %s", strerror(-err));
+	err = options->sandbox ? sandbox_enter(!options->rootfs) : 0;
 	if (err)
 		log_debug("no system call filter: %s", strerror(-err));
 	return control;
@@ -101,6 +104,11 @@ static void main_tell(const struct share *share)
 static void main_unmount(struct share *share, struct guard *guard, struct control *control)
 {
 	service_stopping();
+	if (share->options->rootfs) {
+		/* It has ended already, and what has its place now is not ours. */
+		control_free(control);
+		return;
+	}
 	if (control) {
 		control_free(control);
 		guard_remove_control(guard);
@@ -154,9 +162,9 @@ static bool main_wait(struct share *share, int signals)
 		struct signalfd_siginfo info;
 		if (pfds[1].revents)
 			eventfd_read(share->event_fd, &value);
-		if (pfds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
+		if (pfds[0].revents && read(signals, &info, sizeof(info)) == sizeof(info) &&
+			!share->options->rootfs)
 			return main_hands_over(share, (int)info.ssi_signo);
-		}
 	}
 	return false;
 }
@@ -232,7 +240,7 @@ static int main_serve(const struct options *options, struct guard *guard, struct
 		main_prepare_takeover(share, guard);
 		struct control *control = main_mounted(share, guard);
 		main_tell(share);
-		daemonize_ready(options->debug);
+		daemonize_ready(rootfs_log_target(options), options->debug);
 		service_ready();
 		if (main_wait(share, signals)) {
 			/* What is only here would be lost. */
@@ -279,8 +287,8 @@ static int main_run(const struct options *options)
 {
 	struct guard *guard;
 	signal(SIGPIPE, SIG_IGN);
-	idmap_init(main_numeric_ids);
-	privilege_prepare();
+	idmap_init(main_numeric_ids || options->rootfs);
+	privilege_prepare(options);
 	int err = guard_start(options, options->auto_unmount ? GUARD_UNMOUNT : GUARD_LEAVE, &guard);
 	if (err) {
 		log_error("cannot start a process: %s", strerror(-err));
@@ -309,6 +317,8 @@ int main(int argc, char **argv)
 		status = remount_run(&options);
 	else if (status == MAIN_OK && !options.fake) {
 		log_init(LOG_TARGET_STDERR, options.debug);
+		if (options.rootfs)
+			rootfs_mark(argv);
 		if (daemonize_start(options.foreground, &status) == 0)
 			status = main_run(&options);
 	}

@@ -395,6 +395,20 @@ bool node_is_named(struct node_table *table, const struct node *node, uint64_t p
 	return named;
 }
 
+bool node_is_known(struct node_table *table, uint64_t parent_id, const char *name, size_t len)
+{
+	uint32_t hash = (uint32_t)node_hash(name, len);
+	bool known = false;
+	pthread_mutex_lock(&table->mutex);
+	for (size_t i = 0; i < table->buckets && !known; i++)
+		for (const struct node *node = table->by_id[i]; node && !known;
+			node = node->id_next)
+			known = node->lookups > 0 && node->parent_id == parent_id &&
+				node->name_hash == hash;
+	pthread_mutex_unlock(&table->mutex);
+	return known;
+}
+
 struct node *node_find_open(
 	struct node_table *table, uint64_t parent_id, const char *name, size_t len)
 {

@@ -133,6 +133,8 @@ uint64_t node_parent_ino(struct node_table *table, const struct node *node);
 /* Was it last seen there? Another name with the same hash may have been. */
 bool node_is_named(struct node_table *table, const struct node *node, uint64_t parent_id,
 	const char *name, size_t len);
+/* Whether the kernel has some object that was last seen there, as above; looks through them all. */
+bool node_is_known(struct node_table *table, uint64_t parent_id, const char *name, size_t len);
 /*
  * An open file last seen as `name` in `parent_id`, pinned, or NULL. Another name with the
  * same hash may be meant: ask the server before acting on it.

@@ -166,6 +166,18 @@ static bool settle_range(double given_min, double given_max, double *min, double
 	return true;
 }
 
+static int finish_rootfs(const struct words *w)
+{
+	const struct options *o = &w->o;
+	const char *other = o->soft ? "soft" : o->auto_unmount ? "auto_unmount" : "takeover";
+
+	if (geteuid() != 0)
+		return words_fail(w, STATUS_USAGE, "-o rootfs: only root can do that");
+	if (o->soft || o->auto_unmount || o->takeover)
+		return words_fail(w, STATUS_USAGE, "-o rootfs and -o %s exclude each other", other);
+	return 0;
+}
+
 static int finish_values(struct words *w)
 {
 	struct options *o = &w->o;
@@ -189,6 +201,8 @@ static int finish_values(struct words *w)
 	o->allow_other = w->allow == WORDS_ALLOW_DEFAULT ? root : w->allow == WORDS_ALLOW_OTHER;
 	o->allow_root = w->allow == WORDS_ALLOW_ROOT;
 	o->access_server = w->access == WORDS_ACCESS_SERVER;
+	if (o->rootfs)
+		return finish_rootfs(w);
 	/* What is open under a delegation the server does not know to be open. */
 	if (o->takeover)
 		o->delegations = DELEG_NONE;

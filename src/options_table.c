@@ -272,6 +272,7 @@ static const struct option_word words[] = {
 	SET_FIELD("dmask", o.dmask, set_dmask, "an octal number up to 777"),
 	TEXT("idmap", o.idmap),
 	FLAG("takeover", o.takeover, true),
+	FLAG("rootfs", o.rootfs, true),
 	CHOICE("sandbox", o.sandbox, choices_sandbox),
 
 	/* the mount itself */

@@ -55,6 +55,7 @@ static const char usage_text[] =
 	"  ro, rw, [no]suid, [no]dev, [no]exec, [no]atime, sync, async, dirsync\n"
 	"  auto_unmount       unmount also when the daemon is killed\n"
 	"  takeover           let a service manager start another daemon for the mount\n"
+	"  rootfs             become the root file system, from an initramfs\n"
 	"  sandbox=yes|no     drop privileges and filter system calls (yes)\n"
 	"  fsname=TEXT, subtype=TEXT\n"
 	"  setuid=USER        run as this user (root)\n"

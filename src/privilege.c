@@ -21,29 +21,31 @@
 #include "util/log.h"
 
 /* As sshd and udevd have it or close to it: processes that hold data go first. */
-#define PRIVILEGE_OOM_SCORE  "-900"
-#define PRIVILEGE_GROUPS_MAX 256
+#define PRIVILEGE_OOM_SCORE	 "-900"
+#define PRIVILEGE_OOM_SCORE_ROOT "-1000"
+#define PRIVILEGE_GROUPS_MAX	 256
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57 /* Linux 5.6 */
 #endif
 
-static void privilege_set_oom_score(void)
+static void privilege_set_oom_score(const char *score)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, PRIVILEGE_OOM_SCORE, sizeof(PRIVILEGE_OOM_SCORE) - 1);
+	ssize_t n = fd < 0 ? -1 : write(fd, score, strlen(score));
 	if (n < 0)
 		log_debug("the OOM score stays: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
 
-void privilege_prepare(void)
+void privilege_prepare(const struct options *options)
 {
 	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
 		log_debug("not an I/O flusher: %s", strerror(errno));
 	if (geteuid() == 0)
-		privilege_set_oom_score();
+		privilege_set_oom_score(
+			options->rootfs ? PRIVILEGE_OOM_SCORE_ROOT : PRIVILEGE_OOM_SCORE);
 	/* With a limit, locking future mappings would make them fail at some point instead. */
 	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) < 0 ||
 		mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)

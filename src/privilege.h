@@ -13,9 +13,10 @@
 /*
  * While programs write to the mount to free memory, the daemon must get memory without waiting for
  * them, nor be chosen to be killed: marks it as an I/O flusher (which makes allocations go past
- * file systems), locks its pages as they are used, and (root) lowers its OOM score.
+ * file systems), locks its pages as they are used, and (root) lowers its OOM score, to the least
+ * that there is where everything hangs on it.
  */
-void privilege_prepare(void);
+void privilege_prepare(const struct options *options);
 
 /*
  * Sets no_new_privs and drops every capability but CAP_NET_BIND_SERVICE where connections come from

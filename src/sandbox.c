@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -98,6 +99,8 @@ static const int sandbox_daemon[] = {
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
 	SCMP_SYS(eventfd2),
+	SCMP_SYS(timer_settime),
+	SCMP_SYS(timer_settime64),
 	SCMP_SYS(timerfd_create),
 	SCMP_SYS(timerfd_settime),
 	SCMP_SYS(pipe2),
@@ -287,6 +290,10 @@ static int sandbox_add_process(scmp_filter_ctx filter)
 		SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
 	if (!err)
 		err = sandbox_allow_value(filter, SCMP_SYS(prctl), 0, prctls, COUNT(prctls));
+	/* rootfs.c */
+	if (!err)
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 2,
+			SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, SIGCONT));
 	/* prlimit(2) to ask, not to set */
 	if (!err)
 		err = seccomp_rule_add(
@@ -335,13 +342,14 @@ static void sandbox_load_names(void)
 	getgrnam_r(nobody, &group, buffer, sizeof(buffer), &found_group);
 }
 
-int sandbox_enter(void)
+int sandbox_enter(bool names)
 {
 	scmp_filter_ctx filter = sandbox_new();
 	if (!filter)
 		return -ENOMEM;
 #ifndef VSOCKFS_STATIC
-	sandbox_load_names();
+	if (names)
+		sandbox_load_names();
 #endif
 	static const int unmount[] = {SCMP_SYS(umount2)};
 	int err = sandbox_add(filter, SCMP_ACT_ALLOW, sandbox_daemon, COUNT(sandbox_daemon));

@@ -3,6 +3,7 @@
 #define VSOCKFS_SANDBOX_H
 
 #include <errno.h>
+#include <stdbool.h>
 
 /*
  * The system calls that are left to a process once everything is set up (seccomp(2), through
@@ -15,16 +16,18 @@
 
 #ifdef VSOCKFS_SECCOMP
 
-/* Confines every thread of the calling process. 0 or -errno: nothing is confined then. */
-int sandbox_enter(void);
+/* Confines every thread of the calling process; users' and groups' `names` may be looked up then. 0
+ * or -errno: nothing is confined then. */
+int sandbox_enter(bool names);
 
 /* For the guard and the notifier: opening paths, unmounting, one socket. */
 int sandbox_enter_guard(void);
 
 #else
 
-static inline int sandbox_enter(void)
+static inline int sandbox_enter(bool names)
 {
+	(void)names;
 	return -ENOSYS;
 }
 

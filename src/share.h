@@ -70,6 +70,8 @@ struct share {
 	char why[256];			/* what went wrong, while connecting */
 	_Atomic int init_done;		/* the kernel and the daemon have agreed on FUSE_INIT */
 	_Atomic int ended;		/* the file system was unmounted or its device failed */
+	struct loop_timer commit_timer; /* the first worker's: rootfs.c */
+	bool committing;		/* the same thread's */
 	struct loop_timer recall_timer; /* the first worker's: idle delegations */
 	/* blocking locks that wait, so that interrupts find them */
 	pthread_mutex_t lock_mutex;

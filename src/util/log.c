@@ -2,6 +2,7 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,11 +13,14 @@
 #include <unistd.h>
 
 #define LOG_LINE_MAX 2048 /* bytes, with the newline; longer messages are cut */
+/* The kernel refuses longer records (PRINTKRB_RECORD_MAX less its prefix). */
+#define LOG_KMSG_MAX 960
 
 static enum log_target log_target = LOG_TARGET_STDERR;
 static const char *log_name = "vsockfs";
 static bool log_debug_on;
 static bool log_journal; /* stderr is the journal's stream, which takes <N> prefixes */
+static int log_kmsg_fd = -1;
 
 /* JOURNAL_STREAM is "DEV:INODE" of the stream; programs run from a service inherit it too. */
 static bool log_stderr_is_journal(void)
@@ -34,10 +38,19 @@ void log_set_name(const char *name)
 	log_name = name;
 }
 
+static bool log_open_kmsg(void)
+{
+	if (log_kmsg_fd < 0)
+		log_kmsg_fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	return log_kmsg_fd >= 0;
+}
+
 void log_init(enum log_target target, bool debug)
 {
-	log_target = target;
 	log_debug_on = debug;
+	if (target == LOG_TARGET_KMSG && !log_open_kmsg())
+		return;
+	log_target = target;
 	log_journal = target == LOG_TARGET_STDERR && log_stderr_is_journal();
 	if (target == LOG_TARGET_SYSLOG)
 		openlog(log_name, LOG_PID | LOG_NDELAY, LOG_DAEMON);
@@ -88,6 +101,18 @@ static void log_write_stderr(int priority, const char *message)
 		;
 }
 
+/* One write is one record, of the facility "daemon". */
+static void log_write_kmsg(int priority, const char *message)
+{
+	char line[LOG_KMSG_MAX];
+	size_t len = (size_t)snprintf(
+		line, sizeof(line), "<%d>%s[%d]: ", LOG_DAEMON | priority, log_name, (int)getpid());
+
+	len += log_escape(line + len, sizeof(line) - len, message);
+	while (write(log_kmsg_fd, line, len) < 0 && errno == EINTR)
+		;
+}
+
 __attribute__((format(printf, 2, 0))) static void log_message(
 	int priority, const char *format, va_list args)
 {
@@ -97,6 +122,8 @@ __attribute__((format(printf, 2, 0))) static void log_message(
 	vsnprintf(message, sizeof(message), format, args);
 	if (log_target == LOG_TARGET_STDERR) {
 		log_write_stderr(priority, message);
+	} else if (log_target == LOG_TARGET_KMSG) {
+		log_write_kmsg(priority, message);
 	} else {
 		log_escape(escaped, sizeof(escaped), message);
 		syslog(priority, "%s", escaped);

@@ -8,13 +8,18 @@
 
 /*
  * The daemon's log: stderr in the foreground (with <N> priority prefixes when stderr is the
- * journal, JOURNAL_STREAM), syslog in the background. One line a call, without a newline; any
- * thread. Bytes below 0x20 that a peer put into a message are written as \xNN.
+ * journal, JOURNAL_STREAM), syslog in the background, the kernel's log for a root file system,
+ * which may not need a file or another process to say something. One line a call, without a
+ * newline; any thread. Bytes below 0x20 that a peer put into a message are written as \xNN.
  */
 
-enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
+enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_KMSG };
 
-/* Called by main before other threads exist. `debug` lets log_debug through. */
+/*
+ * Called by main before other threads exist. `debug` lets log_debug through. LOG_TARGET_KMSG opens
+ * /dev/kmsg the first time that it is asked for, and keeps it; without it the log stays where it
+ * is.
+ */
 void log_init(enum log_target target, bool debug);
 /* Before log_init, for a program that is not called vsockfs; a constant. */
 void log_set_name(const char *name);

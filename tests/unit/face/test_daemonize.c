@@ -87,7 +87,7 @@ static void child_ready(void)
 {
 	char cwd[64], text[160], link[64] = "";
 
-	daemonize_ready(false);
+	daemonize_ready(LOG_TARGET_SYSLOG, false);
 	/* The parent has been told: what comes now cannot change its status. */
 	if (!getcwd(cwd, sizeof(cwd)) || readlink("/proc/self/fd/2", link, sizeof(link) - 1) < 0)
 		_exit(1);
@@ -197,7 +197,7 @@ static void child_orphan(void)
 	while (getppid() == parent)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-	daemonize_ready(false);
+	daemonize_ready(LOG_TARGET_SYSLOG, false);
 	found("alive");
 }
 
@@ -223,7 +223,7 @@ static void test_parent_gone(void **state)
 
 static void child_foreground(void)
 {
-	daemonize_ready(false);
+	daemonize_ready(LOG_TARGET_SYSLOG, false);
 	daemonize_fail(9);
 	fputs("seen\n", stderr);
 	found(getsid(0) == getpid() ? "leader" : "same session");
@@ -246,7 +246,7 @@ static void child_closed(void)
 	snprintf(text, sizeof(text), "%d%d%d", fcntl(0, F_GETFD) >= 0, fcntl(1, F_GETFD) >= 0,
 		fcntl(2, F_GETFD) >= 0);
 	found(text);
-	daemonize_ready(false);
+	daemonize_ready(LOG_TARGET_SYSLOG, false);
 }
 
 /* Started without standard descriptors, it does not hand its own ones to the log or to a child. */

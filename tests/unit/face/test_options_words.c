@@ -94,6 +94,18 @@ static void test_sizes(void **state)
 		"0 for the kernel's own choice");
 }
 
+static void test_rootfs(void **state)
+{
+	accept_words("rw");
+	assert_false(options.rootfs);
+	accept_words("rootfs,ro");
+	assert_true(options.rootfs && options.read_only && options.allow_other);
+	refuse_words("rootfs,soft", "-o rootfs and -o soft exclude each other");
+	refuse_words("softerr,rootfs", "-o rootfs and -o soft exclude each other");
+	refuse_words("rootfs,auto_unmount", "-o rootfs and -o auto_unmount exclude each other");
+	refuse_words("takeover,rootfs", "-o rootfs and -o takeover exclude each other");
+}
+
 static void test_recovery(void **state)
 {
 	accept_words("soft");
@@ -446,6 +458,7 @@ int main(void)
 		TEST(test_proto),
 		TEST(test_version),
 		TEST(test_sizes),
+		TEST(test_rootfs),
 		TEST(test_recovery),
 		TEST(test_identity),
 		TEST(test_choices),

@@ -52,9 +52,14 @@ static int behind(int (*enter)(void), int (*call)(void))
 	return WEXITSTATUS(status);
 }
 
+static int enter_daemon(void)
+{
+	return sandbox_enter(true);
+}
+
 static void assert_daemon(int (*call)(void), int expected)
 {
-	assert_int_equal(behind(sandbox_enter, call), expected);
+	assert_int_equal(behind(enter_daemon, call), expected);
 }
 
 static int run_program(void)
@@ -252,7 +257,7 @@ static int enter_beside(void)
 		pthread_create(&thread, NULL, try_to_write, &result) != 0 ||
 		read(ready[0], &byte, 1) != 1)
 		return -1;
-	int err = sandbox_enter();
+	int err = sandbox_enter(true);
 	if (err || write(go[1], &byte, 1) != 1 || pthread_join(thread, NULL) != 0)
 		return -1;
 	return result == EPERM ? 0 : -1;
