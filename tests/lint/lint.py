@@ -29,6 +29,7 @@ BELOW = {
     "rpc": {"vsock", "util"},
     "nfs41": {"rpc", "vsock", "util"},
     "gateway": {"vsock", "util"},
+    "generator": {"vsock", "util"},
     "": {"nfs41", "rpc", "vsock", "util"},
     "ctl": {""},
 }
