@@ -23,6 +23,7 @@ MACROS = {
     "meson_test": "meson test -C build",
     "_libdir": "/usr/lib64",
     "_unitdir": "/usr/lib/systemd/system",
+    "_systemdgeneratordir": "/usr/lib/systemd/system-generators",
     "systemd_post()": ":",
     "systemd_preun()": ":",
     "systemd_postun_with_restart()": ":",
