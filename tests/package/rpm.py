@@ -23,6 +23,7 @@ MACROS = {
     "meson_test": "meson test -C build",
     "_libdir": "/usr/lib64",
     "_unitdir": "/usr/lib/systemd/system",
+    "_dracutmodulesdir": "/usr/lib/dracut/modules.d",
     "_systemdgeneratordir": "/usr/lib/systemd/system-generators",
     "systemd_post()": ":",
     "systemd_preun()": ":",
