@@ -109,3 +109,16 @@ enum caller caller_look(int proc_fd, pid_t tid)
 	len = read_text(proc_fd, tid, "stat", text);
 	return len > 0 && caller_parse_stat(text, (size_t)len) ? CALLER_ENDING : CALLER_ALIVE;
 }
+
+void caller_comm(int proc_fd, pid_t tid, char out[CALLER_COMM_MAX])
+{
+	char text[TEXT_MAX] = {0};
+	ssize_t len = proc_fd >= 0 && tid > 0 ? read_text(proc_fd, tid, "comm", text) : 0;
+	size_t n = 0;
+	while ((ssize_t)n < len && n < CALLER_COMM_MAX - 1 && text[n] != '\n')
+		n++;
+	if (n == 0)
+		text[n++] = '?';
+	memcpy(out, text, n);
+	out[n] = '\0';
+}

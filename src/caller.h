@@ -21,6 +21,10 @@ enum caller {
 /* `tid` as in a FUSE request: a thread's id, or 0. `proc_fd`: a descriptor of /proc, or -1. */
 enum caller caller_look(int proc_fd, pid_t tid);
 
+/* The name of a thread's program, or "?"; the same arguments. */
+#define CALLER_COMM_MAX 16
+void caller_comm(int proc_fd, pid_t tid, char out[CALLER_COMM_MAX]);
+
 /* In the text of /proc/TID/status: 1: a fatal signal is pending; 0: none is; -1: it does not say.
  */
 int caller_parse_status(const char *text, size_t len);

@@ -19,9 +19,10 @@
 #include "util/log.h"
 #include "util/loop.h"
 
-#define REQUEST_MAX	  64 /* bytes of a request line */
+#define REQUEST_MAX	  128 /* bytes of a request line */
 #define CLIENT_TIMEOUT_NS UINT64_C(2000000000)
 #define THREAD_STACK	  (256 << 10)
+#define REQUEST_FDS	  4 /* descriptors looked at; the kernel drops more */
 
 struct control {
 	int listen_fd, wake_fd;
@@ -48,14 +49,45 @@ static bool wait_for(struct control *control, int fd, short events, uint64_t dea
 	}
 }
 
-static bool read_request(struct control *control, int fd, char *line, uint64_t deadline)
+/* As recv(2), with the descriptors that come along: the first one stays, in *fd. */
+static ssize_t receive(int from, char *data, size_t size, int *fd)
+{
+	union {
+		char buffer[CMSG_SPACE(REQUEST_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = data, .iov_len = size};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
+		.msg_controllen = sizeof(control.buffer)};
+	ssize_t n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return n;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+			int got;
+			memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof(got));
+			if (*fd < 0)
+				*fd = got;
+			else
+				close(got);
+		}
+	}
+	return n;
+}
+
+static bool read_request(struct control *control, int from, char *line, int *fd, uint64_t deadline)
 {
 	size_t len = 0;
 
 	while (len < REQUEST_MAX - 1) {
-		if (!wait_for(control, fd, POLLIN, deadline))
+		if (!wait_for(control, from, POLLIN, deadline))
 			return false;
-		ssize_t n = recv(fd, line + len, REQUEST_MAX - 1 - len, MSG_DONTWAIT);
+		ssize_t n = receive(from, line + len, REQUEST_MAX - 1 - len, fd);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0)
@@ -87,47 +119,21 @@ static void send_text(
 	}
 }
 
-/* Prints the answer to `request`; false: there is no such request. */
-static bool answer(struct control *control, const char *request, FILE *out)
+static void send_answer(struct control *control, int to, const char *request, int *fd)
 {
-	static const char *const requests[] = {[STATS_TABLE] = "stats",
-		[STATS_JSON] = "stats json",
-		[STATS_MOUNTSTATS] = "stats mountstats"};
-
-	if (strcmp(request, "options") == 0) {
-		control->ops->words(control->arg, out);
-		return true;
-	}
-	if (strcmp(request, "delegreturn") == 0) {
-		control->ops->delegreturn(control->arg, out);
-		return true;
-	}
-	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
-		if (strcmp(request, requests[i]) == 0) {
-			control->ops->stats(control->arg, (enum stats_form)i, out);
-			return true;
-		}
-	}
-	return false;
-}
-
-static void send_answer(struct control *control, int fd, const char *request)
-{
-	static const char unknown[] = "vsockfs-control 1 error unknown request\n";
 	char *text = NULL, head[64];
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
 
 	if (!out)
 		return;
-	bool known = answer(control, request, out);
+	bool good = control->ops->answer(control->arg, request, fd, out);
 	uint64_t deadline = loop_clock() + CLIENT_TIMEOUT_NS;
-	if (fclose(out) == 0 && known) {
-		int n = snprintf(head, sizeof(head), "vsockfs-control 1 ok %zu\n", len);
-		send_text(control, fd, head, (size_t)n, deadline);
-		send_text(control, fd, text, len, deadline);
-	} else {
-		send_text(control, fd, unknown, sizeof(unknown) - 1, deadline);
+	if (fclose(out) == 0) {
+		int n = good ? snprintf(head, sizeof(head), "vsockfs-control 1 ok %zu\n", len)
+			     : snprintf(head, sizeof(head), "vsockfs-control 1 error ");
+		send_text(control, to, head, (size_t)n, deadline);
+		send_text(control, to, text, len, deadline);
 	}
 	free(text);
 }
@@ -142,19 +148,22 @@ static bool peer_allowed(int fd)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
-static void serve_client(struct control *control, int fd)
+static void serve_client(struct control *control, int client)
 {
 	static const char denied[] = "vsockfs-control 1 error permission denied\n";
 	uint64_t deadline = loop_clock() + CLIENT_TIMEOUT_NS;
 	char line[REQUEST_MAX];
+	int fd = -1;
 
 	/* The request is read in any case: closing with it unread would take the answer away. */
-	if (!read_request(control, fd, line, deadline))
-		return;
-	if (!peer_allowed(fd))
-		send_text(control, fd, denied, sizeof(denied) - 1, deadline);
-	else
-		send_answer(control, fd, line);
+	if (read_request(control, client, line, &fd, deadline)) {
+		if (!peer_allowed(client))
+			send_text(control, client, denied, sizeof(denied) - 1, deadline);
+		else
+			send_answer(control, client, line, &fd);
+	}
+	if (fd >= 0)
+		close(fd);
 }
 
 static void *control_thread(void *arg)

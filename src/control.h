@@ -8,15 +8,13 @@
 #include <sys/types.h>
 #include <sys/un.h>
 
-#include "stats_text.h"
-
 /*
  * The daemon's control socket, which vsockfsctl talks to: MAJOR:MINOR.sock, by the mount's device
  * number, in /run/vsockfs for root and in $XDG_RUNTIME_DIR/vsockfs (or /run/user/UID/vsockfs) for
  * others. It answers its owner and root, one at a time, from a thread of its own that never touches
  * the mount: it works while the server is away.
  *
- * A request is one line, "stats", "stats json", "stats mountstats", "options" or "delegreturn". The
+ * A request is one line, as command.h has them; a descriptor may come with its first byte. The
  * answer is a line, "vsockfs-control 1 ok LENGTH" with that many bytes behind it, or
  * "vsockfs-control 1 error TEXT".
  */
@@ -26,13 +24,12 @@
 struct control;
 
 struct control_ops {
-	/* Prints the statistics; called on the control thread. */
-	void (*stats)(void *arg, enum stats_form form, FILE *out);
-	/* Prints the -o lists that the daemon was started with, joined by commas. */
-	void (*words)(void *arg, FILE *out);
-	/* Returns all delegations to the server, and says what is left; on the control thread,
-	 * which may wait for some seconds. */
-	void (*delegreturn)(void *arg, FILE *out);
+	/*
+	 * Answers one request, on the control thread, which may wait for some seconds. False: `out`
+	 * has one line that says why not. `fd` came with it, or is -1; who answers takes it out
+	 * (-1) to keep it.
+	 */
+	bool (*answer)(void *arg, const char *request, int *fd, FILE *out);
 };
 
 /*
@@ -64,9 +61,10 @@ int control_connect(uint32_t major, uint32_t minor, uid_t uid);
 int control_connect_in(const char *directory, uint32_t major, uint32_t minor);
 
 /*
- * Client: sends one request and copies the answer to `out`. Closes `fd`. 0, or -errno with a
- * sentence in `why`.
+ * Client: sends one request, with the descriptor `with` unless it is -1, and copies the answer to
+ * `out`. Closes `fd`. 0, or -errno with a sentence in `why`.
  */
-int control_request(int fd_take, const char *request, FILE *out, char *why, size_t why_size);
+int control_request(
+	int fd_take, const char *request, int with, FILE *out, char *why, size_t why_size);
 
 #endif

@@ -87,6 +87,37 @@ static bool send_all(int fd, const char *data, size_t len)
 	return true;
 }
 
+/* The first byte takes the descriptor along. */
+static bool send_with(int fd, char first, int with)
+{
+	union {
+		char buffer[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = &first, .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buffer,
+		.msg_controllen = sizeof(control.buffer)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &with, sizeof(with));
+	while ((n = sendmsg(fd, &msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+		;
+	return n == 1;
+}
+
+static bool send_request(int fd, const char *request, int with)
+{
+	if (with >= 0 && !send_with(fd, *request++, with))
+		return false;
+	return send_all(fd, request, strlen(request)) && send_all(fd, "\n", 1);
+}
+
 /* Reads the answer of the daemon: 0, or -errno with a sentence. */
 static int copy_answer(FILE *in, FILE *out, char *why, size_t why_size)
 {
@@ -103,6 +134,10 @@ static int copy_answer(FILE *in, FILE *out, char *why, size_t why_size)
 	if (sscanf(line, "vsockfs-control %u %n", &version, &at) != 1 || at == 0) {
 		snprintf(why, why_size, "this is not the control socket of vsockfs");
 		return -EPROTO;
+	}
+	if (version == 1 && strncmp(line + at, "error ", 6) == 0) {
+		snprintf(why, why_size, "%s", line + at + 6);
+		return -EREMOTEIO;
 	}
 	if (version != 1 || sscanf(line + at, "ok %" SCNu64, &left) != 1) {
 		snprintf(why, why_size, "the daemon answers: %s", line + at);
@@ -124,7 +159,8 @@ static int copy_answer(FILE *in, FILE *out, char *why, size_t why_size)
 	return 0;
 }
 
-int control_request(int fd_take, const char *request, FILE *out, char *why, size_t why_size)
+int control_request(
+	int fd_take, const char *request, int with, FILE *out, char *why, size_t why_size)
 {
 	FILE *in = fdopen(fd_take, "r");
 
@@ -134,7 +170,7 @@ int control_request(int fd_take, const char *request, FILE *out, char *why, size
 		close(fd_take);
 		return r;
 	}
-	if (!send_all(fd_take, request, strlen(request)) || !send_all(fd_take, "\n", 1)) {
+	if (!send_request(fd_take, request, with)) {
 		int r = -errno;
 		snprintf(why, why_size, "cannot ask the daemon: %s", strerror(-r));
 		fclose(in);

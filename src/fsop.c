@@ -4,13 +4,18 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "guard.h"
 #include "takeover.h"
+#include "trace.h"
 #include "util/log.h"
+#include "util/probe.h"
 
 /* Read-ahead that the kernel is offered, bytes; it takes less than it has configured itself. */
 #define FSOP_READAHEAD (1u << 20)
@@ -183,6 +188,8 @@ static bool fsop_take_interrupt(struct worker *worker, const void *data, size_t 
 		return false;
 	memcpy(&header, data, sizeof(header));
 	worker->unique = header.unique;
+	worker->opcode = header.opcode;
+	PROBE5(request_begin, header.unique, header.opcode, header.nodeid, header.pid, header.uid);
 	if (header.opcode != FUSE_INTERRUPT || len < sizeof(header) + sizeof(interrupt))
 		return false;
 	memcpy(&interrupt, (const uint8_t *)data + sizeof(header), sizeof(interrupt));
@@ -249,6 +256,8 @@ static struct fsop_request *request_new(fuse_req_t fuse)
 	}
 	req->fuse = fuse;
 	req->unique = req->worker->unique;
+	req->opcode = req->worker->opcode;
+	req->u.names.name[0] = '\0'; /* where each request that has a name keeps it */
 	req->resent = req->unique & FSOP_UNIQUE_RESEND;
 	req->pid = fuse_req_ctx(fuse)->pid;
 	vigil_add(&req->worker->vigil, req);
@@ -296,6 +305,7 @@ struct fsop_request *fsop_begin_gathered(struct behind *behind)
 	if (!req)
 		return NULL;
 	req->gathered = behind;
+	req->opcode = FUSE_WRITE;
 	req->file = file_ref(behind->file);
 	req->node = node_pin(req->share->nodes, req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
@@ -340,10 +350,44 @@ void fsop_commit(struct fsop_request *req, void (*done)(void *req, int err))
 	fsop_settle_as(req, req->node, true, commit_settled);
 }
 
+/* Of a compound that is done. */
+static uint64_t compound_ns(const struct nfs_compound *c)
+{
+	return c && c->call.replied_at > c->call.sent_at ? c->call.replied_at - c->call.sent_at : 0;
+}
+
+static void request_trace(struct fsop_request *req, uint64_t took)
+{
+	const struct nfs_compound *c = req->compound;
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	struct trace_entry entry = {
+		.ended = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec,
+		.took = took,
+		.rpc_ns = req->rpc_ns + compound_ns(c),
+		.ino = req->node ? req->node->ino : 0,
+		.opcode = req->opcode,
+		.pid = req->pid,
+		.err = req->err,
+		.rpc = c ? c->label : 0,
+		.rpc_count = req->rpcs + (c != NULL),
+		.rpc_status = c ? c->status : 0,
+	};
+	if (trace_opcode_named(req->opcode))
+		memcpy(entry.name, req->u.names.name,
+			strnlen(req->u.names.name, sizeof(entry.name) - 1));
+	caller_comm(proccred_proc_fd(req->share->creds), req->pid, entry.comm);
+	trace_add(req->share->trace, &entry, loop_clock());
+}
+
 void fsop_end(struct fsop_request *req)
 {
 	struct share *share = req->share;
 	struct behind *gathered = req->gathered;
+	uint64_t took = loop_now(req->worker->loop) - req->begun_at;
+	if (took >= atomic_load_explicit(share->trace_threshold, memory_order_relaxed))
+		request_trace(req, took);
+	PROBE4(request_end, req->unique, req->opcode, req->err, took);
 	vigil_remove(req);
 	nfs_compound_free(req->compound);
 	file_unref(req->file);
@@ -369,7 +413,11 @@ const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name)
 
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label)
 {
-	nfs_compound_free(req->compound);
+	if (req->compound) {
+		req->rpc_ns += compound_ns(req->compound);
+		req->rpcs++;
+		nfs_compound_free(req->compound);
+	}
 	struct nfs_compound *c = nfs_compound_new(req->worker->conn, req->cred, label);
 	req->compound = c;
 	if (!c)
@@ -414,6 +462,7 @@ bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *r
 
 void fsop_reply_err(struct fsop_request *req, int err)
 {
+	req->err = err;
 	if (req->fuse)
 		fuse_reply_err(req->fuse, -err);
 	else if (req->gathered && err)

@@ -16,7 +16,6 @@
 #include "nfs41/idmap.h"
 #include "options.h"
 #include "privilege.h"
-#include "recall.h"
 #include "remount.h"
 #include "rootfs.h"
 #include "sandbox.h"
@@ -44,34 +43,10 @@ static const bool main_numeric_ids =
 static const bool main_numeric_ids = false;
 #endif
 
-static void main_stats(void *arg, enum stats_form form, FILE *out)
-{
-	share_print_stats(arg, form, out);
-}
-
-static void main_words(void *arg, FILE *out)
-{
-	const struct share *share = arg;
-	fputs(share->options->words, out);
-}
-
-/* Below the time that vsockfsctl waits; and how long none is taken, since the guest may be about to
- * stop. */
-#define MAIN_RETURN_NS UINT64_C(5000000000)
-#define MAIN_PAUSE_NS  UINT64_C(10000000000)
-
-static void main_delegreturn(void *arg, FILE *out)
-{
-	unsigned left = recall_return_all(arg, MAIN_RETURN_NS, MAIN_PAUSE_NS);
-	if (left > 0)
-		fprintf(out, "%u delegations are not returned yet\n", left);
-}
-
 /* The last that takes privileges. */
 static struct control *main_mounted(struct share *share, struct guard *guard)
 {
-	static const struct control_ops ops = {
-		.stats = main_stats, .words = main_words, .delegreturn = main_delegreturn};
+	static const struct control_ops ops = {.answer = share_answer};
 	const struct options *options = share->options;
 	const struct guard_mount_id *id = guard_id(guard);
 	struct control *control = NULL;

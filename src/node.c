@@ -500,6 +500,18 @@ uint64_t *node_open_ids(struct node_table *table, size_t *count)
 	return ids;
 }
 
+uint64_t *node_ids(struct node_table *table, size_t *count)
+{
+	pthread_mutex_lock(&table->mutex);
+	uint64_t *ids = malloc((table->count + 1) * sizeof(*ids));
+	*count = 0;
+	for (size_t b = 0; ids && b < table->buckets; b++)
+		for (const struct node *node = table->by_id[b]; node; node = node->id_next)
+			ids[(*count)++] = node->id;
+	pthread_mutex_unlock(&table->mutex);
+	return ids;
+}
+
 uint64_t node_table_count(struct node_table *table)
 {
 	pthread_mutex_lock(&table->mutex);

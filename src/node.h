@@ -201,6 +201,9 @@ bool node_has_untold_error(struct node_table *table, const struct node *node);
 /* Ids of the nodes that are open, to be freed. NULL without memory. */
 uint64_t *node_open_ids(struct node_table *table, size_t *count);
 
+/* Ids of all nodes, to be freed. NULL without memory. */
+uint64_t *node_ids(struct node_table *table, size_t *count);
+
 /* Nodes known, for statistics. */
 uint64_t node_table_count(struct node_table *table);
 

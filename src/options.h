@@ -98,6 +98,9 @@ typedef int options_become(const char *program, const char *mount_namespace, con
 int options_parse(int argc, char **argv, options_become *become, struct options *options);
 void options_free(struct options *options);
 
+/* The words in force, as -o would have them, with the defaults; for people. */
+void options_show(const struct options *options, FILE *out);
+
 void options_print_usage(FILE *out);
 /* The program's version and those of the libraries. */
 void options_print_version(FILE *out);

@@ -86,7 +86,7 @@ static char *ask_daemon(const struct mountinfo *info)
 
 	if (!out)
 		return NULL;
-	int err = control_request(fd, "options", out, why, sizeof(why));
+	int err = control_request(fd, "options", -1, out, why, sizeof(why));
 	if (fclose(out) == 0 && !err)
 		return text;
 	free(text);

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "behind.h"
+#include "capture.h"
 #include "fsop.h"
 #include "handle.h"
 #include "recall.h"
 #include "takeover.h"
+#include "trace.h"
 #include "util/log.h"
 
 #define SHARE_NS_PER_S		 UINT64_C(1000000000)
@@ -50,6 +52,7 @@ static int share_new_client(struct share *share)
 		.wsize = o->wsize,
 		.max_requests = SHARE_REQUESTS,
 		.clientaddr = o->clientaddr,
+		.tap = capture_tap(share->capture),
 		.identified = takeover_identified,
 		.identified_arg = share,
 	};
@@ -153,6 +156,12 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
+		err = trace_new(&s->trace);
+	if (!err)
+		err = capture_new(&s->capture);
+	if (!err)
+		s->trace_threshold = trace_threshold(s->trace);
+	if (!err)
 		err = share_new_client(s);
 	if (!err)
 		err = share_new_workers(s);
@@ -194,6 +203,8 @@ void share_free(struct share *share)
 	share_end_keeping(share);
 	notify_free(share->notify);
 	nfs_client_free(share->client);
+	capture_free(share->capture);
+	trace_free(share->trace);
 	for (unsigned i = 0; i < share->nworkers; i++)
 		worker_free(share->workers[i]);
 	if (share->session)
@@ -344,30 +355,4 @@ void share_disconnect(struct share *share, uint64_t timeout_ns)
 		worker_quiesce(share->workers[i]);
 	for (unsigned i = 0; i < share->nworkers; i++)
 		worker_stop(share->workers[i]);
-}
-
-void share_print_stats(struct share *share, enum stats_form form, FILE *out)
-{
-	const struct options *o = share->options;
-	const struct nfs_stats *stats[WORKER_MAX];
-	char uaddr[ADDRESS_UADDR_MAX];
-	for (unsigned i = 0; i < share->nworkers; i++)
-		stats[i] = nfs_conn_stats(share->workers[i]->conn);
-	struct stats_facts facts = {
-		.source = o->source,
-		.mountpoint = o->mountpoint,
-		.netid = address_netid(&o->server),
-		.uaddr = address_uaddr(&o->server, uaddr, sizeof(uaddr)),
-		.fuse_transport = "/dev/fuse",
-		.loop = loop_backend(share->workers[0]->loop) == LOOP_URING ? "io_uring" : "poll",
-		.read_only = o->read_only,
-		.soft = o->soft,
-		.sec_none = o->sec_none,
-		.minor = nfs_client_limits(share->client)->minor,
-		.rsize = share->rsize,
-		.wsize = share->wsize,
-		.age_ns = loop_clock() - share->mounted_at,
-	};
-	deleg_get_stats(share->state, &facts.delegations);
-	stats_text_print(out, form, &facts, stats, share->nworkers);
 }

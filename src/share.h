@@ -36,6 +36,8 @@ struct takeover;
 struct fsop_dir;
 struct fsop_lock_wait;
 struct behind_pool;
+struct capture;
+struct trace;
 
 struct share {
 	const struct options *options;
@@ -60,9 +62,12 @@ struct share {
 	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
-	uint64_t mounted_at;	   /* ns, as loop_clock() */
-	int fuse_fd;		   /* the FUSE device, for notifications; -1 before it is mounted */
-	int event_fd;		   /* eventfd: something happened that the main thread waits for */
+	uint64_t mounted_at; /* ns, as loop_clock() */
+	int fuse_fd;	     /* the FUSE device, for notifications; -1 before it is mounted */
+	int event_fd;	     /* eventfd: something happened that the main thread waits for */
+	struct capture *capture;
+	struct trace *trace;
+	const _Atomic uint64_t *trace_threshold;
 	struct takeover *takeover; /* another daemon can go on, or NULL; not owned */
 	struct state_file *keep;   /* where that is kept, or NULL */
 	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
@@ -107,8 +112,8 @@ void share_unmount(struct share *share, int timeout_ms);
 /* Gives state back to the server and stops the workers. Blocks at most about `timeout_ns`. */
 void share_disconnect(struct share *share, uint64_t timeout_ns);
 
-/* For vsockfsctl stats. Any thread. */
-void share_print_stats(struct share *share, enum stats_form form, FILE *out);
+/* answer.c: control_ops.answer, with the share as argument. */
+bool share_answer(void *arg, const char *request, int *fd, FILE *out);
 
 /*
  * export.c: looks the export up from the server's root, on a worker's thread, makes the node table

@@ -4,12 +4,13 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "json_text.h"
 #include "nfs41/error.h"
 
 struct op_sum {
 	uint64_t calls, replies, retransmits, timeouts, errors;
 	uint64_t bytes_out, bytes_in;
-	uint64_t queue_ns, rtt_ns, total_ns;
+	uint64_t queue_ns, rtt_ns, total_ns, max_ns;
 };
 
 struct sum {
@@ -35,6 +36,8 @@ static void add_op(struct op_sum *to, const struct op_sum *from)
 	to->queue_ns += from->queue_ns;
 	to->rtt_ns += from->rtt_ns;
 	to->total_ns += from->total_ns;
+	if (from->max_ns > to->max_ns)
+		to->max_ns = from->max_ns;
 }
 
 static struct op_sum load_op(const struct nfs_op_stats *op)
@@ -50,6 +53,7 @@ static struct op_sum load_op(const struct nfs_op_stats *op)
 		.queue_ns = load(&op->queue_ns),
 		.rtt_ns = load(&op->rtt_ns),
 		.total_ns = load(&op->total_ns),
+		.max_ns = load(&op->max_ns),
 	};
 }
 
@@ -75,6 +79,12 @@ static uint64_t reconnects(const struct sum *sum)
 	return sum->connects > sum->workers ? sum->connects - sum->workers : 0;
 }
 
+/* Under 0 there are the calls that ask whether the server is there. */
+static const char *op_label(unsigned i)
+{
+	return i == 0 ? "NULL" : nfs_op_name(i);
+}
+
 static bool op_used(const struct op_sum *op)
 {
 	return op->calls || op->replies || op->timeouts || op->total_ns;
@@ -89,10 +99,11 @@ static void print_table_row(FILE *out, const char *name, const struct op_sum *op
 {
 	fprintf(out,
 		"%-20s %9" PRIu64 " %9" PRIu64 " %7" PRIu64 " %8" PRIu64 " %7" PRIu64 " %13" PRIu64
-		" %13" PRIu64 " %9.3f %9.3f %9.3f\n",
+		" %13" PRIu64 " %9.3f %9.3f %9.3f %9.3f\n",
 		name, op->calls, op->replies, op->retransmits, op->timeouts, op->errors,
 		op->bytes_out, op->bytes_in, average_ms(op->queue_ns, op->calls),
-		average_ms(op->rtt_ns, op->replies), average_ms(op->total_ns, op->replies));
+		average_ms(op->rtt_ns, op->replies), average_ms(op->total_ns, op->replies),
+		average_ms(op->max_ns, 1));
 }
 
 static void print_table_delegations(FILE *out, const struct deleg_stats *d)
@@ -119,69 +130,20 @@ static void print_table(FILE *out, const struct stats_facts *facts, const struct
 		", callbacks %" PRIu64 "\n",
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks);
 	print_table_delegations(out, &facts->delegations);
-	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s\n", "", "", "", "", "", "",
-		"bytes", "bytes", "queue", "rtt", "total");
-	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s\n", "OPERATION", "RPCs",
-		"replies", "retrans", "timeouts", "errors", "out", "in", "ms", "ms", "ms");
+	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s %9s\n", "", "", "", "", "",
+		"", "bytes", "bytes", "queue", "rtt", "total", "longest");
+	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s %9s\n", "OPERATION", "RPCs",
+		"replies", "retrans", "timeouts", "errors", "out", "in", "ms", "ms", "ms", "ms");
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++)
 		if (op_used(&sum->op[i]))
-			print_table_row(out, nfs_op_name(i), &sum->op[i]);
+			print_table_row(out, op_label(i), &sum->op[i]);
 	print_table_row(out, "total", &sum->all);
-}
-
-/* Bytes of the UTF-8 sequence at `p` (RFC 3629, 4), 0 if it is none. */
-static unsigned utf8_length(const unsigned char *p)
-{
-	static const struct {
-		unsigned char first, last, second_min, second_max, len;
-	} forms[] = {
-		{0x00, 0x7f, 0x00, 0xff, 1},
-		{0xc2, 0xdf, 0x80, 0xbf, 2},
-		{0xe0, 0xe0, 0xa0, 0xbf, 3},
-		{0xe1, 0xec, 0x80, 0xbf, 3},
-		{0xed, 0xed, 0x80, 0x9f, 3},
-		{0xee, 0xef, 0x80, 0xbf, 3},
-		{0xf0, 0xf0, 0x90, 0xbf, 4},
-		{0xf1, 0xf3, 0x80, 0xbf, 4},
-		{0xf4, 0xf4, 0x80, 0x8f, 4},
-	};
-
-	for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++) {
-		if (p[0] < forms[f].first || p[0] > forms[f].last)
-			continue;
-		if (p[1] < forms[f].second_min || p[1] > forms[f].second_max)
-			return 0;
-		for (unsigned i = 2; i < forms[f].len; i++)
-			if ((p[i] & 0xc0) != 0x80)
-				return 0;
-		return forms[f].len;
-	}
-	return 0;
-}
-
-/* Names may hold any bytes: what is not UTF-8 is written as the Latin-1 character. */
-static void print_json_string(FILE *out, const char *text)
-{
-	const unsigned char *p = (const unsigned char *)text;
-
-	fputc('"', out);
-	while (*p) {
-		unsigned len = utf8_length(p);
-		if (*p == '"' || *p == '\\')
-			fprintf(out, "\\%c", *p);
-		else if (len == 0 || *p < 0x20 || *p == 0x7f)
-			fprintf(out, "\\u%04x", *p);
-		else
-			fwrite(p, 1, len, out);
-		p += len ? len : 1;
-	}
-	fputc('"', out);
 }
 
 static void print_json_member(FILE *out, const char *name, const char *text)
 {
 	fprintf(out, "\"%s\": ", name);
-	print_json_string(out, text);
+	json_put_string(out, text);
 	fputs(", ", out);
 }
 
@@ -191,9 +153,9 @@ static void print_json_op(FILE *out, const struct op_sum *op)
 		"{\"rpcs\": %" PRIu64 ", \"replies\": %" PRIu64 ", \"retransmissions\": %" PRIu64
 		", \"timeouts\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"bytes_out\": %" PRIu64
 		", \"bytes_in\": %" PRIu64 ", \"queue_ns\": %" PRIu64 ", \"rtt_ns\": %" PRIu64
-		", \"total_ns\": %" PRIu64 "}",
+		", \"total_ns\": %" PRIu64 ", \"max_ns\": %" PRIu64 "}",
 		op->calls, op->replies, op->retransmits, op->timeouts, op->errors, op->bytes_out,
-		op->bytes_in, op->queue_ns, op->rtt_ns, op->total_ns);
+		op->bytes_in, op->queue_ns, op->rtt_ns, op->total_ns, op->max_ns);
 }
 
 static void print_json_delegations(FILE *out, const struct deleg_stats *d)
@@ -230,7 +192,7 @@ static void print_json(FILE *out, const struct stats_facts *facts, const struct 
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {
 		if (!op_used(&sum->op[i]))
 			continue;
-		fprintf(out, "%s\n\"%s\": ", separator, nfs_op_name(i));
+		fprintf(out, "%s\n\"%s\": ", separator, op_label(i));
 		print_json_op(out, &sum->op[i]);
 		separator = ",";
 	}
@@ -295,11 +257,27 @@ static void print_mountstats(FILE *out, const struct stats_facts *facts, const s
 		fprintf(out,
 			"\t%12s: %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
 			" %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-			nfs_op_name(i), ops, op->calls, op->timeouts, op->bytes_out, op->bytes_in,
+			op_label(i), ops, op->calls, op->timeouts, op->bytes_out, op->bytes_in,
 			op->queue_ns / 1000000, op->rtt_ns / 1000000, op->total_ns / 1000000,
 			op->errors);
 	}
 	fputc('\n', out);
+}
+
+/* For vsockfsctl watch, which makes rates of two of them. */
+static void print_lines(FILE *out, const struct stats_facts *facts, const struct sum *sum)
+{
+	fprintf(out, "age %" PRIu64 "\n", facts->age_ns);
+	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {
+		const struct op_sum *op = &sum->op[i];
+		if (op_used(op))
+			fprintf(out,
+				"%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+				" %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+				op_label(i), op->calls, op->replies, op->retransmits, op->errors,
+				op->bytes_out, op->bytes_in, op->queue_ns, op->rtt_ns,
+				op->total_ns);
+	}
 }
 
 void stats_text_print(FILE *out, enum stats_form form, const struct stats_facts *facts,
@@ -312,5 +290,6 @@ void stats_text_print(FILE *out, enum stats_form form, const struct stats_facts 
 	case STATS_TABLE: print_table(out, facts, &sum); break;
 	case STATS_JSON: print_json(out, facts, &sum); break;
 	case STATS_MOUNTSTATS: print_mountstats(out, facts, &sum); break;
+	case STATS_LINES: print_lines(out, facts, &sum); break;
 	}
 }

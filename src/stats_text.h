@@ -15,6 +15,9 @@ enum stats_form {
 	STATS_TABLE,	  /* for people */
 	STATS_JSON,	  /* one object */
 	STATS_MOUNTSTATS, /* as /proc/self/mountstats has it for nfs4, for mountstats(8) */
+	/* "age NS", then for each operation its name, RPCs, replies, retransmissions, errors, bytes
+	 * out and in, and the sums of queue, rtt and total in ns */
+	STATS_LINES,
 };
 
 /* What is said of the mount besides its counters. Strings are UTF-8 or not: any bytes. */

@@ -280,6 +280,14 @@ void unstable_commit_inherited(
 	}
 }
 
+size_t unstable_bytes(struct unstable_pool *pool)
+{
+	pthread_mutex_lock(&pool->mutex);
+	size_t bytes = pool->bytes;
+	pthread_mutex_unlock(&pool->mutex);
+	return bytes;
+}
+
 bool unstable_pressing(struct unstable_pool *pool, const struct node *node)
 {
 	pthread_mutex_lock(&pool->mutex);

@@ -73,6 +73,8 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 void unstable_commit_inherited(
 	struct unstable_pool *pool, struct worker *worker, struct rpc_cred *cred);
 
+/* Bytes of memory that wait for a commit. */
+size_t unstable_bytes(struct unstable_pool *pool);
 /* So much is waiting that a commit of the node should be started now, whatever else happens. */
 bool unstable_pressing(struct unstable_pool *pool, const struct node *node);
 

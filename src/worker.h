@@ -32,6 +32,7 @@ struct worker {
 	int fuse_fd; /* -1 before worker_serve */
 	bool serving, polling, ending;
 	uint64_t unique; /* the kernel's number of the request being decoded */
+	uint32_t opcode; /* and its kind */
 	struct vigil vigil;
 	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
 	struct loop_hook hook;

@@ -1,176 +1,230 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
-#include <mntent.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control.h"
-#include "mountinfo.h"
-
-#define STATUS_USAGE   1
-#define STATUS_FAILURE 2
+#include "ctl.h"
 
 static const char usage_text[] =
-	"usage: vsockfsctl stats [--json | --mountstats] MOUNTPOINT\n"
-	"       vsockfsctl delegreturn [MOUNTPOINT]\n"
+	"usage: vsockfsctl COMMAND [OPTION...] MOUNTPOINT\n"
 	"\n"
-	"  stats         RPCs by operation, with bytes, times, retransmissions and reconnects\n"
-	"  --json        as a JSON object\n"
-	"  --mountstats  as /proc/self/mountstats has it, for mountstats(8)\n"
-	"  delegreturn   gives the server all delegations back; of all mounts, unless one is "
-	"named\n"
+	"  status [--json]      connections, session, server, what is open, options in force\n"
+	"  stats [--json | --mountstats]\n"
+	"                       RPCs by operation, with bytes, times, retransmissions\n"
+	"  watch [--interval SECONDS] [--count N]\n"
+	"                       their rates, again and again\n"
+	"  trace [--slower MILLISECONDS]\n"
+	"                       requests of programs that took longer (100)\n"
+	"  capture [--data] [--snaplen BYTES] [--limit MIB] FILE|-\n"
+	"                       what goes over the connections, for Wireshark, from now on\n"
+	"  capture stop         until now\n"
+	"  capture status\n"
+	"  drop                 drops what the kernel has cached\n"
+	"  log debug|info       what the daemon writes to its log\n"
+	"  delegreturn          gives the server all delegations back; of all mounts, unless one\n"
+	"                       is named\n"
+	"\n"
 	"  -V, --version\n"
 	"  -h, --help\n";
 
-enum { OPTION_JSON = 256, OPTION_MOUNTSTATS };
+#define LIMIT_UNIT (UINT64_C(1) << 20)
+
+enum {
+	OPTION_JSON = 256,
+	OPTION_MOUNTSTATS,
+	OPTION_INTERVAL,
+	OPTION_COUNT,
+	OPTION_SLOWER,
+	OPTION_DATA,
+	OPTION_SNAPLEN,
+	OPTION_LIMIT,
+};
+#define BIT(option) (1u << ((option)-OPTION_JSON))
 
 static const struct option long_options[] = {{"json", no_argument, NULL, OPTION_JSON},
-	{"mountstats", no_argument, NULL, OPTION_MOUNTSTATS}, {"version", no_argument, NULL, 'V'},
+	{"mountstats", no_argument, NULL, OPTION_MOUNTSTATS},
+	{"interval", required_argument, NULL, OPTION_INTERVAL},
+	{"count", required_argument, NULL, OPTION_COUNT},
+	{"slower", required_argument, NULL, OPTION_SLOWER},
+	{"data", no_argument, NULL, OPTION_DATA},
+	{"snaplen", required_argument, NULL, OPTION_SNAPLEN},
+	{"limit", required_argument, NULL, OPTION_LIMIT}, {"version", no_argument, NULL, 'V'},
 	{"help", no_argument, NULL, 'h'}, {NULL}};
 
-__attribute__((format(printf, 2, 3))) static int fail(int status, const char *format, ...)
+static int print(const char *path, const char *request)
 {
-	va_list args;
+	int status = ctl_ask(path, request, -1, stdout);
 
-	fputs("vsockfsctl: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return status;
+	return status == 0 ? ctl_flush() : status;
 }
 
-/* The name as given first: what it says is not looked up, so a dead server does not matter. */
-static int find_mount(const char *path, struct mountinfo *info)
+static int run_status(const char *path, const char *word, const struct ctl_options *options)
 {
-	char name[PATH_MAX];
-	int r = mountinfo_canonical(path, name);
-
-	if (r == 0)
-		r = mountinfo_find_self(name, info);
-	if (r == -ENOENT && realpath(path, name))
-		r = mountinfo_find_self(name, info);
-	return r;
+	return print(path, options->json ? "status json" : "status");
 }
 
-static int explain_connect(const char *path, int err)
+static int run_stats(const char *path, const char *word, const struct ctl_options *options)
 {
-	switch (err) {
-	case -ENOENT: return fail(STATUS_FAILURE, "%s: the daemon has no control socket", path);
-	case -ECONNREFUSED:
-		return fail(STATUS_FAILURE, "%s: the daemon is dead: unmount with 'umount %s'",
-			path, path);
-	case -EACCES:
-	case -EPERM:
-		return fail(STATUS_FAILURE,
-			"%s: only root and the user who mounted it may ask its daemon", path);
-	default:
-		return fail(
-			STATUS_FAILURE, "%s: cannot reach the daemon: %s", path, strerror(-err));
-	}
+	return print(path, options->json	 ? "stats json"
+			   : options->mountstats ? "stats mountstats"
+						 : "stats");
 }
 
-static int ask(const char *path, const char *request, FILE *out)
+static int run_watch(const char *path, const char *word, const struct ctl_options *options)
 {
-	struct mountinfo info = {0};
-	char why[600];
-	int r = find_mount(path, &info);
-
-	if (r == -ENOENT)
-		return fail(STATUS_FAILURE, "%s: not a mount point", path);
-	if (r < 0)
-		return fail(STATUS_FAILURE, "%s: %s", path, strerror(-r));
-	/* subtype= may have changed the rest of the type. */
-	if (strncmp(info.type, "fuse", 4) != 0)
-		return fail(
-			STATUS_FAILURE, "%s: a mount of type %s, not of vsockfs", path, info.type);
-
-	int fd = control_connect(info.major, info.minor, info.user);
-	if (fd < 0)
-		return strcmp(info.type, MOUNTINFO_VSOCKFS) != 0 && fd == -ENOENT
-			       ? fail(STATUS_FAILURE, "%s: a mount of type %s, not of vsockfs",
-					 path, info.type)
-			       : explain_connect(path, fd);
-	if (control_request(fd, request, out, why, sizeof(why)) < 0)
-		return fail(STATUS_FAILURE, "%s: %s", path, why);
-	return 0;
+	return ctl_watch(path, options);
 }
 
-static int print_stats(const char *path, const char *request)
+static int run_trace(const char *path, const char *word, const struct ctl_options *options)
 {
-	int status = ask(path, request, stdout);
+	return ctl_trace(path, options);
+}
 
-	if (status == 0 && fflush(stdout) != 0)
-		return fail(STATUS_FAILURE, "cannot write: %s", strerror(errno));
-	return status;
+static int run_capture(const char *path, const char *word, const struct ctl_options *options)
+{
+	return ctl_capture(path, word, options);
+}
+
+static int run_drop(const char *path, const char *word, const struct ctl_options *options)
+{
+	return print(path, "drop");
+}
+
+static int run_log(const char *path, const char *word, const struct ctl_options *options)
+{
+	if (strcmp(word, "debug") != 0 && strcmp(word, "info") != 0)
+		return ctl_fail(CTL_USAGE, "the log's level is debug or info, not %s", word);
+	return print(path, strcmp(word, "debug") == 0 ? "log debug" : "log info");
 }
 
 static int return_delegations(const char *path)
 {
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+	char *text;
+	int status = ctl_ask_text(path, "delegreturn", -1, &text);
 
-	if (!out)
-		return fail(STATUS_FAILURE, "%s", strerror(errno));
-	int status = ask(path, "delegreturn", out);
-	if (fclose(out) != 0)
-		status = fail(STATUS_FAILURE, "%s: %s", path, strerror(errno));
-	else if (status == 0 && len > 0)
-		status = fail(STATUS_FAILURE, "%s: %.*s", path, (int)strcspn(text, "\n"), text);
+	if (status == 0 && *text)
+		status = ctl_fail(CTL_FAILURE, "%s: %.*s", path, (int)strcspn(text, "\n"), text);
 	free(text);
 	return status;
 }
 
-/* Of every mount of vsockfs; one that fails does not keep the others. */
-static int return_all_delegations(void)
+static int run_delegreturn(const char *path, const char *word, const struct ctl_options *options)
 {
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
-	const struct mntent *entry;
-	int status = 0;
+	return path ? return_delegations(path) : ctl_each_mount(return_delegations);
+}
 
-	if (!mounts)
-		return fail(STATUS_FAILURE, "/proc/self/mounts: %s", strerror(errno));
-	while ((entry = getmntent(mounts)))
-		if (strcmp(entry->mnt_type, MOUNTINFO_VSOCKFS) == 0 &&
-			return_delegations(entry->mnt_dir) != 0)
-			status = STATUS_FAILURE;
-	endmntent(mounts);
-	return status;
+static const struct ctl_command {
+	const char *name;
+	unsigned options;
+	const char *word; /* what it takes in front of the mount point, or NULL */
+	bool all;	  /* the mount point may be left out */
+	int (*run)(const char *path, const char *word, const struct ctl_options *options);
+} commands[] = {
+	{"status", BIT(OPTION_JSON), NULL, false, run_status},
+	{"stats", BIT(OPTION_JSON) | BIT(OPTION_MOUNTSTATS), NULL, false, run_stats},
+	{"watch", BIT(OPTION_INTERVAL) | BIT(OPTION_COUNT), NULL, false, run_watch},
+	{"trace", BIT(OPTION_SLOWER), NULL, false, run_trace},
+	{"capture", BIT(OPTION_DATA) | BIT(OPTION_SNAPLEN) | BIT(OPTION_LIMIT), "a file", false,
+		run_capture},
+	{"drop", 0, NULL, false, run_drop},
+	{"log", 0, "a level", false, run_log},
+	{"delegreturn", 0, NULL, true, run_delegreturn},
+};
+
+static bool parse_number(const char *text, double min, double max, double *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtod(text, &end);
+	return errno == 0 && end != text && *end == '\0' && isfinite(*number) && *number >= min &&
+	       *number <= max;
+}
+
+static bool parse_whole(const char *text, double min, double max, double *number)
+{
+	return parse_number(text, min, max, number) && *number == floor(*number);
+}
+
+/* False: the value is no good. */
+static bool take_option(int option, const char *value, struct ctl_options *options)
+{
+	double number = 0;
+	bool good = true;
+
+	switch (option) {
+	case OPTION_JSON: options->json = true; break;
+	case OPTION_MOUNTSTATS: options->mountstats = true; break;
+	case OPTION_DATA: options->data = true; break;
+	case OPTION_INTERVAL: good = parse_number(value, 0.1, 1e6, &options->interval_s); break;
+	case OPTION_SLOWER: good = parse_number(value, 0, 1e9, &options->slower_ms); break;
+	case OPTION_COUNT:
+		good = parse_whole(value, 1, 1e9, &number);
+		options->count = (unsigned long)number;
+		break;
+	case OPTION_SNAPLEN:
+		/* less would not show who sends what to whom */
+		good = parse_whole(value, 40, 1 << 30, &number);
+		options->snaplen = (uint32_t)number;
+		break;
+	case OPTION_LIMIT:
+		good = parse_whole(value, 1, 1e9, &number);
+		options->limit = (uint64_t)number * LIMIT_UNIT;
+		break;
+	}
+	return good;
+}
+
+static const struct ctl_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* `words` are those behind the command's name. */
+static int run(const struct ctl_command *command, unsigned given, char **words, int count,
+	const struct ctl_options *options)
+{
+	const char *word = command->word && count > 0 ? words[0] : NULL;
+	const char *path = count > (word != NULL) ? words[word != NULL] : NULL;
+
+	if (given & ~command->options)
+		return ctl_fail(CTL_USAGE, "%s has no such option (vsockfsctl -h lists them)",
+			command->name);
+	if (count > (word != NULL) + (path != NULL) || (!path && !command->all))
+		return ctl_fail(CTL_USAGE, "%s %s%s%sone mount point", command->name,
+			command->all ? "takes at most " : "needs ",
+			command->word ? command->word : "", command->word ? " and " : "");
+	return command->run(path, word, options);
 }
 
 int main(int argc, char **argv)
 {
-	const char *request = "stats";
+	struct ctl_options options = {.slower_ms = 100, .interval_s = 5};
+	unsigned given = 0;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
 		switch (c) {
-		case OPTION_JSON: request = "stats json"; break;
-		case OPTION_MOUNTSTATS: request = "stats mountstats"; break;
 		case 'h': fputs(usage_text, stdout); return 0;
 		case 'V': puts("vsockfsctl " VSOCKFS_VERSION); return 0;
-		default: fputs(usage_text, stderr); return STATUS_USAGE;
+		case '?': fputs(usage_text, stderr); return CTL_USAGE;
+		default: given |= BIT(c);
 		}
+		if (!take_option(c, optarg, &options))
+			return ctl_fail(CTL_USAGE, "%s is no value for this option", optarg);
 	}
 	if (argc - optind < 1) {
 		fputs(usage_text, stderr);
-		return STATUS_USAGE;
+		return CTL_USAGE;
 	}
-	if (strcmp(argv[optind], "delegreturn") == 0) {
-		if (argc - optind > 2)
-			return fail(STATUS_USAGE, "delegreturn takes one mount point");
-		return argc - optind == 2 ? return_delegations(argv[optind + 1])
-					  : return_all_delegations();
-	}
-	if (strcmp(argv[optind], "stats") != 0)
-		return fail(STATUS_USAGE, "unknown command %s (vsockfsctl -h lists them)",
-			argv[optind]);
-	if (argc - optind != 2)
-		return fail(STATUS_USAGE, "stats needs one mount point");
-	return print_stats(argv[optind + 1], request);
+	const struct ctl_command *command = find_command(argv[optind]);
+	if (!command)
+		return ctl_fail(
+			CTL_USAGE, "unknown command %s (vsockfsctl -h lists them)", argv[optind]);
+	return run(command, given, argv + optind + 1, argc - optind - 1, &options);
 }

@@ -80,6 +80,7 @@ static void call_count_end(struct nfs_compound *c)
 		conn_count(&stats->rtt_ns, c->call.replied_at - c->call.sent_at);
 	}
 	conn_count(&stats->total_ns, now - c->p.queued_at);
+	conn_count_max(&stats->max_ns, now - c->p.queued_at);
 }
 
 void call_end(struct nfs_compound *c, int status)

@@ -10,7 +10,9 @@
 #include "nfs41/client_priv.h"
 #include "nfs41/error.h"
 #include "nfs41/handling.h"
+#include "nfs41/status.h"
 #include "util/log.h"
+#include "util/probe.h"
 
 static void client_read_mail(struct loop_task *task);
 static void client_time(struct loop_timer *timer);
@@ -399,10 +401,21 @@ static void client_tell(struct nfs_client *client, unsigned actions)
 		client->stopped(client->stopped_arg);
 }
 
+/* For who looks on from outside. */
+static void client_tell_state(enum recovery_state before, enum recovery_state now)
+{
+	const char *from = nfs_recovery_name(before), *to = nfs_recovery_name(now);
+	log_debug("recovery: %s -> %s", from, to);
+	PROBE2(recovery_state, from, to);
+}
+
 void client_event(struct nfs_client *client, const struct recovery_event *ev)
 {
+	enum recovery_state before = client->recovery.state;
 	unsigned actions =
 		recovery_event(&client->recovery, ev, loop_now(client_first(client)->loop));
+	if (client->recovery.state != before)
+		client_tell_state(before, client->recovery.state);
 	atomic_store(&client->minor, client->recovery.minor);
 	if (actions & RECOVERY_DO_HOLD)
 		slot_table_open(&client->slots, false);

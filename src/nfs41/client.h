@@ -42,6 +42,7 @@ struct nfs_client_config {
 	unsigned retrans;
 	uint32_t rsize, wsize;	/* largest payload wanted, bytes */
 	unsigned max_requests;	/* slots wanted */
+	struct rpc_tap *tap;	/* sees what the connections carry; outlives the client; or NULL */
 	const char *clientaddr; /* for the client's owner string; NULL: the host's name */
 	/* Whenever a session has come into force, on the first worker's thread; may be NULL. */
 	void (*identified)(void *arg, const struct nfs_client_identity *identity);

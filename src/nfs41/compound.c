@@ -271,6 +271,49 @@ static int compound_sink(
 	return 1;
 }
 
+static bool compound_reads(const struct nfs_compound *c)
+{
+	for (unsigned i = 0; i < c->nops; i++)
+		if (c->ops[i].op == OP_READ)
+			return true;
+	return false;
+}
+
+/* rpc_call's without_data: up to the first READ's data, or to what cannot be read. */
+size_t nfs_compound_without_data(
+	const struct nfs_compound *c, const uint8_t *data, size_t len, size_t body)
+{
+	struct nfs_sequence_res seq = {0};
+	uint32_t status, count;
+	struct wire_in in;
+
+	if (!compound_reads(c))
+		return len;
+	wire_in_init(&in, data, len);
+	in.pos = body;
+	decode_head(&in, &status, &count);
+	if (c->sequenced && count > 0)
+		decode_sequence(&in, c, &seq);
+	for (unsigned i = 0; i < c->nops && !in.bad && in.pos < in.len; i++) {
+		if (c->ops[i].op == OP_READ) {
+			wire_get_raw(&in, 16); /* opcode, status, eof, length */
+			break;
+		}
+		if (decode_op(&in, &c->ops[i], true) != NFS4_OK)
+			break;
+	}
+	return in.pos < len ? in.pos : len;
+}
+
+static size_t compound_without_data(
+	const struct rpc_call *call, const uint8_t *data, size_t len, size_t body)
+{
+	const struct nfs_compound *c =
+		(const struct nfs_compound *)((const char *)call -
+					      offsetof(struct nfs_compound, call));
+	return nfs_compound_without_data(c, data, len, body);
+}
+
 int nfs_compound_finish(struct nfs_compound *c)
 {
 	struct rpc_call *call = &c->call;
@@ -289,6 +332,7 @@ int nfs_compound_finish(struct nfs_compound *c)
 	call->head = c->head;
 	call->head_len = split;
 	call->ntail = 0;
+	call->tail_data = c->payload_len > 0;
 	if (c->payload_len > 0)
 		call->tail[call->ntail++] = (struct iovec){
 			.iov_base = (void *)(uintptr_t)c->payload, .iov_len = c->payload_len};
@@ -298,6 +342,7 @@ int nfs_compound_finish(struct nfs_compound *c)
 	call->max_reply =
 		REPLY_HEAD_MAX + c->reply_size + (c->sequenced ? OP_HEAD_SIZE + SEQUENCE_SIZE : 0);
 	call->sink = c->nops > 0 && c->ops[c->nops - 1].op == OP_READ ? compound_sink : NULL;
+	call->without_data = c->has_read ? compound_without_data : NULL;
 	return 0;
 }
 

@@ -191,6 +191,9 @@ void nfs_compound_payload(
  * called again before it is sent again.
  */
 int nfs_compound_finish(struct nfs_compound *c);
+/* For the sender: as rpc_call's without_data, of this compound's reply. */
+size_t nfs_compound_without_data(
+	const struct nfs_compound *c, const uint8_t *data, size_t len, size_t body);
 /*
  * For the sender, at each sending: the minor version, and SEQUENCE's arguments, which an
  * unsequenced compound ignores (sessionid may then be NULL).

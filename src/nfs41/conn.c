@@ -238,6 +238,8 @@ void conn_connect(struct nfs_conn *conn)
 	lend_begin(conn, false);
 	conn->open_err = rpc_conn_open(conn->loop, &config->address, &config->stream, CONN_CALL_MAX,
 		&conn_ops, conn, &conn->rpc);
+	if (!conn->open_err)
+		rpc_conn_set_tap(conn->rpc, config->tap, conn->index);
 	if (conn->open_err) {
 		/* tell it from the loop, as any other failure */
 		conn->rpc = NULL;

@@ -96,6 +96,13 @@ static inline void conn_count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_store_explicit(counter, value + n, memory_order_relaxed);
 }
 
+/* The same for the largest number so far. */
+static inline void conn_count_max(_Atomic uint64_t *counter, uint64_t n)
+{
+	if (n > atomic_load_explicit(counter, memory_order_relaxed))
+		atomic_store_explicit(counter, n, memory_order_relaxed);
+}
+
 /* conn.c */
 struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned index);
 void conn_free(struct nfs_conn *conn);

@@ -151,6 +151,14 @@ static int lend_sink(
 	return c->call.sink(&c->call, data, len, body, sink);
 }
 
+static size_t lend_without_data(
+	const struct rpc_call *call, const uint8_t *data, size_t len, size_t body)
+{
+	const struct loan *loan =
+		(const struct loan *)((const char *)call - offsetof(struct loan, call));
+	return nfs_compound_without_data(loan->c, data, len, body);
+}
+
 static void lend_send(struct loop_task *task)
 {
 	struct loan *loan = lend_of_task(task);
@@ -175,6 +183,7 @@ static void lend_compound(struct nfs_compound *c, struct nfs_conn *lender)
 	}
 	loan->call = c->call;
 	loan->call.sink = c->call.sink ? lend_sink : NULL;
+	loan->call.without_data = c->call.without_data ? lend_without_data : NULL;
 	loan->call.done = lend_answered;
 	loan->c = c;
 	loan->lender = lender;

@@ -22,6 +22,7 @@ struct nfs_op_stats {
 	_Atomic uint64_t queue_ns;	      /* from nfs_compound_send to the stream */
 	_Atomic uint64_t rtt_ns;	      /* from the stream to the reply */
 	_Atomic uint64_t total_ns;	      /* from nfs_compound_send to done */
+	_Atomic uint64_t max_ns;	      /* the longest of these */
 };
 
 struct nfs_stats {

@@ -61,6 +61,7 @@ static int watch_pinged(
 	conn_count(&stats->bytes_in, call->bytes_in);
 	conn_count(&stats->rtt_ns, call->replied_at - call->sent_at);
 	conn_count(&stats->total_ns, call->replied_at - call->sent_at);
+	conn_count_max(&stats->max_ns, call->replied_at - call->sent_at);
 	if (err)
 		conn_count(&stats->errors, 1);
 	conn->silences = 0;

@@ -10,6 +10,8 @@
 
 #include "rpc/intake.h"
 #include "util/log.h"
+#include "util/probe.h"
+#include "util/wire.h"
 
 /* xids count up, so that neighbours in time are in different buckets. */
 #define BUCKETS 64
@@ -32,6 +34,10 @@ struct rpc_conn {
 	struct call_queue calls; /* outstanding, in the order sent */
 	struct call_list buckets[BUCKETS];
 	unsigned replies; /* of rpc_conn_reply, not yet taken by the kernel */
+
+	struct rpc_tap *tap; /* or NULL */
+	struct rpc_tap_flow flow;
+	bool delivered; /* a record, of what was received last */
 
 	bool closing;
 	int err;			/* for ops->down */
@@ -60,6 +66,59 @@ static void end_with_log(struct rpc_conn *conn, int err, const char *why)
 	if (!conn->ops->may_log || conn->ops->may_log(conn->arg))
 		log_error("%s: %s: connection closed", conn->peer, why);
 	end(conn, err);
+}
+
+static void tap_event(struct rpc_conn *conn, enum rpc_tap_event event)
+{
+	const struct rpc_tap_record record = {.event = event};
+
+	if (rpc_tap_on(conn->tap))
+		conn->tap->record(conn->tap, &conn->flow, &record);
+}
+
+/* `open`: bytes in front of a file's data. */
+static void tap_sent(struct rpc_conn *conn, const struct stream_msg *msg, size_t open)
+{
+	struct rpc_tap_record record = {.event = RPC_TAP_SENT, .niov = msg->niov, .open = open};
+
+	memcpy(record.iov, msg->iov, msg->niov * sizeof(*msg->iov));
+	conn->tap->record(conn->tap, &conn->flow, &record);
+}
+
+/* The message whose body is at `data`, of which `len` bytes were kept and the rest went to the
+ * sink. */
+static void tap_received(
+	struct rpc_conn *conn, const struct rpc_call *call, const uint8_t *data, size_t len)
+{
+	static uint8_t padding[4];
+	const struct rpc_intake *in = &conn->intake;
+	size_t body = in->header.body, kept = body + len;
+	uint8_t *start = (uint8_t *)(uintptr_t)data - body;
+	uint8_t mark[4];
+	struct rpc_tap_record record = {.event = RPC_TAP_RECEIVED,
+		.iov = {{mark, sizeof(mark)}, {start, kept}, {in->sink.data, in->sunk},
+			{padding, in->padding}},
+		.niov = 4,
+		.open = sizeof(mark) + kept};
+
+	wire_store_u32(mark, RECORD_LAST | (uint32_t)(kept + in->sunk + in->padding));
+	if (call && call->without_data && !in->header.error)
+		record.open = sizeof(mark) + call->without_data(call, start, kept, body);
+	else if (in->sunk == 0)
+		record.open += in->padding;
+	conn->tap->record(conn->tap, &conn->flow, &record);
+}
+
+/* What was no message: the bytes as they came, if nothing before them in the buffer was one. */
+static void tap_garbage(struct rpc_conn *conn, size_t len)
+{
+	const struct rpc_tap_record record = {.event = RPC_TAP_RECEIVED,
+		.iov = {{conn->intake.buffer, len}},
+		.niov = 1,
+		.open = len};
+
+	if (!conn->delivered && conn->intake.target == RPC_INTAKE_TO_BUFFER)
+		conn->tap->record(conn->tap, &conn->flow, &record);
 }
 
 static struct call_list *bucket_of(struct rpc_conn *conn, uint32_t xid)
@@ -92,9 +151,14 @@ static int on_replied(void *arg, struct rpc_call *call, const struct rpc_msg_hea
 	int err;
 
 	forget(conn, call);
+	conn->delivered = true;
+	if (rpc_tap_on(conn->tap))
+		tap_received(conn, call, data, len);
 	call->replied_at = loop_now(conn->loop);
 	call->bytes_in = wire_len;
 	call->reason = header->reason;
+	PROBE5(rpc_reply, conn->flow.index, call->msg.xid, call->name, wire_len,
+		call->replied_at - call->sent_at);
 	if (header->error)
 		err = call->done(call, header->error, NULL, 0, 0);
 	else
@@ -105,6 +169,10 @@ static int on_replied(void *arg, struct rpc_call *call, const struct rpc_msg_hea
 static int on_called(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len)
 {
 	struct rpc_conn *conn = arg;
+
+	conn->delivered = true;
+	if (rpc_tap_on(conn->tap))
+		tap_received(conn, NULL, data, len);
 	int err = conn->ops->called(conn->arg, msg, data, len);
 
 	return conn->closing ? -ECANCELED : err;
@@ -131,6 +199,8 @@ static void on_connected(void *arg, int err)
 		end(conn, err);
 		return;
 	}
+	PROBE2(connected, conn->flow.index, conn->flow.number);
+	tap_event(conn, RPC_TAP_UP);
 	conn->ops->up(conn->arg);
 	if (!conn->closing)
 		receive(conn);
@@ -149,7 +219,10 @@ static void on_received(void *arg, ssize_t result)
 	} else if (result == 0) {
 		end_with_log(conn, -EPROTO, "the stream ends within a record");
 	} else {
+		conn->delivered = false;
 		int err = rpc_intake_got(&conn->intake, (size_t)result);
+		if (err && rpc_tap_on(conn->tap))
+			tap_garbage(conn, (size_t)result);
 		if (conn->closing)
 			return;
 		conn->culprit = err == -EPROTO ? conn->intake.culprit : NULL;
@@ -170,6 +243,8 @@ static void on_closed(void *arg)
 	struct rpc_conn *conn = arg;
 	struct rpc_call *call;
 
+	PROBE4(disconnected, conn->flow.index, conn->flow.number, conn->err, conn->pending);
+	tap_event(conn, RPC_TAP_DOWN);
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL) {
 		forget(conn, call);
 		call->done(call, call == conn->culprit ? -EBADMSG : -ECONNRESET, NULL, 0, 0);
@@ -239,6 +314,15 @@ int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct
 	return 0;
 }
 
+void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index)
+{
+	static _Atomic uint32_t connections;
+
+	conn->tap = tap;
+	conn->flow = (struct rpc_tap_flow){
+		.index = index, .number = atomic_fetch_add(&connections, 1) + 1};
+}
+
 static void on_call_sent(struct stream_msg *msg, int err)
 {
 	container_of(msg, struct rpc_call, out)->sending = false;
@@ -270,6 +354,10 @@ void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 	call->out.sent = on_call_sent;
 	call->bytes_out = (size_t)(call->head - start) + body_len;
 	call->sending = true;
+	if (rpc_tap_on(conn->tap))
+		tap_sent(conn, &call->out,
+			call->tail_data ? call->out.iov[0].iov_len : call->bytes_out);
+	PROBE4(rpc_send, conn->flow.index, call->msg.xid, call->name, call->bytes_out);
 	rpc_intake_expect(&conn->intake, call->max_reply);
 	stream_send(conn->stream, &call->out);
 }
@@ -305,6 +393,8 @@ void rpc_conn_reply(
 	reply->out = (struct stream_msg){
 		.iov = {{start, (size_t)(body - start) + len}}, .niov = 1, .sent = on_reply_sent};
 	conn->replies++;
+	if (rpc_tap_on(conn->tap))
+		tap_sent(conn, &reply->out, reply->out.iov[0].iov_len);
 	stream_send(conn->stream, &reply->out);
 }
 

@@ -9,6 +9,7 @@
 
 #include "rpc/cred.h"
 #include "rpc/msg.h"
+#include "rpc/tap.h"
 #include "vsock/stream.h"
 
 /*
@@ -42,6 +43,7 @@ struct rpc_call {
 	size_t head_len; /* bytes */
 	struct iovec tail[2]; /* the rest: payload, and padding with what follows it */
 	unsigned ntail;
+	bool tail_data;	  /* tail[0] is a file's data, which a capture leaves out */
 	size_t max_reply; /* a longer reply record is garbage; the allocation is bounded by it */
 	/*
 	 * Optional; called until it knows, possibly with the whole record. Looks at the first `len`
@@ -51,6 +53,12 @@ struct rpc_call {
 	 */
 	int (*sink)(struct rpc_call *call, const uint8_t *data, size_t len, size_t body,
 		struct rpc_sink *sink);
+	/*
+	 * Optional, for a capture that leaves files' data out: how many of the reply's first `len`
+	 * bytes come before any. Without it that is all but the sink's.
+	 */
+	size_t (*without_data)(
+		const struct rpc_call *call, const uint8_t *data, size_t len, size_t body);
 	/*
 	 * The call's end. err 0: the reply's results are `data[0..len)`, valid during the call
 	 * only, without what went to the sink (whose `sink_len` bytes all arrived; 0 if there was
@@ -99,6 +107,9 @@ int rpc_conn_open(struct loop *loop, const struct address *address,
 /* The same over a connected socket, which is closed on failure. */
 int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
+
+/* Shows what the connection of worker `index` carries to `tap`, from now on; NULL is allowed. */
+void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index);
 
 /*
  * Sends `call` with a new xid; it leaves with what else is sent in this turn of the loop. Its

@@ -18,7 +18,7 @@
 
 static enum log_target log_target = LOG_TARGET_STDERR;
 static const char *log_name = "vsockfs";
-static bool log_debug_on;
+static atomic_bool log_debug_on;
 static bool log_journal; /* stderr is the journal's stream, which takes <N> prefixes */
 static int log_kmsg_fd = -1;
 
@@ -54,6 +54,11 @@ void log_init(enum log_target target, bool debug)
 	log_journal = target == LOG_TARGET_STDERR && log_stderr_is_journal();
 	if (target == LOG_TARGET_SYSLOG)
 		openlog(log_name, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+}
+
+void log_set_debug(bool debug)
+{
+	log_debug_on = debug;
 }
 
 bool log_debug_enabled(void)

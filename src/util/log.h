@@ -23,6 +23,8 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_KMSG };
 void log_init(enum log_target target, bool debug);
 /* Before log_init, for a program that is not called vsockfs; a constant. */
 void log_set_name(const char *name);
+/* Lets log_debug through, or no longer. Any thread. */
+void log_set_debug(bool debug);
 bool log_debug_enabled(void);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -2,9 +2,11 @@
 #include "fuzz.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "control.h"
 
 /*
@@ -17,19 +19,38 @@
 static char directory[] = "/tmp/vsockfs-fuzz-XXXXXX";
 static struct control *control;
 
-static void print_stats(void *arg, enum stats_form form, FILE *out)
+/* What was understood is what was said, in one way. */
+static void check_command(const char *request, const struct command *command)
 {
-	fuzz_check(form == STATS_TABLE || form == STATS_JSON || form == STATS_MOUNTSTATS);
+	const struct capture_options *c = &command->capture;
+	char again[128] = "";
+
+	if (command->verb == COMMAND_TRACE)
+		snprintf(again, sizeof(again), "trace %" PRIu64 " %" PRIu64, command->slower,
+			command->after);
+	else if (command->verb == COMMAND_CAPTURE_START)
+		snprintf(again, sizeof(again), "capture start %" PRIu32 " %d %" PRIu64, c->snaplen,
+			c->data, c->limit);
+	fuzz_check(c->snaplen == 0 || c->snaplen >= 40);
+	/* numbers may have had zeros in front of them */
+	fuzz_check(strlen(again) <= strlen(request));
+}
+
+static bool answer_request(void *arg, const char *request, int *fd, FILE *out)
+{
+	struct command command;
+
+	fuzz_check(*fd == -1);
+	if (!command_parse(request, &command)) {
+		fputs("no\n", out);
+		return false;
+	}
+	check_command(request, &command);
 	fputs("some numbers\n", out);
+	return true;
 }
 
-static void return_delegations(void *arg, FILE *out)
-{
-	(void)arg;
-	fputs("none\n", out);
-}
-
-static const struct control_ops ops = {.stats = print_stats, .delegreturn = return_delegations};
+static const struct control_ops ops = {.answer = answer_request};
 
 static void stop(void)
 {
@@ -85,7 +106,7 @@ static void check_answer(const uint8_t *data, size_t size)
 	send_some(fds[1], data, size);
 	shutdown(fds[1], SHUT_WR);
 	memset(why, 'x', sizeof(why));
-	int r = control_request(fds[0], "stats", out, why, sizeof(why));
+	int r = control_request(fds[0], "stats", -1, out, why, sizeof(why));
 	close(fds[1]);
 	fclose(out);
 	fuzz_check(r <= 0 && len <= size);

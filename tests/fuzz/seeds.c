@@ -306,7 +306,10 @@ static const char *const mounts[] = {
 	NULL};
 
 static const char *const controls[] = {"1stats\n", "1stats json\n", "1stats mountstats\n",
-	"2vsockfs-control 1 ok 5\n12345", "2vsockfs-control 1 error no\n", NULL};
+	"1stats lines\n", "1status\n", "1status json\n", "1trace 100000000 18446744073709551615\n",
+	"1trace 0 17\n", "1capture\n", "1capture start 0 0 0\n", "1capture start 256 1 1048576\n",
+	"1capture start 39 2 0\n", "1capture stop\n", "1drop\n", "1log debug\n", "1log info\n",
+	"1delegreturn\n", "2vsockfs-control 1 ok 5\n12345", "2vsockfs-control 1 error no\n", NULL};
 
 static void idmap_seeds(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,21 +28,24 @@ struct fixture {
 	size_t length; /* bytes of an answer */
 };
 
-static void print_stats(void *arg, enum stats_form form, FILE *out)
+/* "say TEXT" is answered by TEXT, "write" by writing into what came along. */
+static bool answer_request(void *arg, const char *request, int *fd, FILE *out)
 {
 	const struct fixture *f = arg;
 
-	fprintf(out, "form %d\n", form);
-	for (size_t i = 7; i < f->length; i++)
-		fputc('a' + (int)(i % 26), out);
+	if (strncmp(request, "say ", 4) == 0) {
+		fprintf(out, "%s\n", request + 4);
+		for (size_t i = strlen(request) - 3; i < f->length; i++)
+			fputc('a' + (int)(i % 26), out);
+		return true;
+	}
+	if (strcmp(request, "write") == 0 && *fd >= 0)
+		return write(*fd, "written", 7) == 7;
+	fputs(*fd >= 0 ? "what is this file for\n" : "unknown request\n", out);
+	return false;
 }
 
-static void delegreturn(void *arg, FILE *out)
-{
-	fputs("3 left\n", out);
-}
-
-static const struct control_ops ops = {.stats = print_stats, .delegreturn = delegreturn};
+static const struct control_ops ops = {.answer = answer_request};
 
 static int setup(void **state)
 {
@@ -80,12 +84,12 @@ static int ask(struct fixture *f, const char *request, char **text, size_t *len,
 
 	assert_non_null(out);
 	assert_true(fd >= 0);
-	int r = control_request(fd, request, out, why, 600);
+	int r = control_request(fd, request, -1, out, why, 600);
 	fclose(out);
 	return r;
 }
 
-static void expect_form(struct fixture *f, const char *request, const char *answer)
+static void expect_answer(struct fixture *f, const char *request, const char *answer)
 {
 	char *text, why[600];
 	size_t len;
@@ -106,10 +110,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(stat(f->directory, &st), 0);
 	assert_int_equal(st.st_mode & 07777 & ~0755, 0);
-	expect_form(f, "stats", "form 0\n");
-	expect_form(f, "stats json", "form 1\n");
-	expect_form(f, "stats mountstats", "form 2\n");
-	expect_form(f, "delegreturn", "3 left\n");
+	expect_answer(f, "say something", "something\n");
+	expect_answer(f, "say  ", " \n");
 	control_free(control);
 	assert_int_equal(lstat(f->socket, &st), -1);
 	assert_int_equal(control_connect_in(f->directory, MAJOR, MINOR), -ENOENT);
@@ -124,10 +126,10 @@ static void test_long_answer(void **state)
 	size_t len;
 
 	f->length = 3000000;
-	assert_int_equal(ask(f, "stats", &text, &len, why), 0);
+	assert_int_equal(ask(f, "say long", &text, &len, why), 0);
 	assert_int_equal(len, f->length);
-	assert_memory_equal(text, "form 0\n", 7);
-	for (size_t i = 7; i < len; i++)
+	assert_memory_equal(text, "long\n", 5);
+	for (size_t i = 5; i < len; i++)
 		if (text[i] != 'a' + (int)(i % 26))
 			fail_msg("byte %zu", i);
 	free(text);
@@ -141,11 +143,86 @@ static void test_unknown_request(void **state)
 	char *text, why[600];
 	size_t len;
 
-	assert_int_equal(ask(f, "stats xml", &text, &len, why), -EPROTO);
-	assert_string_equal(why, "the daemon answers: error unknown request");
+	assert_int_equal(ask(f, "stats xml", &text, &len, why), -EREMOTEIO);
+	assert_string_equal(why, "unknown request");
 	assert_int_equal(len, 0);
 	free(text);
 	control_free(control);
+}
+
+static unsigned open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static int send_file(struct fixture *f, const char *request, int with)
+{
+	char why[600];
+	FILE *out = fopen("/dev/null", "w");
+	int fd = control_connect_in(f->directory, MAJOR, MINOR);
+
+	assert_true(fd >= 0);
+	int r = control_request(fd, request, with, out, why, sizeof(why));
+	fclose(out);
+	return r;
+}
+
+/* A descriptor comes with a request, and is closed if nobody keeps it. */
+static void test_descriptor(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	unsigned before = open_fds();
+	char got[8] = "";
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(send_file(f, "write", fds[1]), 0);
+	assert_int_equal(read(fds[0], got, sizeof(got)), 7);
+	assert_string_equal(got, "written");
+	assert_int_equal(send_file(f, "frob", fds[1]), -EREMOTEIO);
+	assert_int_equal(send_file(f, "write", -1), -EREMOTEIO);
+	close(fds[1]);
+	close(fds[0]);
+	/* the answer comes before the daemon closes what is its own */
+	expect_answer(f, "say last", "last\n");
+	control_free(control);
+	assert_int_equal(open_fds() + 2, before);
+}
+
+/* More of them than anybody asked for, and no request: all are closed. */
+static void test_descriptors_for_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct control *control = start(f);
+	unsigned before = open_fds();
+	union {
+		char buffer[CMSG_SPACE(16 * sizeof(int))];
+		struct cmsghdr align;
+	} ancillary = {0};
+	struct iovec iov = {.iov_base = "x", .iov_len = 1};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = ancillary.buffer,
+		.msg_controllen = sizeof(ancillary.buffer)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int null = open("/dev/null", O_RDONLY), fd = control_connect_in(f->directory, MAJOR, MINOR);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(16 * sizeof(int));
+	for (size_t i = 0; i < 16; i++)
+		memcpy(CMSG_DATA(c) + i * sizeof(int), &null, sizeof(null));
+	assert_int_equal(sendmsg(fd, &msg, 0), 1);
+	close(fd);
+	close(null);
+	expect_answer(f, "say last", "last\n");
+	control_free(control);
+	assert_int_equal(open_fds() + 2, before);
 }
 
 static void test_bad_clients(void **state)
@@ -165,7 +242,7 @@ static void test_bad_clients(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(send(fd, "sta", 3, MSG_NOSIGNAL), 3);
 	close(fd);
-	expect_form(f, "stats", "form 0\n");
+	expect_answer(f, "say hello", "hello\n");
 	control_free(control);
 }
 
@@ -178,7 +255,7 @@ static void test_silent_client(void **state)
 	int fd = control_connect_in(f->directory, MAJOR, MINOR);
 
 	assert_true(fd >= 0);
-	expect_form(f, "stats", "form 0\n");
+	expect_answer(f, "say hello", "hello\n");
 	assert_true(loop_clock() - before < UINT64_C(6000000000));
 	close(fd);
 
@@ -209,7 +286,7 @@ static void test_stale_socket(void **state)
 	assert_int_equal(control_connect_in(f->directory, MAJOR, MINOR), -ECONNREFUSED);
 
 	struct control *control = start(f);
-	expect_form(f, "stats", "form 0\n");
+	expect_answer(f, "say hello", "hello\n");
 	control_free(control);
 }
 
@@ -220,7 +297,7 @@ static void test_living_socket(void **state)
 
 	assert_int_equal(control_new_in(f->directory, MAJOR, MINOR, &ops, f, &second), -EADDRINUSE);
 	assert_null(second);
-	expect_form(f, "stats", "form 0\n");
+	expect_answer(f, "say hello", "hello\n");
 	control_free(control);
 }
 
@@ -298,9 +375,9 @@ static void test_foreign_user(void **state)
 		int fd = control_connect_in(f->directory, MAJOR, MINOR);
 		if (fd < 0)
 			_exit(2);
-		if (control_request(fd, "stats", stderr, why, sizeof(why)) != -EPROTO)
+		if (control_request(fd, "say x", -1, stderr, why, sizeof(why)) != -EREMOTEIO)
 			_exit(3);
-		_exit(strcmp(why, "the daemon answers: error permission denied") == 0 ? 0 : 4);
+		_exit(strcmp(why, "permission denied") == 0 ? 0 : 4);
 	}
 	assert_int_equal(waitpid(pid, &result, 0), pid);
 	assert_int_equal(WEXITSTATUS(result), 0);
@@ -315,7 +392,7 @@ static int answer(const char *text, char *why)
 	assert_int_equal(send(fds[1], text, strlen(text), 0), (int)strlen(text));
 	assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
 	FILE *out = fopen("/dev/null", "w");
-	int r = control_request(fds[0], "stats", out, why, 600);
+	int r = control_request(fds[0], "stats", -1, out, why, 600);
 	fclose(out);
 	close(fds[1]);
 	return r;
@@ -333,6 +410,8 @@ static void test_bad_answers(void **state)
 	assert_int_equal(answer("vsockfs-control\n", why), -EPROTO);
 	assert_int_equal(answer("vsockfs-control 2 ok 0\n", why), -EPROTO);
 	assert_string_equal(why, "the daemon answers: ok 0");
+	assert_int_equal(answer("vsockfs-control 1 error it is so\n", why), -EREMOTEIO);
+	assert_string_equal(why, "it is so");
 }
 
 static void test_directory(void **state)
@@ -368,6 +447,8 @@ int main(void)
 		WITH_FIXTURE(test_round_trip),
 		WITH_FIXTURE(test_long_answer),
 		WITH_FIXTURE(test_unknown_request),
+		WITH_FIXTURE(test_descriptor),
+		WITH_FIXTURE(test_descriptors_for_nothing),
 		WITH_FIXTURE(test_bad_clients),
 		WITH_FIXTURE(test_silent_client),
 		WITH_FIXTURE(test_stale_socket),

@@ -56,7 +56,7 @@ static int run(const char *args)
 
 static int run_on_directory(const char *args)
 {
-	char with[PATH_MAX + 64];
+	char with[PATH_MAX + 512];
 
 	snprintf(with, sizeof(with), "%s %s", args, directory);
 	return run(with);
@@ -73,9 +73,11 @@ static void expect_message(const char *text)
 static void test_usage(void **state)
 {
 	assert_int_equal(run(""), 1);
-	assert_memory_equal(output, "usage: vsockfsctl stats", strlen("usage: vsockfsctl stats"));
+	assert_memory_equal(
+		output, "usage: vsockfsctl COMMAND", strlen("usage: vsockfsctl COMMAND"));
 	assert_int_equal(run("-h"), 0);
-	assert_memory_equal(output, "usage: vsockfsctl stats", strlen("usage: vsockfsctl stats"));
+	assert_memory_equal(
+		output, "usage: vsockfsctl COMMAND", strlen("usage: vsockfsctl COMMAND"));
 	assert_int_equal(run("--version"), 0);
 	assert_string_equal(output, "vsockfsctl " VSOCKFS_VERSION "\n");
 	assert_int_equal(run("stats"), 1);
@@ -86,6 +88,20 @@ static void test_usage(void **state)
 	assert_string_equal(
 		output, "vsockfsctl: unknown command frob (vsockfsctl -h lists them)\n");
 	assert_int_equal(run("stats --frob /"), 1);
+	assert_int_equal(run("drop --json /"), 1);
+	assert_string_equal(
+		output, "vsockfsctl: drop has no such option (vsockfsctl -h lists them)\n");
+	assert_int_equal(run("capture /"), 1);
+	assert_string_equal(output, "vsockfsctl: capture needs a file and one mount point\n");
+	assert_int_equal(run("log loud /"), 1);
+	assert_string_equal(output, "vsockfsctl: the log's level is debug or info, not loud\n");
+	static const char *const wrong[] = {"watch --interval 0 /", "watch --count 1.5 /",
+		"watch --count -1 /", "trace --slower x /", "trace --slower nan /",
+		"capture --snaplen 39 f /", "capture --limit 0 f /", "capture --snaplen '' f /"};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(run(wrong[i]), 1);
+		assert_non_null(strstr(output, "is no value for this option"));
+	}
 }
 
 static void test_no_mount(void **state)
@@ -99,18 +115,25 @@ static void test_no_mount(void **state)
 	assert_string_equal(output, "vsockfsctl: /none/such: not a mount point\n");
 }
 
-static void print_form(void *arg, enum stats_form form, FILE *out)
-{
-	fprintf(out, "form %d\n", form);
-}
-
 static atomic_bool left; /* not all are returned; read by the control thread */
 
-static void delegreturn(void *arg, FILE *out)
+/* Says what was asked, but for what has an answer that matters. */
+static bool answer(void *arg, const char *request, int *fd, FILE *out)
 {
-	if (left)
-		fputs("3 are left\n", out);
+	if (strcmp(request, "delegreturn") == 0) {
+		fputs(left ? "3 are left\n" : "", out);
+	} else if (strncmp(request, "capture start ", 14) == 0) {
+		dprintf(*fd, "%s", request);
+	} else if (strcmp(request, "log debug") == 0) {
+		fputs("not today\n", out);
+		return false;
+	} else {
+		fprintf(out, "%s\n", request);
+	}
+	return true;
 }
+
+static const struct control_ops ops = {.answer = answer};
 
 /* A FUSE mount whose daemon is this process and answers nothing; -1 where that cannot be. */
 static int mount_mute(const char *type)
@@ -132,9 +155,34 @@ static int mount_mute(const char *type)
 	return fd;
 }
 
+static void expect_request(const char *args, const char *request)
+{
+	char want[64];
+
+	assert_int_equal(run_on_directory(args), 0);
+	snprintf(want, sizeof(want), "%s\n", request);
+	assert_string_equal(output, want);
+}
+
+/* The file is handed over, and what was in it is gone. */
+static void expect_capture(const char *options, const char *request)
+{
+	char path[] = "/tmp/vsockfs-ctl-capture-XXXXXX", args[256], got[128] = "";
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "what was there before, which is longer", 38), 38);
+	snprintf(args, sizeof(args), "capture %s %s", options, path);
+	assert_int_equal(run_on_directory(args), 0);
+	assert_string_equal(output, "");
+	assert_true(pread(fd, got, sizeof(got) - 1, 0) > 0);
+	assert_string_equal(got, request);
+	close(fd);
+	unlink(path);
+}
+
 static void test_mount(void **state)
 {
-	static const struct control_ops ops = {.stats = print_form, .delegreturn = delegreturn};
 	struct mountinfo info;
 	struct control *control;
 	int fd = mount_mute(MOUNTINFO_VSOCKFS);
@@ -149,11 +197,19 @@ static void test_mount(void **state)
 	assert_int_equal(mountinfo_find_self(directory, &info), 0);
 	assert_int_equal(control_new(info.major, info.minor, &ops, NULL, &control), 0);
 	assert_int_equal(run_on_directory("stats"), 0);
-	assert_string_equal(output, "form 0\n");
-	assert_int_equal(run_on_directory("stats --json"), 0);
-	assert_string_equal(output, "form 1\n");
-	assert_int_equal(run_on_directory("--mountstats stats"), 0);
-	assert_string_equal(output, "form 2\n");
+	assert_string_equal(output, "stats\n");
+	expect_request("stats --json", "stats json");
+	expect_request("--mountstats stats", "stats mountstats");
+	expect_request("status", "status");
+	expect_request("status --json", "status json");
+	expect_request("drop", "drop");
+	expect_request("log info", "log info");
+	expect_request("capture stop", "capture stop");
+	expect_request("capture status", "capture");
+	assert_int_equal(run_on_directory("log debug"), 2);
+	expect_message("not today");
+	expect_capture("", "capture start 0 0 0");
+	expect_capture("--data --snaplen 200 --limit 3", "capture start 200 1 3145728");
 	assert_int_equal(run_on_directory("delegreturn"), 0);
 	assert_string_equal(output, "");
 	left = true;
@@ -168,7 +224,7 @@ static void test_mount(void **state)
 	int status = run(args);
 	unlink(link);
 	assert_int_equal(status, 0);
-	assert_string_equal(output, "form 0\n");
+	assert_string_equal(output, "stats\n");
 	control_free(control);
 	close(fd);
 	assert_int_equal(umount2(directory, MNT_DETACH), 0);
@@ -177,7 +233,6 @@ static void test_mount(void **state)
 /* A socket that nobody listens at any more, and a FUSE mount of another kind. */
 static void test_dead_and_other(void **state)
 {
-	static const struct control_ops ops = {.stats = print_form};
 	struct mountinfo info;
 	int result, fd = mount_mute(MOUNTINFO_VSOCKFS);
 

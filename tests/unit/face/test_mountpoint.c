@@ -83,14 +83,15 @@ static void test_directories(void **state)
 	assert_int_equal(resolve("/dev/null/x"), -ENOTDIR);
 }
 
-static void print_nothing(void *arg, enum stats_form form, FILE *out)
+static bool answer_nothing(void *arg, const char *request, int *fd, FILE *out)
 {
+	return true;
 }
 
 /* A living daemon is found by its control socket: stat(2) of this mount would never return. */
 static void test_mounts(void **state)
 {
-	static const struct control_ops ops = {.stats = print_nothing};
+	static const struct control_ops ops = {.answer = answer_nothing};
 	struct mountinfo info;
 	struct control *control;
 

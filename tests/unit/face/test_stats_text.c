@@ -48,8 +48,10 @@ static int setup(void **state)
 		.bytes_in = UINT64_C(10000000000),
 		.queue_ns = 20000000,
 		.rtt_ns = 40000000,
-		.total_ns = 80000000};
-	workers[1].op[OP_READ] = (struct nfs_op_stats){.calls = 10, .replies = 8, .bytes_out = 5};
+		.total_ns = 80000000,
+		.max_ns = 30000000};
+	workers[1].op[OP_READ] = (struct nfs_op_stats){
+		.calls = 10, .replies = 8, .bytes_out = 5, .max_ns = 31000000};
 	workers[1].op[OP_LOOKUP] = (struct nfs_op_stats){.calls = 1, .replies = 1, .errors = 1};
 	return 0;
 }
@@ -110,9 +112,9 @@ static void test_table(void **state)
 	assert_contains(text,
 		"delegations 3 to read, 2 to write; granted 12, recalled 4, returned 6, lost 1; "
 		"opens without the server 77\n");
-	assert_row(text, "READ", "READ 20 16 2 1 3 1005 10000000000 1.000 2.500 5.000");
-	assert_row(text, "LOOKUP", "LOOKUP 1 1 0 0 1 0 0 0.000 0.000 0.000");
-	assert_row(text, "total", "total 21 17 2 1 4 1005 10000000000 0.952 2.353 4.706");
+	assert_row(text, "READ", "READ 20 16 2 1 3 1005 10000000000 1.000 2.500 5.000 31.000");
+	assert_row(text, "LOOKUP", "LOOKUP 1 1 0 0 1 0 0 0.000 0.000 0.000 0.000");
+	assert_row(text, "total", "total 21 17 2 1 4 1005 10000000000 0.952 2.353 4.706 31.000");
 	assert_null(strstr(text, "WRITE"));
 	free(text);
 }
@@ -127,7 +129,7 @@ static void test_table_empty(void **state)
 	assert_contains(text, ", ro, soft\n");
 	assert_contains(text, " 1 worker,");
 	assert_contains(text, "connects 0, reconnects 0, waits for a slot 0, callbacks 0\n");
-	assert_row(text, "total", "total 0 0 0 0 0 0 0 0.000 0.000 0.000");
+	assert_row(text, "total", "total 0 0 0 0 0 0 0 0.000 0.000 0.000 0.000");
 	free(text);
 
 	/* the second worker has not connected yet */
@@ -152,15 +154,15 @@ static void test_json(void **state)
 		"\"returned\": 6, \"lost\": 1, \"opens\": 77},\n\"operations\": {\n"
 		"\"LOOKUP\": {\"rpcs\": 1, \"replies\": 1, \"retransmissions\": 0, "
 		"\"timeouts\": 0, \"errors\": 1, \"bytes_out\": 0, \"bytes_in\": 0, "
-		"\"queue_ns\": 0, \"rtt_ns\": 0, \"total_ns\": 0},\n"
+		"\"queue_ns\": 0, \"rtt_ns\": 0, \"total_ns\": 0, \"max_ns\": 0},\n"
 		"\"READ\": {\"rpcs\": 20, \"replies\": 16, \"retransmissions\": 2, "
 		"\"timeouts\": 1, \"errors\": 3, \"bytes_out\": 1005, "
 		"\"bytes_in\": 10000000000, \"queue_ns\": 20000000, \"rtt_ns\": 40000000, "
-		"\"total_ns\": 80000000}},\n"
+		"\"total_ns\": 80000000, \"max_ns\": 31000000}},\n"
 		"\"total\": {\"rpcs\": 21, \"replies\": 17, \"retransmissions\": 2, "
 		"\"timeouts\": 1, \"errors\": 4, \"bytes_out\": 1005, "
 		"\"bytes_in\": 10000000000, \"queue_ns\": 20000000, \"rtt_ns\": 40000000, "
-		"\"total_ns\": 80000000}}\n");
+		"\"total_ns\": 80000000, \"max_ns\": 31000000}}\n");
 	free(text);
 }
 
@@ -193,6 +195,16 @@ static void test_json_strings(void **state)
 		assert_memory_equal(text, want, strlen(want));
 		free(text);
 	}
+}
+
+static void test_lines(void **state)
+{
+	char *text = print(STATS_LINES, &facts, 2);
+
+	assert_string_equal(text, "age 83500000000\n"
+				  "LOOKUP 1 1 0 1 0 0 0 0 0\n"
+				  "READ 20 16 2 3 1005 10000000000 20000000 40000000 80000000\n");
+	free(text);
 }
 
 static void test_mountstats(void **state)
@@ -228,6 +240,8 @@ static void run_mountstats(const char *mode, char *out, size_t size)
 	}
 	f.source = "2:/export";
 	f.mountpoint = "/mnt";
+	/* a mount that has asked whether its server is there */
+	workers[0].op[0] = (struct nfs_op_stats){.calls = 4, .replies = 4};
 	char *text = print(STATS_MOUNTSTATS, &f, 2);
 	int fd = mkstemp(path);
 	assert_true(fd >= 0);
@@ -250,13 +264,14 @@ static void test_mountstats_program(void **state)
 
 	run_mountstats("mountstats", out, sizeof(out));
 	assert_contains(out, "Stats for 2:/export mounted on /mnt:");
-	assert_contains(out, "18 ops (85%)");
+	assert_contains(out, "18 ops (72%)");
 	assert_contains(out, "2 retrans (11%)");
 	assert_contains(out, "1 major timeouts");
 	assert_contains(out, "3 errors (16%)");
 	run_mountstats("iostat", out, sizeof(out));
 	assert_contains(out, "2:/export mounted on /mnt:");
 	run_mountstats("mountstats --raw", out, sizeof(out));
+	assert_contains(out, "NULL: 4 4 0");
 	assert_contains(out, "READ: 18 20 1 1005 10000000000 20 40 80 3");
 }
 
@@ -268,6 +283,7 @@ int main(void)
 		TEST(test_table_empty),
 		TEST(test_json),
 		TEST(test_json_strings),
+		TEST(test_lines),
 		TEST(test_mountstats),
 		TEST(test_mountstats_program),
 	};

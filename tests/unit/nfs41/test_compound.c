@@ -414,6 +414,35 @@ static void test_read_in_the_middle_is_copied(void **state)
 	exchange_deinit(&x);
 }
 
+static size_t without_data(const struct exchange *x, size_t len)
+{
+	return nfs_compound_without_data(x->c, x->reply, len, 0);
+}
+
+static void test_where_data_begin(void **state)
+{
+	struct exchange x;
+
+	exchange_of(&x, "putfh", "getattr", "open", "read", NULL);
+	const size_t data_at = x.last_at + 16;
+	for (size_t len = 0; len <= x.reply_len; len++) {
+		size_t found = without_data(&x, len);
+		assert_true(len < data_at ? found <= len : found == data_at);
+	}
+	/* results that make no sense are no reason to show what may be data */
+	wire_store_u32(x.reply + FIRST_OP, OP_CLOSE);
+	assert_true(without_data(&x, x.reply_len) <= FIRST_OP + 8);
+	exchange_deinit(&x);
+
+	exchange_of(&x, "read", "getfh", NULL);
+	assert_int_equal(without_data(&x, x.reply_len), FIRST_OP + 16);
+	exchange_deinit(&x);
+
+	exchange_of(&x, "putfh", "readdir", NULL);
+	assert_int_equal(without_data(&x, x.reply_len), x.reply_len);
+	exchange_deinit(&x);
+}
+
 /* knfsd gets a READ behind much other data wrong. */
 static void test_one_read_only(void **state)
 {
@@ -470,6 +499,7 @@ int main(void)
 		cmocka_unit_test(test_no_sink_after_a_failure),
 		cmocka_unit_test(test_sink_refuses_garbage),
 		cmocka_unit_test(test_read_in_the_middle_is_copied),
+		cmocka_unit_test(test_where_data_begin),
 		cmocka_unit_test(test_one_read_only),
 		cmocka_unit_test(test_buffers_are_held),
 	};

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "options.h"
+
+static const char *show_io(enum loop_backend io)
+{
+	return io == LOOP_URING ? "uring" : io == LOOP_POLL ? "poll" : "auto";
+}
+
+static const char *show_cache(const struct options *o)
+{
+	return o->cache == OPTIONS_CACHE_NONE	? "none"
+	       : o->cache == OPTIONS_CACHE_AUTO ? "auto"
+						: "always";
+}
+
+static const char *show_lookupcache(const struct options *o)
+{
+	return o->lookupcache == OPTIONS_LOOKUPCACHE_ALL	? "all"
+	       : o->lookupcache == OPTIONS_LOOKUPCACHE_POSITIVE ? "positive"
+								: "none";
+}
+
+static const char *show_delegations(const struct options *o)
+{
+	return o->delegations == DELEG_NONE   ? "none"
+	       : o->delegations == DELEG_READ ? "read"
+					      : "all";
+}
+
+static void show_transport(const struct options *o, FILE *out)
+{
+	if (o->minor >= 0)
+		fprintf(out, ",vers=4.%d", o->minor);
+	fprintf(out, ",%s,timeo=%u,retrans=%u",
+		!o->soft     ? "hard"
+		: o->softerr ? "softerr"
+			     : "soft",
+		o->timeo_ds, o->retrans);
+	if (o->nconnect > 0)
+		fprintf(out, ",nconnect=%u", o->nconnect);
+	fprintf(out, ",sec=%s,%s,io=%s,buffer=%u", o->sec_none ? "none" : "sys",
+		o->reserved_port ? "resvport" : "noresvport", show_io(o->io), o->socket_buffer);
+	if (o->clientaddr)
+		fprintf(out, ",clientaddr=%s", o->clientaddr);
+}
+
+static void show_caching(const struct options *o, FILE *out)
+{
+	fprintf(out, ",cache=%s,lookupcache=%s,%s", show_cache(o), show_lookupcache(o),
+		o->noac ? "noac" : "ac");
+	fprintf(out, ",acregmin=%g,acregmax=%g,acdirmin=%g,acdirmax=%g", o->acregmin, o->acregmax,
+		o->acdirmin, o->acdirmax);
+	fprintf(out, ",%s,%s,delegations=%s", o->nolock ? "nolock" : "lock",
+		o->cto ? "cto" : "nocto", show_delegations(o));
+}
+
+void options_show(const struct options *options, FILE *out)
+{
+	const struct options *o = options;
+
+	fputs(o->read_only ? "ro" : "rw", out);
+	show_transport(o, out);
+	show_caching(o, out);
+	fprintf(out, ",access=%s", o->access_server ? "server" : "client");
+	if (o->allow_other || o->allow_root)
+		fputs(o->allow_other ? ",allow_other" : ",allow_root", out);
+	fputs(o->auto_unmount ? ",auto_unmount" : "", out);
+	fputs(o->takeover ? ",takeover" : "", out);
+	fprintf(out, ",sandbox=%s", o->sandbox ? "yes" : "no");
+}
