@@ -2,9 +2,9 @@
 # Sourced by ./try and ./check: the Debian packages they need, and how to get those that lack.
 
 PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev
-	libseccomp-dev libcap-ng-dev"
+	libseccomp-dev libcap-ng-dev systemtap-sdt-dev"
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
-PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils
+PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
 	qemu-system-x86 busybox-static socat e2fsprogs kmod
 	dpkg-dev debhelper lintian mmdebstrap"
