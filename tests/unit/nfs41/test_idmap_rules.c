@@ -23,6 +23,27 @@
 		.guest = (g), .owner = (name) \
 	}
 
+/* A program sets its rules once; here they change, and those before are freed. */
+static struct {
+	struct idmap_rule *list;
+	size_t count;
+} in_force;
+
+static int put_in_force(struct idmap_rule *list, size_t count, bool others, size_t *at)
+{
+	int r = idmap_set_rules(list, count, others, at);
+
+	if (r < 0) {
+		idmap_free_rules(list, count);
+		return r;
+	}
+	if (in_force.list)
+		idmap_free_rules(in_force.list, in_force.count);
+	in_force.list = list;
+	in_force.count = count;
+	return 0;
+}
+
 static int set(const struct idmap_rule *rules, size_t count, bool others, size_t *at)
 {
 	struct idmap_rule *list = calloc(count + 1, sizeof(*list));
@@ -32,10 +53,7 @@ static int set(const struct idmap_rule *rules, size_t count, bool others, size_t
 		list[i] = rules[i];
 		list[i].owner = rules[i].owner ? strdup(rules[i].owner) : NULL;
 	}
-	int r = idmap_set_rules(list, count, others, at);
-	if (r < 0)
-		idmap_free_rules(list, count);
-	return r;
+	return put_in_force(list, count, others, at);
 }
 
 #define SET(others, ...)                                                                         \
@@ -158,7 +176,7 @@ static void test_many(void **state)
 			.group = i % 2,
 			.guest = i * 7919 % IDMAP_RULES_MAX,
 			.server = 100000 + i};
-	assert_int_equal(idmap_set_rules(rules, IDMAP_RULES_MAX, false, &at), 0);
+	assert_int_equal(put_in_force(rules, IDMAP_RULES_MAX, false, &at), 0);
 	for (uint32_t i = 0; i < IDMAP_RULES_MAX; i++) {
 		assert_sent(i * 7919 % IDMAP_RULES_MAX, i % 2, 100000 + i);
 		assert_int_equal(idmap_to_guest(100000 + i, i % 2), i * 7919 % IDMAP_RULES_MAX);
