@@ -130,7 +130,6 @@ int daemonize_start(bool foreground, int *status)
 	}
 	close(fds[0]);
 	word_fd = fds[1];
-	setsid();
 	return 0;
 }
 
@@ -150,6 +149,7 @@ void daemonize_ready(enum log_target target, bool debug)
 	log_init(target, debug);
 	if (chdir("/") < 0)
 		log_warn("cannot change to /: %s", strerror(errno));
+	setsid();
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		dup2(null_fd, fd);
 	close(null_fd);

@@ -21,15 +21,16 @@
  */
 
 /*
- * 0 in the process that goes on: the child, in a session of its own, or the caller itself in
- * the foreground. 1 in the parent, when the outcome is known, or when forking failed (reported on
- * stderr): main returns *status, an exit status of mount(8).
+ * 0 in the process that goes on: the child, or the caller itself in the foreground. The child stays
+ * in its process group for now: while autofs waits for a mount, its daemon's group alone may look
+ * at the mount point. 1 in the parent, when the outcome is known, or when forking failed (reported
+ * on stderr): main returns *status, an exit status of mount(8).
  */
 int daemonize_start(bool foreground, int *status);
 
 /*
- * The mount works: standard input and output become /dev/null, the log goes to `target`, the
- * working directory is "/", and the parent exits with 0.
+ * The mount works: the process gets a session of its own, standard input and output become
+ * /dev/null, the log goes to `target`, the working directory is "/", and the parent exits with 0.
  */
 void daemonize_ready(enum log_target target, bool debug);
 

@@ -45,7 +45,8 @@ static int keeper_identify(int fd, struct guard_mount_id *id)
 
 static int keeper_open(const struct keeper *keeper)
 {
-	int fd = open(keeper->options->mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Without O_DIRECTORY, which would have autofs mount something there. */
+	int fd = open(keeper->options->mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -70,6 +71,20 @@ static int keeper_run_fusermount(const struct keeper *keeper)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
+/* False: something else is on top there, or nothing. To look at the place itself would make autofs
+ * mount what it has just unmounted. */
+static bool keeper_is_mounted(const struct keeper *keeper)
+{
+	struct mountinfo info;
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	if (!file)
+		return true;
+	int err = mountinfo_find(file, keeper->options->mountpoint, &info);
+	fclose(file);
+	return err ? err != -ENOENT
+		   : info.major == keeper->id.major && info.minor == keeper->id.minor;
+}
+
 /* Another mount on the same place, above ours or instead of it, is nobody's business here. */
 static int keeper_detach(struct keeper *keeper)
 {
@@ -77,6 +92,10 @@ static int keeper_detach(struct keeper *keeper)
 	char path[32];
 	if (keeper->id.id == 0)
 		return 0;
+	if (!keeper_is_mounted(keeper)) {
+		keeper->id.id = 0;
+		return 0;
+	}
 	int fd = keeper_open(keeper);
 	if (fd < 0)
 		return fd;
@@ -160,9 +179,12 @@ static void keeper_read_ahead(const struct keeper *keeper, uint32_t max_read)
 		close(fd);
 }
 
-/* Of the terminal and the working directory. */
-static void keeper_let_go(void)
+/* Of the terminal, the session and the working directory; of the session not where the daemon has
+ * made one for all. */
+static void keeper_let_go(const struct keeper *keeper)
 {
+	if (!keeper->options->rootfs)
+		setsid();
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
@@ -178,7 +200,7 @@ static void keeper_settle(const struct keeper *keeper, const struct guard_reques
 	if (chdir("/") < 0)
 		log_debug("cannot change to /: %s", strerror(errno));
 	if (request->background) {
-		keeper_let_go();
+		keeper_let_go(keeper);
 		log_init(rootfs_log_target(keeper->options), keeper->options->debug);
 	}
 	if (geteuid() != 0 || !keeper->options->sandbox)
@@ -209,7 +231,7 @@ static void __attribute__((noreturn)) keeper_become_notifier(struct keeper *keep
 	struct notifier notifier;
 	close(keeper->fd);
 	prctl(PR_SET_NAME, "vsockfs-notify");
-	keeper_let_go();
+	keeper_let_go(keeper);
 	if (notifier_init(&notifier, keeper->notify_fd, device, keeper->kept) != 0)
 		_exit(1);
 	if (keeper->options->sandbox) {

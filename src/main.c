@@ -294,8 +294,12 @@ int main(int argc, char **argv)
 		log_init(LOG_TARGET_STDERR, options.debug);
 		if (options.rootfs)
 			rootfs_mark(argv);
-		if (daemonize_start(options.foreground, &status) == 0)
+		if (daemonize_start(options.foreground, &status) == 0) {
+			/* The daemon wakes the group of its processes; autofs has no part in it. */
+			if (options.rootfs && !options.foreground)
+				setsid();
 			status = main_run(&options);
+		}
 	}
 	options_free(&options);
 	return status;

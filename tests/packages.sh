@@ -7,7 +7,7 @@ PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
 	qemu-system-x86 busybox-static socat e2fsprogs kmod
-	dpkg-dev debhelper lintian mmdebstrap"
+	dpkg-dev debhelper lintian mmdebstrap systemd autofs"
 # The guests of the VM tests take any kernel that is there.
 ls /boot/vmlinuz-* >/dev/null 2>&1 || PACKAGES_TEST="$PACKAGES_TEST linux-image-amd64"
 
@@ -19,8 +19,8 @@ packages_missing()
 	done
 }
 
-# Installs what is not there. Nothing missing: no network, no change. A server that the package
-# would start by itself on port 2049 is stopped when it came with this very installation.
+# Installs what is not there. Nothing missing: no network, no change. What a package starts by itself,
+# a server on port 2049 or an automounter, is stopped when it came with this very installation.
 packages_install()
 {
 	command -v dpkg-query >/dev/null || {
@@ -41,10 +41,12 @@ packages_install()
 		apt-get -q update &&
 			apt-get -q -y --no-install-recommends install $missing
 	} || return 1
-	case " $missing" in
-	*" nfs-ganesha "*)
-		if [ -d /run/systemd/system ]; then
-			systemctl disable --now nfs-ganesha.service
-		fi ;;
-	esac
+	for service in nfs-ganesha autofs; do
+		case " $missing" in
+		*" $service "*)
+			if [ -d /run/systemd/system ]; then
+				systemctl disable --now "$service.service"
+			fi ;;
+		esac
+	done
 }

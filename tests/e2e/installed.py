@@ -10,7 +10,7 @@ import ctypes
 import os
 import subprocess
 
-from harness import Skip, build_path, need
+from harness import WORK_PARENT, WORK_PREFIX, Skip, build_path, mounts_below, need
 from mounts import mountinfo
 
 CLONE_NEWNS = 0x20000
@@ -33,11 +33,15 @@ def ending(paths, end):
     return found[0]
 
 
-def namespace():
+def namespace(env):
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) != 0:
         raise Skip(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    # what other tests have mounted would not end with their umount while it is here, too
+    for point in mounts_below(WORK_PARENT):
+        if os.path.basename(env.work) not in point and WORK_PREFIX in point:
+            subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
 
 
 def add_links(env, directory, links):
@@ -57,7 +61,7 @@ def install_here(env, helpers=True):
     if not helpers and not os.path.exists("/sbin/mount.fuse"):
         raise Skip("/sbin/mount.fuse not installed")
     _, paths = installed(env)
-    namespace()
+    namespace(env)
     add_links(env, "/usr/bin", {"vsockfs": ending(paths, "/bin/vsockfs")})
     add_links(env, os.path.realpath("/sbin"),
               dict.fromkeys(HELPERS, "/usr/bin/vsockfs") if helpers else {})
@@ -81,6 +85,16 @@ def daemons(point):
                 words = f.read().split(b"\0")
             if b"vsockfs" in os.path.basename(words[0]) and os.fsencode(point) in words:
                 found.append(int(pid))
+    return found
+
+
+def serving(point):
+    """The daemon itself, without its helpers."""
+    found = []
+    for pid in daemons(point):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as f:
+            if f.read().strip() not in ("vsockfs-guard", "vsockfs-notify"):
+                found.append(pid)
     return found
 
 

@@ -11,7 +11,7 @@ import time
 
 from harness import EXPORT, Suite, need
 from installed import (HELPERS, NOBODY, daemons, ending, flags, gone, install_here, installed,
-                       mount, mount_point, must, must_not, replace_file, unmount)
+                       mount, mount_point, must, must_not, replace_file, serving, unmount)
 from mounts import mountinfo
 
 suite = Suite()
@@ -168,10 +168,10 @@ def twice(env):
     install_here(env)
     with mount_point(env) as point:
         must(env, "-t", "vsockfs", suite.source(), point)
-        before = daemons(point)
+        before = serving(point)
         for same in (suite.source(), suite.source() + "/", suite.source(export="//export/.")):
             must_not(32, f"{same} is already mounted", "-t", "vsockfs", same, point)
-        assert daemons(point) == before
+        assert serving(point) == before
         below = suite.source(export=f"{EXPORT}/{env.name}")
         must(env, "-t", "vsockfs", below, point)
         assert mountinfo(point)[2] == below
@@ -241,9 +241,9 @@ def mounted(env, words, helpers=True, fstype="vsockfs"):
     install_here(env, helpers)
     with mount_point(env) as point:
         must(env, "-t", fstype, suite.source(), point, "-o", words)
-        before = daemons(point)
+        before = serving(point)
         yield point
-        assert daemons(point) == before, "another daemon"
+        assert serving(point) == before, "another daemon"
         unmount(env, point)
 
 
