@@ -246,6 +246,24 @@ def rename_after_noreplace(env):
     assert read(h.disk("third")) == b"mine" and not os.path.exists(h.disk("second"))
 
 
+@suite.test("rename: done once also of a file that was last seen under another of its names")
+def rename_linked(env):
+    h = Once(env, "actimeo=60")
+    write(h.path("first"), b"mine")
+    os.link(h.path("first"), h.path("other"))
+    h.lost(os.rename, h.path("first"), h.path("second"), op=nfs.RENAME)
+    assert read(h.disk("second")) == b"mine" and not os.path.exists(h.disk("first"))
+    # over another file, and not at all
+    write(h.path("third"), b"another")
+    os.link(h.path("second"), h.path("one more"))
+    h.lost(os.rename, h.path("second"), h.path("third"), op=nfs.RENAME)
+    assert read(h.disk("third")) == b"mine"
+    os.link(h.path("third"), h.path("and one"))
+    h.lost(os.rename, h.path("third"), h.path("fourth"), pattern=named(nfs.RENAME)("third"))
+    assert os.path.samefile(h.disk("fourth"), h.disk("other"))
+    assert not os.path.exists(h.disk("third"))
+
+
 @suite.test("unlink and rmdir: done once; what has come to the name since stays")
 def remove(env):
     def work(h, name, lost):
