@@ -27,14 +27,15 @@
 #define FSOP_SILLY_MAX 32
 
 struct fsop_request {
-	fuse_req_t fuse; /* NULL: answered early, see vigil.h; the rest of its life is its own
-			    affair */
-	uint64_t unique; /* the kernel's number for it */
-	uint32_t opcode; /* FUSE_* */
-	int err;	 /* of the answer: 0 or -errno */
-	bool resent;	 /* another daemon had it before, and may have executed it */
-	uint32_t mark;	 /* record of what it marked, for another daemon, or 0 */
-	pid_t pid;	 /* of the thread that waits for it; 0: not visible here */
+	fuse_req_t fuse;    /* NULL: answered early, see vigil.h; the rest of its life is its own
+			       affair */
+	uint64_t unique;    /* the kernel's number for it */
+	uint32_t opcode;    /* FUSE_* */
+	int err;	    /* of the answer: 0 or -errno */
+	bool resent;	    /* another daemon had it before, and may have executed it */
+	uint64_t mark_salt; /* of the client that it was marked by */
+	uint32_t mark;	    /* record of what it marked, for another daemon, or 0 */
+	pid_t pid;	    /* of the thread that waits for it; 0: not visible here */
 	bool interrupted;
 	uint64_t begun_at; /* ns */
 	uint64_t rpc_ns;   /* that compounds before the present one took */

@@ -5,6 +5,9 @@
 #include "fsop.h"
 #include "takeover.h"
 
+/* Part of a mark that is a client's own. */
+#define MARK_TURN_NS 1000000
+
 /*
  * Exactly once. A session's reply cache answers a request that is repeated after a cut. When
  * the session itself has gone, nobody but the directory can tell whether the request was executed,
@@ -13,11 +16,12 @@
  *
  * mkdir, mknod, O_CREAT: the name is there. Ours if it carries the mark of this request, else
  * EEXIST (without O_EXCL: it is opened as any other). The mark is the access time that it was made
- * with, the guest's clock to the nanosecond: no other client's has the same, whatever its type,
- * mode and owner. EXCLUSIVE4_1 (RFC 8881, 18.16.3) does not serve better: servers keep its verifier
- * in both times, which another SETATTR must put right after the reply has come, at the price of a
- * second round trip (and another commit to the server's disk). An access time may stay, and CREATE,
- * which has no verifier, takes it too.
+ * with, the guest's clock to the nanosecond, turned within its millisecond by a number of this
+ * client's: no other client's has the same, nor a clone's, whatever its type, mode and owner.
+ * EXCLUSIVE4_1 (RFC 8881, 18.16.3) does not serve better: servers keep its verifier in both times,
+ * which another SETATTR must put right after the reply has come, at the price of a second round
+ * trip (and another commit to the server's disk). An access time may stay, and CREATE, which has no
+ * verifier, takes it too.
  *
  * symlink: ours if it is a symbolic link to the same target. No program could tell, and those which
  * make one as a lock put their own name into it.
@@ -104,16 +108,25 @@ static const struct takeover_mark *mark_past(const struct fsop_request *req)
 	return past;
 }
 
+/* Clones may read the same time. */
+static void mark_make(struct timespec *mark, uint64_t salt)
+{
+	clock_gettime(CLOCK_REALTIME, mark);
+	long within = mark->tv_nsec % MARK_TURN_NS;
+	mark->tv_nsec += (within + (long)(salt % MARK_TURN_NS)) % MARK_TURN_NS - within;
+}
+
 void fsop_mark(struct fsop_request *req, struct nfs_setattr *set, uint64_t *owner)
 {
 	struct share *share = req->share;
 	const struct takeover_mark *past = mark_past(req);
 	bool marked = set && share->marks;
 	struct timespec mark = {0};
+	req->mark_salt = nfs_client_salt(share->client);
 	if (past)
 		mark = past->mark;
 	else if (marked || share->keep)
-		clock_gettime(CLOCK_REALTIME, &mark);
+		mark_make(&mark, req->mark_salt);
 	if (marked) {
 		set->set |= NFS_SET_ATIME;
 		set->atime = mark;
@@ -138,6 +151,9 @@ static bool mark_kept(long made, long found)
 bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set)
 {
 	const struct nfs_attr *attr = &req->attr;
+	/* What was under way when this guest was cloned is in the original's hands as well. */
+	if (req->mark_salt != nfs_client_salt(req->share->client))
+		return false;
 	return req->fh.len > 0 && (set->set & NFS_SET_ATIME) && attr->type == type &&
 	       nfs_bitmap_has(&attr->have, FATTR4_TIME_ACCESS) &&
 	       attr->atime.tv_sec == set->atime.tv_sec &&

@@ -21,7 +21,8 @@
  *   then    what was asked for: nothing more (unlink), or the RENAME over it
  */
 
-static void silly_name(const struct node *node, char name[FSOP_SILLY_MAX])
+static void silly_name(
+	const struct share *share, const struct node *node, char name[FSOP_SILLY_MAX])
 {
 	static _Atomic uint32_t counter;
 	uint32_t salt = 0;
@@ -29,7 +30,7 @@ static void silly_name(const struct node *node, char name[FSOP_SILLY_MAX])
 		salt = (uint32_t)(uintptr_t)&counter;
 	snprintf(name, FSOP_SILLY_MAX, ".nfs%012llx%08x",
 		(unsigned long long)(node->ino & 0xffffffffffff),
-		salt + atomic_fetch_add(&counter, 1));
+		salt + (uint32_t)nfs_client_salt(share->client) + atomic_fetch_add(&counter, 1));
 }
 
 static struct node *silly_dir(struct fsop_request *req)
@@ -80,7 +81,7 @@ static void silly_hide(struct fsop_request *req)
 	takeover_drop(req->share, req->u.names.record);
 	if (!fsop_compound(req, OP_RENAME, dir))
 		return;
-	silly_name(req->victim, req->u.names.silly);
+	silly_name(req->share, req->victim, req->u.names.silly);
 	/* Another daemon must know of the name before it is there. */
 	req->u.names.record = takeover_put_silly(
 		req->share, req->victim->id, dir->id, req->u.names.silly, req->cred);

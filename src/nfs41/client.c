@@ -28,6 +28,15 @@ static struct nfs_conn *client_first(const struct nfs_client *client)
 	return client->conns[0];
 }
 
+/* FNV-1a of the owner. */
+static void client_note_salt(struct nfs_client *client)
+{
+	uint64_t salt = UINT64_C(0xcbf29ce484222325);
+	for (const char *at = client->owner; *at; at++)
+		salt = (salt ^ (uint8_t)*at) * UINT64_C(0x100000001b3);
+	atomic_store(&client->salt, salt);
+}
+
 /*
  * co_ownerid is unique even among mounts of one machine and cannot be guessed, so that nobody else
  * takes this client's state over; it stays the same until the end of the mount, or until this guest
@@ -52,6 +61,7 @@ static int client_make_owner(struct nfs_client *client)
 		sprintf(to, " %llx%08lx", (unsigned long long)now.tv_sec, now.tv_nsec);
 	}
 	memcpy(client->verifier, random + 16, NFS4_VERIFIER_SIZE);
+	client_note_salt(client);
 	return 0;
 }
 
@@ -110,6 +120,7 @@ void nfs_client_resume(
 	memcpy(client->resumed_session, identity->sessionid, sizeof(client->resumed_session));
 	atomic_store(&client->clientid, identity->clientid);
 	atomic_store(&client->next_owner, first_owner);
+	client_note_salt(client);
 	/* Where its count of sessions stood the server tells. */
 	client->has_clientid = client->resume = client->create_misordered = true;
 }
@@ -558,6 +569,11 @@ struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i)
 uint64_t nfs_client_owner(struct nfs_client *client)
 {
 	return atomic_fetch_add(&client->next_owner, 1);
+}
+
+uint64_t nfs_client_salt(const struct nfs_client *client)
+{
+	return atomic_load(&client->salt);
 }
 
 uint64_t nfs_client_id(const struct nfs_client *client)

@@ -152,6 +152,9 @@ const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn);
 
 /* A number for a new open-owner or lock-owner, unique within this client id. Any thread. */
 uint64_t nfs_client_owner(struct nfs_client *client);
+/* A number that no other client has, clones included: it changes when this guest turns out to be
+ * one. Any thread. */
+uint64_t nfs_client_salt(const struct nfs_client *client);
 uint64_t nfs_client_id(const struct nfs_client *client);
 
 #endif

@@ -80,6 +80,7 @@ struct nfs_client {
 	bool connected_once;	       /* since the start: tells "nothing listens" from "no NFS" */
 	_Atomic uint32_t status_flags; /* SEQ4_STATUS_* seen and dealt with */
 	_Atomic uint64_t clientid;
+	_Atomic uint64_t salt; /* of `owner` */
 	bool has_clientid;
 	bool resume; /* `resumed_session` is another process's, which has died */
 	uint8_t resumed_session[NFS4_SESSIONID_SIZE];

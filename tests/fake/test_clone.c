@@ -70,6 +70,8 @@ static enum fake_verdict note_owner(struct fake *fake, struct fake_call *call)
 	return FAKE_NORMAL;
 }
 
+static uint64_t salt;
+
 static void begin(struct drive *d, unsigned nconns)
 {
 	static const struct nfs_reclaim_ops ops = {.reclaim = on_reclaim, .cloned = on_cloned};
@@ -78,6 +80,7 @@ static void begin(struct drive *d, unsigned nconns)
 	owners = 0;
 	d->fake.script = note_owner;
 	drive_start(d, nconns);
+	salt = nfs_client_salt(d->client);
 	nfs_client_set_reclaim(d->client, &ops, NULL);
 }
 
@@ -90,6 +93,7 @@ static void expect_another_client(struct drive *d)
 	job_succeeds(&job);
 	assert_int_equal(owners, 2);
 	assert_string_not_equal(owner[0], owner[1]);
+	assert_true(salt != nfs_client_salt(d->client));
 	assert_memory_not_equal(verifier[0], verifier[1], NFS4_VERIFIER_SIZE);
 	assert_int_equal(nfs_client_id(d->client), d->fake.clientid);
 	assert_int_equal(holder.clientid, d->fake.clientid);
