@@ -18,11 +18,9 @@
 #include "util/probe.h"
 
 /* Read-ahead that the kernel is offered, bytes; it takes less than it has configured itself. */
-#define FSOP_READAHEAD (1u << 20)
-/* Linux 6.9: the request is sent again, to another daemon. */
-#define FSOP_UNIQUE_RESEND (UINT64_C(1) << 63)
-#define FSOP_BACKGROUND	   256
-#define FSOP_CONGESTION	   192
+#define FSOP_READAHEAD	(1u << 20)
+#define FSOP_BACKGROUND 256
+#define FSOP_CONGESTION 192
 
 /* Those of `flags` that the kernel has. */
 static void fsop_enable(struct fuse_conn_info *conn, unsigned flags)

@@ -26,6 +26,9 @@
 #define FSOP_NAME_MAX  256
 #define FSOP_SILLY_MAX 32
 
+/* In fsop_request.unique (FUSE_UNIQUE_RESEND): another daemon had the request before. */
+#define FSOP_UNIQUE_RESEND (UINT64_C(1) << 63)
+
 struct fsop_request {
 	fuse_req_t fuse;    /* NULL: answered early, see vigil.h; the rest of its life is its own
 			       affair */

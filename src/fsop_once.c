@@ -29,7 +29,8 @@
  * link: ours if the name is the object's.
  *
  * rename: done if the new name is the object's that the old one was when the kernel looked, or if
- * there is something by the new name and nothing by the old one.
+ * there is nothing by the old name, and by the new one something that was not there when the kernel
+ * looked.
  *
  * unlink, rmdir: done if the name is gone, or is that of an object which the kernel has never seen:
  * somebody else has used it again.

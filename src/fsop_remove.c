@@ -225,14 +225,13 @@ static void rename_end(struct fsop_request *req)
 	fsop_reply_err(req, 0);
 }
 
-/* Is req->fh what the kernel knows by the old name? A file with several names may be known by
- * another, and one whose rename was noted already by the new one. */
-static bool rename_knows(struct fsop_request *req)
+/* Is req->fh what the kernel knows by that name? A file with several names may be known by
+ * another. */
+static bool rename_knows(struct fsop_request *req, const struct node *dir, const char *name)
 {
 	struct node_table *nodes = req->share->nodes;
-	const char *name = req->u.names.name;
 	struct node *node = req->fh.len ? node_find_fh(nodes, &req->fh) : NULL;
-	bool known = node && node_is_named(nodes, node, req->node->id, name, strlen(name));
+	bool known = node && node_is_named(nodes, node, dir->id, name, strlen(name));
 	node_unpin(nodes, node);
 	return known;
 }
@@ -250,10 +249,14 @@ static void rename_source_looked(struct fsop_request *req)
 /* What goes by the new name is in req->fh. */
 static void rename_looked(struct fsop_request *req)
 {
+	/* Another daemon may have noted the rename before it died. */
+	bool noted = req->unique & FSOP_UNIQUE_RESEND;
 	if (req->fh.len == 0) {
 		req->u.names.otherwise(req);
-	} else if (rename_knows(req)) {
+	} else if (rename_knows(req, req->node, req->u.names.name)) {
 		rename_end(req);
+	} else if (!noted && rename_knows(req, req->target, req->u.names.to)) {
+		req->u.names.otherwise(req);
 	} else {
 		req->u.names.object = req->fh;
 		fsop_look(req, req->node, req->u.names.name, rename_source_looked);
@@ -384,7 +387,8 @@ static void noreplace_resent(struct fsop_request *req)
 	}
 	req->u.names.object = req->fh;
 	fsop_look(req, req->node, req->u.names.name,
-		rename_knows(req) ? noreplace_remove_looked : noreplace_source_looked);
+		rename_knows(req, req->node, req->u.names.name) ? noreplace_remove_looked
+								: noreplace_source_looked);
 }
 
 static void noreplace_link_done(struct nfs_compound *c)
