@@ -10,7 +10,6 @@
 
 #include "fsop.h"
 #include "share.h"
-#include "takeover.h"
 #include "util/log.h"
 
 /* Changes of owner that are known to be allowed. */
@@ -46,6 +45,7 @@ int behind_pool_new(struct share *share, struct behind_pool **pool)
 	if (!p)
 		return -ENOMEM;
 	p->share = share;
+	p->stopped = share->takeover != NULL;
 	pthread_mutex_init(&p->mutex, NULL);
 	LIST_INIT(&p->list);
 	*pool = p;
@@ -121,7 +121,6 @@ static struct behind *behind_begin(struct behind_pool *pool, struct file *file)
 	behind->file = file_ref(file);
 	behind->born_at = loop_clock();
 	/* before a program hears of success: whoever takes over knows what was lost */
-	behind->record = takeover_put_unstable(pool->share, 0, file->node->id, NULL);
 	LIST_INSERT_HEAD(&pool->list, behind, entry);
 	atomic_store(&file->node->behind, behind);
 	worker_watch_behind(worker_self());
@@ -133,7 +132,6 @@ static void behind_cancel(struct behind_pool *pool, struct behind *behind)
 {
 	LIST_REMOVE(behind, entry);
 	atomic_store(&behind->file->node->behind, NULL);
-	takeover_drop(pool->share, behind->record);
 	behind_free(behind);
 }
 
@@ -411,7 +409,6 @@ void behind_sent(struct share *share, struct behind *behind)
 	atomic_store(&node->behind, NULL);
 	LIST_REMOVE(behind, entry);
 	pool->bytes -= behind_memory(behind);
-	takeover_drop(share, behind->record);
 	STAILQ_CONCAT(&waits, &behind->waits);
 	pthread_mutex_unlock(&pool->mutex);
 	behind_free(behind);

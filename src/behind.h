@@ -18,6 +18,8 @@
  * half a second after the first. Failures are told as those of any data written behind a program's
  * back, by node_set_error; until some program has heard of one, nothing more is gathered of that
  * file. Any worker's thread.
+ *
+ * A mount that another daemon may take over gathers nothing: it would be lost with this one.
  */
 
 struct behind_pool;
@@ -114,7 +116,6 @@ struct behind {
 	/* private */
 	uint64_t born_at; /* ns */
 	bool sending;
-	uint32_t record;
 	STAILQ_HEAD(, behind_wait) waits;
 };
 /* It is with the server, or has failed. */

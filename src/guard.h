@@ -44,7 +44,8 @@ int guard_mount(struct guard *guard, uint32_t max_read, int *fd_out);
 /* Instead of guard_mount: what another daemon mounted, on this FUSE device, is to be looked after.
  */
 int guard_adopt(struct guard *guard, const struct guard_mount_id *id, int device);
-/* The same, then guard_unmount, for a vsockfs on the mount point of which nothing is known. */
+/* The same, then guard_unmount, for a vsockfs on the mount point of which nothing is known, but
+ * that nobody serves it: who waits for it gets an error. */
 int guard_clear(struct guard *guard);
 const struct guard_mount_id *guard_id(const struct guard *guard);
 

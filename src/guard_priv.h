@@ -42,6 +42,7 @@ struct keeper {
 	int fd, notify_fd;
 	const atomic_bool *kept;  /* notifier.h */
 	struct guard_mount_id id; /* id 0: not mounted */
+	bool abort;		  /* nobody serves it: what waits for it is not waited for */
 };
 
 /* In the forked process. */

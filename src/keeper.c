@@ -108,7 +108,7 @@ static int keeper_detach(struct keeper *keeper)
 	}
 	/* By descriptor: what was looked at is what is unmounted. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!err && umount2(path, MNT_DETACH) < 0)
+	if (!err && umount2(path, MNT_DETACH | (keeper->abort ? MNT_FORCE : 0)) < 0)
 		err = -errno;
 	close(fd);
 	if (err == -EPERM)
@@ -128,7 +128,11 @@ static int keeper_clear(struct keeper *keeper)
 	int err = fd < 0 ? fd : keeper_identify(fd, &keeper->id);
 	if (fd >= 0)
 		close(fd);
-	return err ? err : keeper_detach(keeper);
+	keeper->abort = true;
+	if (!err)
+		err = keeper_detach(keeper);
+	keeper->abort = false;
+	return err;
 }
 
 static struct fuse_session *keeper_session(const struct keeper *keeper, uint32_t max_read)

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "become.h"
-#include "behind.h"
 #include "control.h"
 #include "daemonize.h"
 #include "guard.h"
@@ -30,8 +29,8 @@
 #define MAIN_MOUNT  32
 
 /* How long the server may take to accept our good-bye, and between attempts to mount. */
-#define MAIN_STOP_NS UINT64_C(5000000000)
-#define MAIN_RETRY_S 1
+#define MAIN_STOP_NS  UINT64_C(5000000000)
+#define MAIN_RETRY_MS 1000
 /* How long the kernel may take to write what is dirty and unmount. */
 #define MAIN_UNMOUNT_MS 30000
 #define MAIN_SILENT_MS	1000
@@ -152,9 +151,25 @@ static bool main_worth_retrying(int err)
 	       err == -ENOENT || err == -EHOSTUNREACH || err == -ENETUNREACH || err == -EAGAIN;
 }
 
+/* A signal came instead of a connection. The exit status. */
+static int main_cancelled(struct guard *guard, const struct takeover *takeover, int signals)
+{
+	struct signalfd_siginfo info = {0};
+	if (read(signals, &info, sizeof(info)) == sizeof(info))
+		log_info("ended by %s", strsignal((int)info.ssi_signo));
+	if (!takeover || !takeover->resumed)
+		return MAIN_MOUNT;
+	/* With the last word about the mount: nobody is there to flush it, or to serve it later. */
+	if (info.ssi_signo != SIGUSR1) {
+		takeover_forget();
+		guard_clear(guard);
+	}
+	return MAIN_OK;
+}
+
 /* A share that is connected, or an exit status with one line said. */
 static int main_connect(const struct options *options, struct guard *guard,
-	struct takeover *takeover, struct share **share)
+	struct takeover *takeover, int signals, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
 	for (;;) {
@@ -164,7 +179,7 @@ static int main_connect(const struct options *options, struct guard *guard,
 			log_error("%s: %s", options->source, strerror(-err));
 			return MAIN_SYSTEM;
 		}
-		err = share_connect(s);
+		err = share_connect(s, signals);
 		if (!err) {
 			*share = s;
 			return MAIN_OK;
@@ -172,13 +187,17 @@ static int main_connect(const struct options *options, struct guard *guard,
 		/* What was restored can be so once: the service manager tries again. */
 		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
 			     !(takeover && takeover->resumed);
-		if (!again)
+		if (!again && err != -ECANCELED)
 			log_error("%s: %s", options->source, s->why);
 		share_disconnect(s, 0);
 		share_free(s);
-		if (!again)
-			return MAIN_MOUNT;
-		sleep(MAIN_RETRY_S);
+		if (again) {
+			struct pollfd pfd = {.fd = signals, .events = POLLIN};
+			err = poll(&pfd, 1, MAIN_RETRY_MS) > 0 ? -ECANCELED : 0;
+		}
+		if (err)
+			return err == -ECANCELED ? main_cancelled(guard, takeover, signals)
+						 : MAIN_MOUNT;
 	}
 }
 
@@ -198,12 +217,14 @@ static int main_signals(void)
 static int main_serve(const struct options *options, struct guard *guard, struct takeover *takeover)
 {
 	struct share *share;
-	int status = main_connect(options, guard, takeover, &share);
-	if (status != MAIN_OK) {
+	int signals = main_signals();
+	share = NULL;
+	int status = main_connect(options, guard, takeover, signals, &share);
+	if (!share) {
 		daemonize_fail(status);
+		close(signals);
 		return status;
 	}
-	int signals = main_signals();
 	int err = share_mount(share);
 	if (err) {
 		log_error("%s: %s", options->source, share->why);
@@ -218,8 +239,7 @@ static int main_serve(const struct options *options, struct guard *guard, struct
 		daemonize_ready(rootfs_log_target(options), options->debug);
 		service_ready();
 		if (main_wait(share, signals)) {
-			/* What is only here would be lost. */
-			behind_pool_stop(share->behind);
+			/* Of what is not committed the next daemon has no copy. */
 			share_flush(share);
 			_exit(MAIN_OK);
 		}
@@ -231,31 +251,43 @@ static int main_serve(const struct options *options, struct guard *guard, struct
 	return status;
 }
 
-/* What another daemon has left, or a place for what this one will leave; NULL: nothing is wanted.
- */
-static struct takeover *main_takeover(const struct options *options, struct guard *guard)
+/* What an earlier daemon has left: 0, or -errno with a line said if it has to go, or (-EBUSY) does
+ * not belong to us. */
+static int main_load_takeover(const struct options *options, struct takeover **takeover)
 {
-	struct takeover *takeover = NULL;
 	struct service_fds fds;
-	char why[128];
+	char why[128] = "it was not kept";
+	int err = -ENOENT;
+	if (service_take_fds(&fds))
+		err = takeover_load(options, &fds, takeover, why, sizeof(why));
+	service_close_fds(&fds);
+	if (err && options->resuming)
+		log_error("%s is not taken over: %s", options->mountpoint, why);
+	return err;
+}
+
+/* That, or a place for what this daemon will leave; *takeover is NULL if nothing is wanted. */
+static int main_takeover(
+	const struct options *options, struct guard *guard, struct takeover **takeover)
+{
+	*takeover = NULL;
 	if (!options->takeover)
-		return NULL;
+		return 0;
 	if (!service_managed()) {
 		log_warn("-o takeover is for services of a service manager (Type=notify)");
-		return NULL;
+		return 0;
 	}
-	if (service_take_fds(&fds)) {
-		if (takeover_load(options, &fds, &takeover, why, sizeof(why)) == 0)
-			return takeover;
-		log_error("%s is not taken over: %s", options->mountpoint, why);
+	int err = main_load_takeover(options, takeover);
+	if (err == 0 || err == -EBUSY)
+		return err;
+	if (options->resuming) {
 		takeover_forget();
 		guard_clear(guard);
 	}
-	service_close_fds(&fds);
-	int err = takeover_new(&takeover);
+	err = takeover_new(takeover);
 	if (err)
 		log_warn("nothing is kept for another daemon: %s", strerror(-err));
-	return takeover;
+	return 0;
 }
 
 static int main_run(const struct options *options)
@@ -270,10 +302,15 @@ static int main_run(const struct options *options)
 		daemonize_fail(MAIN_SYSTEM);
 		return MAIN_SYSTEM;
 	}
-	struct takeover *takeover = main_takeover(options, guard);
+	struct takeover *takeover;
+	int status = MAIN_MOUNT;
+	err = main_takeover(options, guard, &takeover);
 	if (options->sandbox)
 		privilege_drop(options);
-	int status = main_serve(options, guard, takeover);
+	if (!err)
+		status = main_serve(options, guard, takeover);
+	else
+		daemonize_fail(status);
 	takeover_free(takeover);
 	guard_free(guard);
 	return status;

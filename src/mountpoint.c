@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -13,17 +14,18 @@
 #include "source.h"
 
 /* True if the daemon of our mount at `path` is alive; asked over its control socket first, since
- * stat(2) of a mount whose server is away does not return. */
+ * statfs(2) of a mount whose server is away does not return. stat(2) would not ask the daemon while
+ * attributes are cached. */
 static bool mounted_alive(const char *path, const struct mountinfo *info)
 {
-	struct stat st;
+	struct statfs st;
 	int fd = control_connect(info->major, info->minor, info->user);
 
 	if (fd >= 0) {
 		close(fd);
 		return true;
 	}
-	return stat(path, &st) == 0 || errno != ENOTCONN;
+	return statfs(path, &st) == 0 || errno != ENOTCONN;
 }
 
 static int stale(const char *path, char *why, size_t why_size)

@@ -246,13 +246,14 @@ static int finish_mountpoint(struct words *w, const char *path)
 	const char *shown = w->fsname ? w->fsname : w->o.source;
 	int r;
 
-	w->o.resuming = w->o.takeover && service_has_fds();
-	/* The mount is there, and nobody would answer. */
+	w->o.resuming = w->o.takeover && service_has_device();
+	r = w->o.resuming ? 0 : mountpoint_resolve(path, shown, resolved, why, sizeof(why));
+	/* What a daemon of this service has left is not in its way. */
+	if (r == -ENOTCONN && w->o.takeover && service_managed())
+		w->o.resuming = true;
 	if (w->o.resuming) {
 		r = mountinfo_canonical(path, resolved);
 		snprintf(why, sizeof(why), "%s", strerror(-r));
-	} else {
-		r = mountpoint_resolve(path, shown, resolved, why, sizeof(why));
 	}
 
 	if (r < 0)

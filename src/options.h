@@ -46,7 +46,7 @@ struct options {
 	bool auto_unmount;  /* also when the daemon is killed */
 	bool takeover;	    /* another daemon can go on with the mount */
 	bool rootfs;	    /* the mount is to be the root of everything: rootfs.h */
-	bool resuming;	    /* it is one: the mount is there, and nobody may be serving it */
+	bool resuming;	    /* another one's mount is there, and nobody may be serving it */
 	bool sandbox;	    /* privileges are dropped and system calls filtered */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
 	uint32_t show_uid, show_gid; /* uid=, gid=: of all files; or OPTIONS_NO_ID */

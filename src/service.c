@@ -104,11 +104,10 @@ static unsigned service_listen_fds(void)
 	return service_number("LISTEN_FDS");
 }
 
-bool service_has_fds(void)
+bool service_has_device(void)
 {
 	const char *names = getenv("LISTEN_FDNAMES");
-	return service_listen_fds() > 0 && names && strstr(names, SERVICE_FD_FUSE) &&
-	       strstr(names, SERVICE_FD_STATE);
+	return service_listen_fds() > 0 && names && strstr(names, SERVICE_FD_FUSE);
 }
 
 static void service_take_fd(struct service_fds *fds, int fd, const char *name, size_t len)

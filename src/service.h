@@ -28,8 +28,9 @@ bool service_managed(void);
  * state. What has another name is closed.
  */
 bool service_take_fds(struct service_fds *fds);
-/* True if service_take_fds would find something; takes nothing. */
-bool service_has_fds(void);
+/* True if there is a device among what was handed over, with its state or without; takes nothing.
+ */
+bool service_has_device(void);
 void service_close_fds(struct service_fds *fds);
 
 /* 0 or -errno; without a manager 0. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -228,42 +229,33 @@ void share_free(struct share *share)
 	free(share);
 }
 
-/* What the main thread waits for while the workers connect. */
-struct share_wait {
-	struct share *share;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool done;
-	int err;
-};
-
-static struct share_wait share_connecting = {
-	.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-
-static void share_wait_end(int err)
+/* What the main thread waits for: a worker writes the result, then `done`. */
+static void share_wait_end(struct share *share, struct share_wait *wait, int err)
 {
-	pthread_mutex_lock(&share_connecting.mutex);
-	share_connecting.err = err;
-	share_connecting.done = true;
-	pthread_cond_signal(&share_connecting.cond);
-	pthread_mutex_unlock(&share_connecting.mutex);
+	wait->err = err;
+	wait->done = 1;
+	eventfd_write(share->event_fd, 1);
 }
 
-static int share_wait(void)
+/* -ECANCELED: `cancel_fd` (-1: none) became readable first. */
+static int share_wait(struct share *share, const struct share_wait *wait, int cancel_fd)
 {
-	pthread_mutex_lock(&share_connecting.mutex);
-	while (!share_connecting.done)
-		pthread_cond_wait(&share_connecting.cond, &share_connecting.mutex);
-	share_connecting.done = false;
-	int err = share_connecting.err;
-	pthread_mutex_unlock(&share_connecting.mutex);
-	return err;
+	struct pollfd pfds[] = {
+		{.fd = share->event_fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
+	while (!wait->done) {
+		eventfd_t value;
+		if (poll(pfds, 2, -1) < 0 && errno != EINTR)
+			return -errno;
+		eventfd_read(share->event_fd, &value);
+		if (pfds[1].revents && !wait->done)
+			return -ECANCELED;
+	}
+	return wait->err;
 }
 
 static void share_opened(struct share *share, int err)
 {
-	(void)share;
-	share_wait_end(err);
+	share_wait_end(share, &share->connected, err);
 }
 
 static void share_ready(void *arg, int err, const char *why)
@@ -271,7 +263,7 @@ static void share_ready(void *arg, int err, const char *why)
 	struct share *share = arg;
 	if (err) {
 		snprintf(share->why, sizeof(share->why), "%s", why ? why : strerror(-err));
-		share_wait_end(err);
+		share_wait_end(share, &share->connected, err);
 		return;
 	}
 	export_open(share, share->workers[0], share_opened);
@@ -288,7 +280,7 @@ static void share_start_recall(void *arg)
 	recall_start(arg);
 }
 
-int share_connect(struct share *share)
+int share_connect(struct share *share, int cancel_fd)
 {
 	int err;
 	for (unsigned i = 0; i < share->nworkers; i++) {
@@ -300,7 +292,7 @@ int share_connect(struct share *share)
 		}
 	}
 	worker_call(share->workers[0], share_start_client, share);
-	err = share_wait();
+	err = share_wait(share, &share->connected, cancel_fd);
 	if (err)
 		return err;
 	worker_call(share->workers[0], share_start_recall, share);
@@ -326,8 +318,8 @@ struct share_stop {
 
 static void share_stopped(void *arg)
 {
-	(void)arg;
-	share_wait_end(0);
+	struct share *share = arg;
+	share_wait_end(share, &share->stopped, 0);
 }
 
 static void share_stop_client(void *arg)
@@ -346,7 +338,7 @@ void share_disconnect(struct share *share, uint64_t timeout_ns)
 	struct share_stop stop = {
 		.share = share, .timeout_ns = now < deadline ? deadline - now : 0};
 	worker_call(share->workers[0], share_stop_client, &stop);
-	share_wait();
+	share_wait(share, &share->stopped, -1);
 	/* A program's write that an invalidation waits for is answered (-EIO) as long as workers
 	 * run.
 	 */

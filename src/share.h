@@ -39,6 +39,11 @@ struct behind_pool;
 struct capture;
 struct trace;
 
+struct share_wait {
+	int err;
+	_Atomic int done;
+};
+
 struct share {
 	const struct options *options;
 	struct nfs_client *client;
@@ -72,7 +77,8 @@ struct share {
 	struct state_file *keep;   /* where that is kept, or NULL */
 	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
 	uint8_t init[256];
-	char why[256];			/* what went wrong, while connecting */
+	char why[256]; /* what went wrong, while connecting */
+	struct share_wait connected, stopped;
 	_Atomic int init_done;		/* the kernel and the daemon have agreed on FUSE_INIT */
 	_Atomic int ended;		/* the file system was unmounted or its device failed */
 	struct loop_timer commit_timer; /* the first worker's: rootfs.c */
@@ -94,9 +100,9 @@ void share_free(struct share *share);
 
 /*
  * Starts the workers, connects to the server, looks the export up. Blocks the calling thread. 0 or
- * -errno with a sentence for the user in share->why.
+ * -errno with a sentence for the user in share->why; -ECANCELED: `cancel_fd` became readable first.
  */
-int share_connect(struct share *share);
+int share_connect(struct share *share, int cancel_fd);
 /* Mounts and hands the FUSE device to the workers. 0 or -errno with share->why. */
 int share_mount(struct share *share);
 /*

@@ -51,8 +51,20 @@ static int file_grow(struct state_file *file, uint64_t size)
 	return 0;
 }
 
+/* Goes with the process, whoever else has the descriptor. */
+static int file_lock(int fd)
+{
+	const struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+}
+
 static int file_map(int fd, struct state_file **out)
 {
+	int err = file_lock(fd);
+	if (err)
+		return err;
 	struct state_file *file = calloc(1, sizeof(*file));
 	if (!file)
 		return -ENOMEM;

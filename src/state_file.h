@@ -26,11 +26,12 @@
 struct state_file;
 struct state_record;
 
-/* An empty file. 0 or -errno. */
+/* An empty file. 0 or -errno. Its writer holds a lock of fcntl(2) on it as long as it lives. */
 int state_file_new(struct state_file **file);
 /*
  * Goes on with one that was parsed without complaint into `records`; what they do not comprise is
- * free. Takes the descriptor if it succeeds. 0 or -errno; -EBADMSG: no writer of ours left this.
+ * free. Takes the descriptor if it succeeds. 0 or -errno; -EBUSY: its writer is still there;
+ * -EBADMSG: no writer of ours left this.
  */
 int state_file_open(
 	int fd_take, const struct state_record *records, size_t count, struct state_file **file);

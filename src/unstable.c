@@ -218,13 +218,8 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t record)
 {
 	pthread_mutex_lock(&pool->mutex);
-	bool another = node->unstable != NULL;
-	struct unstable *unstable = node_unstable(pool, node);
-	if (another) {
-		/* besides what was with the server there was some that had not been sent */
-		unstable->mixed = true;
-		takeover_drop(pool->share, record);
-	} else if (unstable) {
+	struct unstable *unstable = node->unstable ? NULL : node_unstable(pool, node);
+	if (unstable) {
 		unstable->inherited = true;
 		unstable->record = record;
 		unstable->mixed = verifier == NULL;
@@ -544,17 +539,18 @@ static struct flush_item *flush_list(struct unstable_pool *pool, unsigned *count
 	LIST_FOREACH (unstable, &pool->nodes, entry)
 		n++;
 	struct flush_item *items = calloc(n + 1, sizeof(*items));
-	*count = items ? n : 0;
 	n = 0;
 	LIST_FOREACH (unstable, &pool->nodes, entry) {
-		if (!items)
-			break;
+		/* What was inherited, and could not be committed, has no program that waits. */
+		if (!items || (STAILQ_EMPTY(&unstable->writes) && !unstable->active))
+			continue;
 		const struct unstable_write *write = STAILQ_FIRST(&unstable->writes);
 		const struct commit *active = unstable->active;
 		items[n].node =
 			node_pin(pool->share->nodes, write ? write->file->node : active->node);
 		items[n++].cred = rpc_cred_ref(write ? write->file->open->cred : active->cred);
 	}
+	*count = n;
 	return items;
 }
 

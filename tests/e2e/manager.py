@@ -177,12 +177,24 @@ class Keeper:
         self.kill()
         return self.start()
 
-    def drop(self):
-        """As when the service is stopped for good."""
+    def drop(self, name=None):
+        """As when the service is stopped for good; or, by name, as if that was never stored."""
         with self.lock:
-            for _, fd in self.store:
-                os.close(fd)
-            self.store = []
+            for entry in [e for e in self.store if name in (None, e[0])]:
+                os.close(entry[1])
+                self.store.remove(entry)
+
+    def second(self):
+        """Another daemon is started beside the one that lives. Its exit status."""
+        with self.lock:
+            store = list(self.store)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.run(store)
+            finally:
+                os._exit(127)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def heard(self):
         with self.lock:
