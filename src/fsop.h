@@ -229,6 +229,10 @@ bool fsop_found(const struct fsop_request *req, const struct node *node);
  * request finds the same.
  */
 void fsop_mark(struct fsop_request *req, struct nfs_setattr *set, uint64_t *owner);
+/* The request was carried out, whatever the server looks like: another daemon need only answer it.
+ */
+void fsop_mark_done(struct fsop_request *req);
+bool fsop_marked_done(struct fsop_request *req);
 /* Was it what was marked in `set`? */
 bool fsop_marked(const struct fsop_request *req, uint32_t type, const struct nfs_setattr *set);
 /* A compound that opens the file that was found, of our own making: PUTFH, SETATTR, OPEN, SETATTR,

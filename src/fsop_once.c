@@ -28,9 +28,8 @@
  *
  * link: ours if the name is the object's.
  *
- * rename: done if the new name is the object's that the old one was when the kernel looked, or if
- * there is nothing by the old name, and by the new one something that was not there when the kernel
- * looked.
+ * rename: done if the new name is the object's that the old one was when the kernel looked; or, of
+ * what it knows by neither name, if there is nothing by the old one.
  *
  * unlink, rmdir: done if the name is gone, or is that of an object which the kernel has never seen:
  * somebody else has used it again.
@@ -137,6 +136,23 @@ void fsop_mark(struct fsop_request *req, struct nfs_setattr *set, uint64_t *owne
 	if (owner || marked)
 		req->mark = takeover_put_mark(
 			share, past ? past->record : 0, req->unique, &mark, owner ? *owner : 0);
+}
+
+void fsop_mark_done(struct fsop_request *req)
+{
+	struct timespec now = {0};
+	if (!req->share->keep || req->mark)
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	req->mark = takeover_put_mark(req->share, 0, req->unique, &now, 0);
+}
+
+bool fsop_marked_done(struct fsop_request *req)
+{
+	const struct takeover_mark *past = takeover_find_mark(req->share, req->unique);
+	if (past)
+		req->mark = past->record;
+	return past != NULL;
 }
 
 /* File systems keep times in units of their own. */

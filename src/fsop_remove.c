@@ -218,6 +218,8 @@ static void rename_undo(struct fsop_request *req)
 static void rename_end(struct fsop_request *req)
 {
 	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
+	/* Its name tells another daemon nothing any more. */
+	fsop_mark_done(req);
 	if (node)
 		node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
 			strlen(req->u.names.to));
@@ -225,8 +227,7 @@ static void rename_end(struct fsop_request *req)
 	fsop_reply_err(req, 0);
 }
 
-/* Is req->fh what the kernel knows by that name? A file with several names may be known by
- * another. */
+/* Is req->fh what the kernel knows by that name? */
 static bool rename_knows(struct fsop_request *req, const struct node *dir, const char *name)
 {
 	struct node_table *nodes = req->share->nodes;
@@ -249,15 +250,12 @@ static void rename_source_looked(struct fsop_request *req)
 /* What goes by the new name is in req->fh. */
 static void rename_looked(struct fsop_request *req)
 {
-	/* Another daemon may have noted the rename before it died. */
-	bool noted = req->unique & FSOP_UNIQUE_RESEND;
-	if (req->fh.len == 0) {
-		req->u.names.otherwise(req);
-	} else if (rename_knows(req, req->node, req->u.names.name)) {
+	if (rename_knows(req, req->node, req->u.names.name)) {
 		rename_end(req);
-	} else if (!noted && rename_knows(req, req->target, req->u.names.to)) {
+	} else if (req->fh.len == 0 || rename_knows(req, req->target, req->u.names.to)) {
 		req->u.names.otherwise(req);
 	} else {
+		/* The kernel may know a file with several names by another one. */
 		req->u.names.object = req->fh;
 		fsop_look(req, req->node, req->u.names.name, rename_source_looked);
 	}
@@ -489,7 +487,9 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;
 	bool resent = req->resent;
 	req->resent = false;
-	if (resent)
+	if (resent && fsop_marked_done(req))
+		fsop_reply_err(req, 0);
+	else if (resent)
 		fsop_look(req, req->target, req->u.names.to,
 			flags & RENAME_NOREPLACE ? noreplace_resent : rename_looked);
 	else if (flags & RENAME_NOREPLACE)

@@ -3,9 +3,11 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 
+from ganesha import Unavailable
 from manager import Manager
 from mounts import UNMOUNT_SECONDS, Mount, abort_connection, mountinfo, stacks
 
@@ -23,6 +25,9 @@ class Kept(Mount):
         self.manager = None
 
     def start(self):
+        release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        if tuple(map(int, release.groups())) < (6, 9):
+            raise Unavailable("this kernel cannot send FUSE requests again (6.9 can)")
         os.makedirs(self.point, exist_ok=True)
         work = self.point + "-manager"
         os.mkdir(work)
