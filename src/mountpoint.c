@@ -25,7 +25,8 @@ static bool mounted_alive(const char *path, const struct mountinfo *info)
 		close(fd);
 		return true;
 	}
-	return statfs(path, &st) == 0 || errno != ENOTCONN;
+	/* ECONNABORTED: it died while it was being asked. */
+	return statfs(path, &st) == 0 || (errno != ENOTCONN && errno != ECONNABORTED);
 }
 
 static int stale(const char *path, char *why, size_t why_size)
