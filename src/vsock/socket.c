@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/random.h>
 #include <sys/time.h>
 #include <unistd.h>
 /* after <sys/socket.h> and <sys/time.h> */
@@ -12,6 +13,7 @@
 /* Below the lowest are the well-known services, which may still want to start. */
 #define SOCKET_RESERVED_MAX 1023
 #define SOCKET_RESERVED_MIN 665
+#define SOCKET_RESERVED	    (SOCKET_RESERVED_MAX - SOCKET_RESERVED_MIN + 1)
 
 /* Buffers and timeouts are wishes: a kernel that refuses one still makes a connection. */
 static void socket_tune_vsock(int fd, const struct stream_config *config)
@@ -78,16 +80,39 @@ static int socket_bind_port(int fd, sa_family_t family, unsigned port)
 	return ret < 0 ? -errno : 0;
 }
 
-static int socket_bind_reserved(int fd, sa_family_t family)
+/* The first that can be had, from the highest but `skip` downwards and round. */
+static int socket_bind_any(int fd, sa_family_t family, unsigned skip)
 {
 	int err = -EADDRINUSE;
 
+	for (unsigned i = 0; i < SOCKET_RESERVED && err == -EADDRINUSE; i++)
+		err = socket_bind_port(
+			fd, family, SOCKET_RESERVED_MAX - (i + skip) % SOCKET_RESERVED);
+	return err;
+}
+
+/*
+ * Past connections of TCP linger in TIME_WAIT for a minute, and each has its port. When all are
+ * taken one is shared, which disturbs nobody, as what matters is the pair of addresses. Should that
+ * be in use, connect(2) says so, and the next attempt shares another. Both sides of sharing have to
+ * allow it, so each socket does once it has its port.
+ */
+static int socket_bind_reserved(int fd, sa_family_t family)
+{
+	unsigned skip = 0;
+	int on = 1, err;
+
 	if (family == AF_UNIX)
 		return 0;
-	for (unsigned port = SOCKET_RESERVED_MAX; port >= SOCKET_RESERVED_MIN && err == -EADDRINUSE;
-		port--)
-		err = socket_bind_port(fd, family, port);
-	return err;
+	err = socket_bind_any(fd, family, 0);
+	if (family == AF_VSOCK)
+		return err;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (err != -EADDRINUSE)
+		return err;
+	if (getrandom(&skip, sizeof(skip), GRND_NONBLOCK) != sizeof(skip))
+		skip = 0;
+	return socket_bind_any(fd, family, skip % SOCKET_RESERVED);
 }
 
 int socket_new(const struct sockaddr_storage *sa, const struct stream_config *config, int *out)
