@@ -38,7 +38,8 @@ int mountinfo_find_self(const char *path, struct mountinfo *info);
 
 /*
  * The mount on `path`, which may be a symbolic link to it, and its name in `resolved`. A link is
- * followed only where nothing is mounted on the name itself. 0, -ENOENT or -errno.
+ * followed only where nothing is mounted on the name itself, so that a dead server does not matter.
+ * 0, -ENOENT or -errno.
  */
 int mountinfo_find_path(const char *path, char resolved[PATH_MAX], struct mountinfo *info);
 

@@ -27,19 +27,6 @@ int ctl_flush(void)
 	return fflush(stdout) == 0 ? 0 : ctl_fail(CTL_FAILURE, "cannot write: %s", strerror(errno));
 }
 
-/* The name as given first: what it says is not looked up, so a dead server does not matter. */
-static int find_mount(const char *path, struct mountinfo *info)
-{
-	char name[PATH_MAX];
-	int r = mountinfo_canonical(path, name);
-
-	if (r == 0)
-		r = mountinfo_find_self(name, info);
-	if (r == -ENOENT && realpath(path, name))
-		r = mountinfo_find_self(name, info);
-	return r;
-}
-
 static int explain_connect(const char *path, int err)
 {
 	switch (err) {
@@ -60,8 +47,8 @@ static int explain_connect(const char *path, int err)
 int ctl_ask(const char *path, const char *request, int with, FILE *out)
 {
 	struct mountinfo info = {0};
-	char why[600];
-	int r = find_mount(path, &info);
+	char name[PATH_MAX], why[600];
+	int r = mountinfo_find_path(path, name, &info);
 
 	if (r == -ENOENT)
 		return ctl_fail(CTL_FAILURE, "%s: not a mount point", path);
