@@ -7,7 +7,7 @@ PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
 	qemu-system-x86 busybox-static socat e2fsprogs kmod
-	dpkg-dev debhelper lintian mmdebstrap systemd autofs"
+	dpkg-dev debhelper lintian mmdebstrap rpm rpmlint systemd autofs"
 # The guests of the VM tests take any kernel that is there.
 ls /boot/vmlinuz-* >/dev/null 2>&1 || PACKAGES_TEST="$PACKAGES_TEST linux-image-amd64"
 
