@@ -127,32 +127,37 @@ static bool take_time(const char *text, size_t len, size_t skip, char out[32])
 	return true;
 }
 
+static bool append_option(struct entry *entry, const char *word, size_t len)
+{
+	size_t n = strlen(entry->options);
+	if (n + 1 + len >= ENTRY_TEXT_MAX)
+		return false;
+	if (n > 0)
+		entry->options[n++] = ',';
+	memcpy(entry->options + n, word, len);
+	entry->options[n + len] = '\0';
+	return true;
+}
+
 /* One option. False: it cannot be used. */
 static bool take_option(struct entry *entry, const char *word, size_t len)
 {
 	static const char idle[] = "x-systemd.idle-timeout=",
 			  timeout[] = "x-systemd.mount-timeout=";
-	size_t n = strlen(entry->options);
-	if (is_word(word, len, "nofail"))
-		entry->nofail = true;
-	else if (is_word(word, len, "noauto"))
-		entry->noauto = true;
-	else if (is_word(word, len, "auto"))
-		entry->noauto = false;
+	if (has_prefix(word, len, idle))
+		return take_time(word, len, strlen(idle), entry->idle_timeout);
+	if (has_prefix(word, len, timeout))
+		return take_time(word, len, strlen(timeout), entry->mount_timeout);
+	if (is_word(word, len, "noauto") || is_word(word, len, "auto"))
+		entry->noauto = len == strlen("noauto");
 	else if (is_word(word, len, "x-systemd.automount"))
 		entry->automount = true;
-	else if (has_prefix(word, len, idle))
-		return take_time(word, len, strlen(idle), entry->idle_timeout);
-	else if (has_prefix(word, len, timeout))
-		return take_time(word, len, strlen(timeout), entry->mount_timeout);
-	else if (!has_prefix(word, len, "x-") && !is_word(word, len, "_netdev") && len > 0) {
-		if (n + 1 + len >= ENTRY_TEXT_MAX)
-			return false;
-		if (n > 0)
-			entry->options[n++] = ',';
-		memcpy(entry->options + n, word, len);
-		entry->options[n + len] = '\0';
-	}
+	else if (is_word(word, len, "nofail")) {
+		entry->nofail = true;
+		/* Where systemd finds that local-fs.target shall not wait. */
+		return append_option(entry, word, len);
+	} else if (!has_prefix(word, len, "x-") && !is_word(word, len, "_netdev") && len > 0)
+		return append_option(entry, word, len);
 	return true;
 }
 

@@ -15,7 +15,7 @@
 struct entry {
 	char source[ENTRY_TEXT_MAX];
 	char where[ENTRY_TEXT_MAX];   /* absolute, without "//", "." and "..", and not "/" */
-	char options[ENTRY_TEXT_MAX]; /* for vsockfs: what is for systemd is taken out */
+	char options[ENTRY_TEXT_MAX]; /* without what is for systemd alone */
 	/* fstab(5) and systemd.mount(5) */
 	bool nofail, noauto, automount;
 	char idle_timeout[32], mount_timeout[32]; /* as systemd.time(7) has them; "": not given */

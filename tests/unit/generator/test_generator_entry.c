@@ -107,7 +107,7 @@ static void test_options(void **state)
 				    "nofail,ro,x-systemd.automount,x-systemd.idle-timeout=5min,"
 				    "x-systemd.mount-timeout=60s,_netdev,x-other=1,,nconnect=2"),
 		0);
-	assert_entry("2:/e", "/m", "ro,nconnect=2");
+	assert_entry("2:/e", "/m", "nofail,ro,nconnect=2");
 	assert_true(entry.nofail && entry.automount && !entry.noauto);
 	assert_string_equal(entry.idle_timeout, "5min");
 	assert_string_equal(entry.mount_timeout, "60s");
@@ -129,7 +129,7 @@ static void test_words(void **state)
 	assert_int_equal(parse_word("2:/export,/mnt"), 0);
 	assert_entry("2:/export", "/mnt", "");
 	assert_int_equal(parse_word("2:/export,/mnt,ro,nofail"), 0);
-	assert_entry("2:/export", "/mnt", "ro");
+	assert_entry("2:/export", "/mnt", "ro,nofail");
 	assert_true(entry.nofail);
 	assert_int_equal(parse_word("2:/a\\054b,/mnt,"), 0);
 	assert_entry("2:/a,b", "/mnt", "");
