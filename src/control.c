@@ -324,6 +324,5 @@ void control_free(struct control *control)
 	while (write(control->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 	pthread_join(control->thread, NULL);
-	unlink(control->sa.sun_path);
 	destroy(control);
 }

@@ -50,7 +50,10 @@ int control_new(uint32_t major, uint32_t minor, const struct control_ops *ops, v
 /* The same in a directory of the caller's choice, which is made if it is missing. */
 int control_new_in(const char *directory, uint32_t major, uint32_t minor,
 	const struct control_ops *ops, void *arg, struct control **control);
-/* Ends the thread and removes the socket. NULL is allowed. */
+/*
+ * Ends the thread. The socket's file is guard_remove_control's to remove: the daemon may not remove
+ * files any more. NULL is allowed.
+ */
 void control_free(struct control *control);
 
 /*

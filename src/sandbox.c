@@ -70,6 +70,7 @@ static const int sandbox_common[] = {
 	SCMP_SYS(geteuid),
 	SCMP_SYS(geteuid32),
 	SCMP_SYS(tgkill), /* abort(3) */
+	SCMP_SYS(tkill),  /* musl's */
 	SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_gettime64),
 	SCMP_SYS(gettimeofday),
