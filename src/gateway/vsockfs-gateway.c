@@ -46,6 +46,7 @@ struct program {
 	struct gateway gateway;
 	struct loop *loop;
 	struct loop_poll signals;
+	bool handed; /* its sockets come from outside, and it makes none */
 	bool ending, signals_done;
 	unsigned guests; /* rules, for the manager's eyes */
 };
@@ -94,7 +95,8 @@ static void program_reload(struct program *p)
 		log_error("%s: not loaded; the rules stay as they were", p->options.config);
 	} else {
 		gateway_reload(&p->gateway, conf);
-		gateway_listen(&p->gateway);
+		if (!p->handed)
+			gateway_listen(&p->gateway);
 		log_info("%s: loaded", p->options.config);
 	}
 	program_status(p, "READY=1\n");
@@ -182,6 +184,7 @@ static int program_open_sockets(struct program *p)
 {
 	int n = service_listen_fds(), err = 0;
 
+	p->handed = p->options.inetd || n > 0;
 	if (p->options.inetd)
 		return program_take_socket(p, STDIN_FILENO);
 	if (n == 0)

@@ -306,13 +306,19 @@ def socket_activation(bench):
     # the descriptor must be 3, and LISTEN_PID the program's own
     script = (f"exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; "
               f"exec {program('vsockfs-gateway')} -c {conf} {' '.join(bench.args)}")
-    process = subprocess.Popen(["sh", "-c", script], close_fds=False, stderr=subprocess.PIPE)
-    bench.stack.callback(process.stderr.close)
+    log = conf + ".log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(["sh", "-c", script], close_fds=False, stderr=out)
     bench.stack.callback(process.wait)
     bench.stack.callback(process.kill)
     s = bench.connect("a")
     s.sendall(b"x")
     assert s.recv(1) == b"x"
+    process.send_signal(signal.SIGHUP)
+    with open(log) as said:
+        text = eventually(lambda: said.read(), "a word about the reload")
+    # who is handed sockets makes none, then or later
+    assert text.endswith(": loaded\n") and len(text.splitlines()) == 1, text
     assert not os.path.exists(bench.path("b") + "_2049")
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT) == 0

@@ -3,14 +3,18 @@
 """A guest that mounts its own export over AF_VSOCK's loopback: vsockfs 1:/export /mnt."""
 
 import os
+import re
 import subprocess
 import sys
 
 from initramfs import Missing, find_program
-from machine import Machine, build_static, parse_args
+from machine import HERE, Machine, build_static, parse_args
 from tap import Tap
 
 MODULES = ["vsock_loopback", "fuse", "nfsd", "ext4", "virtio_pci", "virtio_blk"]
+
+UNITS = os.path.join(HERE, "..", "..", "contrib", "systemd")
+
 
 def is_static(program):
     shown = subprocess.run(["ldd", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -34,6 +38,29 @@ def add_static(tap, image, args):
         image.directory(f"/bare/{name}")
 
 
+def add_gateway(tap, image):
+    """Where it was built; and systemd, to start its units."""
+    build = os.environ.get("VSOCKFS_BUILD", "")
+    program = os.path.join(build, "src/gateway/vsockfs-gateway")
+    if not os.path.exists(program):
+        return
+    image.program(program, "/usr/sbin/vsockfs-gateway")
+    image.file("/etc/passwd", "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+    image.file("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+    try:
+        for name in ("/lib/systemd/systemd", "/bin/systemctl"):
+            image.program(find_program(name, "systemd"), "/usr" + name)
+    except Missing as why:
+        tap.skip("units of the gateway", why)
+        return
+    for directory in (os.path.join(build, "contrib/systemd"), UNITS):
+        for name in os.listdir(directory):
+            if name.startswith("vsockfs-gateway") and name.endswith((".service", ".socket")):
+                with open(os.path.join(directory, name)) as file:
+                    text = re.sub(r"=\S*/vsockfs-gateway\b", "=/usr/sbin/vsockfs-gateway", file.read())
+                image.file(f"/usr/lib/systemd/system/{name}", text)
+
+
 def main():
     args = parse_args()
     tap = Tap()
@@ -44,6 +71,7 @@ def main():
     except Missing as why:
         return tap.skip_all(why)
     add_static(tap, machine.image, args)
+    add_gateway(tap, machine.image)
     try:
         machine.run(tap, disk)
     finally:
