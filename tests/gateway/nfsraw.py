@@ -6,6 +6,7 @@ import struct
 
 PUTFH, PUTROOTFH, GETFH, LOOKUP, READ, GETATTR = 22, 24, 10, 15, 25, 9
 SETCLIENTID, SETCLIENTID_CONFIRM = 35, 36
+EXCHANGE_ID, CREATE_SESSION = 42, 43
 OK, STALE = 0, 70
 
 
@@ -26,6 +27,30 @@ def op_read(size):
     return struct.pack(">I", READ) + bytes(16) + struct.pack(">QI", 0, size)
 
 
+def records(stream):
+    """The calls in the bytes of a connection, without their marks."""
+    at = 0
+    while at + 4 <= len(stream):
+        size = struct.unpack_from(">I", stream, at)[0] & 0x7fffffff
+        if at + 4 + size > len(stream):
+            return
+        yield bytes(stream[at + 4:at + 4 + size])
+        at += 4 + size
+
+
+def first_op(call):
+    """(operation, where its arguments begin) of a call; None where it has none."""
+    at = 24
+    for _ in range(2):  # credential, verifier
+        size, = struct.unpack_from(">I", call, at + 4)
+        at += 8 + size + -size % 4
+    if at + 16 > len(call):
+        return None
+    tag, = struct.unpack_from(">I", call, at)
+    at += 4 + tag + -tag % 4 + 8
+    return struct.unpack_from(">I", call, at)[0], at + 4
+
+
 class Client:
     """One connection; `uid` is what the calls claim."""
 
@@ -41,9 +66,26 @@ class Client:
         call = struct.pack(">6I", self.xid, 0, 2, 100003, 4, 1)
         call += struct.pack(">I", 1) + opaque(cred) + struct.pack(">2I", 0, 0)
         call += opaque(b"") + struct.pack(">2I", 0, len(ops)) + b"".join(ops)
+        return self.decode(self.call(call))
+
+    def call(self, call):
+        """The reply, both without marks."""
         self.sock.sendall(struct.pack(">I", 0x80000000 | len(call)) + call)
         size = struct.unpack(">I", self.exactly(4))[0] & 0x7fffffff
-        return self.decode(self.exactly(size))
+        return self.exactly(size)
+
+    def pose(self, exchange_id, create_session):
+        """Becomes the client whose two calls these were, started again. The server's status."""
+        _, at = first_op(exchange_id)
+        reply = self.call(exchange_id[:at] + b"impostor" + exchange_id[at + 8:])
+        status, = struct.unpack_from(">I", reply, 24)
+        if status != OK:
+            return status
+        _, at = first_op(create_session)
+        # after status, empty tag, count, operation and its status: the client id and its sequence
+        own = reply[44:56]
+        return struct.unpack_from(">I", self.call(create_session[:at] + own + create_session[at + 12:]),
+                                  24)[0]
 
     def exactly(self, size):
         data = b""

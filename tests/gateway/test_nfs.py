@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests with vsockfs, the gateway, and a real nfs-ganesha that vsockfs-exportfs has told about."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import hosts
+import nfsraw
 from fixture import BUILD, WAIT, program, run
 from hosts import LIBRARY, disk, kernel_handle, need_server, read, write
 from mounts import Mount, MountFailed, mountinfo
@@ -103,6 +107,67 @@ def forged_owner(bench):
     assert a.handle(*host.names_to("b")) is None
     assert b.read(of_b) == b"of b"
     assert b.become(b"the owner", b"verifie2") == 0
+
+
+class Wire:
+    """Carries a guest's connections to its socket, and remembers what the guest has said."""
+
+    def __init__(self, bench, guest):
+        self.path = f"{bench.path(guest)}.wire"
+        self.bench = bench
+        self.guest = guest
+        self.said = []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(8)
+        bench.stack.callback(self.listener.close)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                guest, server = self.listener.accept()[0], self.bench.connect(self.guest)
+                server.settimeout(None)
+                said = bytearray()
+                self.said.append(said)
+                for ends in ((guest, server, said), (server, guest, bytearray())):
+                    threading.Thread(target=self.carry, args=ends, daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink, said):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                said += data
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def calls(self, op):
+        return [call for said in self.said for call in nfsraw.records(said)
+                if (first := nfsraw.first_op(call)) and first[0] == op]
+
+
+def guessed_owner(bench):
+    """a guest that knows another's name as a client can disturb it, and nothing more"""
+    host = Host(bench)
+    wire = Wire(bench, "b")
+    point = os.path.join(host.top, "mnt-wire")
+    mount = bench.stack.enter_context(
+        Guest(VSOCKFS, f"unix:{wire.path}:{host.path('b')}", point, "retry=0"))
+    holder = Holder(bench, os.path.join(point, "kept"))
+    assert holder.tell("one") == "ok"
+    became = wire.calls(nfsraw.EXCHANGE_ID)
+    a = host.client("a")
+    assert a.pose(became[0], wire.calls(nfsraw.CREATE_SESSION)[0]) == 0
+    # b's session is gone: it has to say who it is again, and goes on
+    assert holder.tell(" two") == "ok"
+    assert len(wire.calls(nfsraw.EXCHANGE_ID)) > len(became)
+    assert read(host.path("b", "kept")) == "one two"
+    of_b = host.client("b").handle(*host.names_to("b", "kept"))
+    assert isinstance(a.read(of_b), int)
+    assert a.handle(*host.names_to("b")) is None
+    holder.close()
+    mount.umount()
 
 
 def unsigned_handles(bench):
@@ -287,7 +352,7 @@ def serve_refuses(bench):
     assert done.returncode == 2 and "needs root" in done.stderr, done.stderr
 
 
-TESTS = [own_exports_only, forged_handles, forged_owner, unsigned_handles, server_restarts, serves,
+TESTS = [own_exports_only, forged_handles, forged_owner, guessed_owner, unsigned_handles, server_restarts, serves,
          serves_again, serves_read_only, serve_refuses]
 
 if __name__ == "__main__":
