@@ -15,6 +15,7 @@
 #define CARRY_RETRY_LAST  UINT64_C(1000000000)	/* ns, after doubling */
 #define CARRY_QUIET	  UINT64_C(250000000)	/* ns without a reply: none is under way */
 #define CARRY_LOOK	  UINT64_C(60000000000) /* ns; a reload may set a limit of idleness */
+#define CARRY_ROOM	  15			/* th part of what ends an idle one */
 #define CARRY_TEXT	  160
 
 static struct loop *carry_loop(const struct carry *carry)
@@ -159,6 +160,21 @@ static void carry_lane_ready(struct loop_poll *poll, int result)
 	} else {
 		guest_queue(lane->carry->guest, lane);
 	}
+}
+
+bool carry_make_room(struct guest *guest, uint64_t *when)
+{
+	uint64_t now = loop_now(guest->gateway->loop), silence = guest->limits.idle / CARRY_ROOM;
+	struct carry *carry, *oldest = NULL;
+
+	TAILQ_FOREACH (carry, &guest->carries, entry)
+		if (carry->open && !carry->ended && (!oldest || carry->moved_at < oldest->moved_at))
+			oldest = carry;
+	*when = silence == 0 ? UINT64_MAX : (oldest ? oldest->moved_at : now) + silence;
+	if (!oldest || now < *when)
+		return false;
+	carry_end(oldest, "it made room for another");
+	return true;
 }
 
 /* Idleness is looked at when it may be over, not on every byte. */

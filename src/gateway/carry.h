@@ -33,6 +33,14 @@ uint64_t carry_move(struct carry_lane *lane);
 /* Ends at once; `why` is for the log. The memory lives until the loop has given it back. */
 void carry_end(struct carry *carry, const char *why);
 
+/*
+ * Whether the guest, who has as many connections as it may, can have another one: it can when the
+ * one that has been silent for longest has been for a fifteenth of what ends it, and that ends now.
+ * Else *when tells when to ask again, UINT64_MAX for never. Devices leave connections open that the
+ * guest has closed.
+ */
+bool carry_make_room(struct guest *guest, uint64_t *when);
+
 /* Takes no more requests, and ends once the server has been quiet for a moment. */
 void carry_drain(struct carry *carry);
 

@@ -96,7 +96,7 @@ static bool gateway_has_gone(int fd)
 
 bool gateway_admit(struct gateway *gateway, int fd, const struct name *name, uint32_t port)
 {
-	uint64_t now = loop_now(gateway->loop);
+	uint64_t now = loop_now(gateway->loop), when;
 	struct log_limit *limit = &gateway->log_unknown;
 	const char *why = NULL;
 	struct guest *guest = guest_get(gateway, name, &why);
@@ -109,7 +109,8 @@ bool gateway_admit(struct gateway *gateway, int fd, const struct name *name, uin
 		limit = &guest->log_refused;
 		if (guest->ports == CONF_PORTS_REQUIRE && port >= CONF_PORT_LOWEST)
 			why = "its port is not reserved";
-		else if (guest->count >= guest->limits.connections)
+		else if (guest->count >= guest->limits.connections &&
+			 !carry_make_room(guest, &when))
 			why = "it has as many connections as it may";
 		else if (!limit_ok(&guest->connects, now))
 			why = "it connects too often";

@@ -15,6 +15,7 @@
 /* after <sys/socket.h> */
 #include <linux/vm_sockets.h>
 
+#include "gateway/carry.h"
 #include "gateway/gateway.h"
 
 #define LISTENER_BACKLOG 128
@@ -182,6 +183,9 @@ static void listener_unpause(struct loop_timer *timer)
 
 void listener_resume(struct listener *l)
 {
+	if (l->full)
+		loop_timer_cancel(l->gateway->loop, &l->pause);
+	l->full = false;
 	if (!l->pause.set)
 		l->paused = false;
 	listener_arm(l);
@@ -196,15 +200,18 @@ static void listener_pause_until(struct listener *l, uint64_t when)
 /* Whether the guest of this socket may have one more now; else the socket waits. */
 static bool listener_has_room(struct listener *l)
 {
-	uint64_t now = loop_now(l->gateway->loop);
+	uint64_t now = loop_now(l->gateway->loop), when;
 	const char *why;
 	struct guest *guest = guest_get(l->gateway, &l->name, &why);
 
 	if (!guest)
 		return true; /* it is refused, with a word about why */
 	guest->listener = l;
+	/* One that makes room is gone when the loop has given it back, which resumes us. */
 	if (guest->count >= guest->limits.connections) {
-		l->paused = true; /* until one of them ends */
+		l->paused = l->full = true;
+		if (!carry_make_room(guest, &when) && when != UINT64_MAX)
+			listener_pause_until(l, when);
 		return false;
 	}
 	if (limit_ok(&guest->connects, now))

@@ -18,6 +18,7 @@ struct listener {
 	bool remove;	  /* made by us: its path goes with it */
 	struct loop_poll poll;
 	bool armed, paused, ended;
+	bool full; /* paused until one of its guest's connections ends */
 	struct loop_timer pause;
 	struct limit refusals;
 	TAILQ_ENTRY(listener) entry;

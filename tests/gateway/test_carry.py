@@ -4,6 +4,7 @@
 
 import os
 import random
+import select
 import signal
 import socket
 import stat
@@ -215,6 +216,33 @@ def connection_limit(bench):
     assert third.recv(1) == b"x"
 
 
+def makes_room(bench):
+    """at the limit, the connection that has been silent for longest makes room for a new one"""
+    server = bench.server().echo()
+    gateway = bench.gateway(bench.conf(server, ("a", "connections=3 idle=15s")))
+    streams = [bench.connect("a") for _ in range(3)]
+    for s in streams:
+        s.sendall(b"x")
+        assert s.recv(1) == b"x"
+    first, second, third = streams
+    fourth = bench.connect("a")
+    fourth.sendall(b"y")
+    eventually(lambda: speaks(third) and speaks(first) and is_readable(fourth), "room")
+    assert fourth.recv(1) == b"y"
+    assert is_closed(second)
+    assert speaks(first) and speaks(third)
+    gateway.logs("it made room for another")
+
+
+def speaks(s):
+    s.sendall(b"z")
+    return s.recv(1) == b"z"
+
+
+def is_readable(s):
+    return bool(select.select([s], [], [], 0.1)[0])
+
+
 def rate_limit(bench):
     """rate= holds a guest back, and no other"""
     server = bench.server().echo()
@@ -408,7 +436,7 @@ def ipv6_prefix(bench):
 
 
 TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
-         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, rate_limit,
+         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit,
          idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
          wrong_address, ipv6_prefix]
 
