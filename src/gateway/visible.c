@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gateway/exports_write.h"
@@ -205,12 +206,22 @@ unsigned visible_knfsd_all(const char *ours, const struct conf *conf, FILE *erro
 	return n + visible_etab(ours, conf, errors);
 }
 
+/* By whatever names. */
+static bool visible_is_same(const char *a, const char *b)
+{
+	struct stat one, other;
+
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+		       one.st_ino == other.st_ino);
+}
+
 static unsigned visible_ganesha_at(const char *file, const char *ours, FILE *errors, int depth)
 {
 	struct text text;
 	unsigned n = 0;
 
-	if (strcmp(file, ours) == 0)
+	if (visible_is_same(file, ours))
 		return 0;
 	if (depth == VISIBLE_DEPTH) {
 		fprintf(errors, "%s: %%include goes too deep\n", file);

@@ -4,6 +4,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import threading
 
 import hosts
 import nfsraw
-from fixture import BUILD, WAIT, program, run
+from fixture import BUILD, WAIT, eventually, program, run
 from hosts import LIBRARY, disk, kernel_handle, need_server, read, write
 from mounts import Mount, MountFailed, mountinfo
 from nfsraw import Client, STALE
@@ -214,6 +215,76 @@ with open(sys.argv[1], "a+") as f:
         return self.process.stdout.readline().rstrip("\n")
 
 
+class Told:
+    """An nfs-ganesha whose configuration includes what vsockfs-exportfs writes."""
+
+    def __init__(self, bench, guests):
+        need_server()
+        self.top = disk(bench)
+        for name in ("etc", "run", "a", "b"):
+            os.mkdir(os.path.join(self.top, name))
+        for name in "ab":
+            write(os.path.join(self.top, name, "file"), f"of {name}")
+        write(os.path.join(self.top, "key"), "sixteen bytes...")
+        write(os.path.join(self.top, "etc", "vsockfs.conf"), "")
+        self.server = hosts.Told(self.top, f'%include "{self.top}/etc/vsockfs.conf"\n', self.top,
+                                 os.path.join(self.top, "key"))
+        bench.stack.callback(self.server.stop)
+        self.server.start()
+        self.rules = os.path.join(self.top, "rules")
+        write(self.rules, bench.conf(type("Any", (), {"port": self.server.port}), *guests))
+        write(os.path.join(self.top, "run", "ganesha.pid"), str(self.server.pid))
+        shutil.copy(os.path.join(self.top, "ganesha.conf"), os.path.join(self.top, "etc"))
+
+    def apply(self, exports):
+        """As if the server were this machine's own; the program's end."""
+        write(os.path.join(self.top, "exports"), exports)
+        script = ('mount --bind "$1/etc" /etc/ganesha && mkdir -p /run/ganesha && '
+                  'mount --bind "$1/run" /run/ganesha && shift && exec "$@"')
+        return subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, "sh", self.top, program("vsockfs-exportfs"),
+             "-s", "ganesha", "-f", os.path.join(self.top, "exports"), "-c", self.rules],
+            stderr=subprocess.PIPE, text=True)
+
+
+def told_while_it_runs(bench):
+    """vsockfs-exportfs tells a server that runs: what is new comes, what is gone goes, mounts stay"""
+    told = Told(bench, (("a",), ("b",)))
+    bench.gateway(read(told.rules))
+    of = {n: f"{told.top}/{n} vsock:{bench.path(n)}(rw,insecure,no_root_squash)\n" for n in "ab"}
+
+    def client_reads(guest, name):
+        client = Client(bench.connect(guest))
+        handle = client.handle(*f"{told.top}/{name}/file".strip("/").split("/"))
+        return handle and client.read(handle)
+    assert client_reads("a", "a") is None
+    assert told.apply(of["a"]).returncode == 0
+    eventually(lambda: client_reads("a", "a") == b"of a", "the first export")
+    assert client_reads("b", "a") is None
+    mount = bench.stack.enter_context(Guest(
+        VSOCKFS, f"unix:{bench.path('a')}_2049:{told.top}/a", f"{told.top}/mnt", "retry=0"))
+    holder = Holder(bench, f"{told.top}/mnt/kept")
+    assert holder.tell("one") == "ok"
+    done = told.apply(of["a"] + of["b"])
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: client_reads("b", "b") == b"of b", "the second export")
+    assert client_reads("a", "b") is None
+    assert holder.tell(" two") == "ok"
+    # an export of its own, seen by everybody: nothing is changed
+    conf = f"{told.top}/etc/ganesha.conf"
+    before = read(conf), read(f"{told.top}/etc/vsockfs.conf")
+    write(conf, before[0] + "EXPORT { Export_Id = 1; Path = /; Pseudo = /all; }\n")
+    done = told.apply(of["a"])
+    assert done.returncode == 2 and "an export of its own" in done.stderr, done.stderr
+    assert read(f"{told.top}/etc/vsockfs.conf") == before[1]
+    write(conf, before[0])
+    holder.close()
+    mount.umount()
+    assert told.apply(of["b"]).returncode == 0
+    eventually(lambda: client_reads("a", "a") is None, "the end of the first export")
+    assert client_reads("b", "b") == b"of b"
+
+
 def server_restarts(bench):
     """a mount goes on after a restart of the server behind the gateway, and of the gateway"""
     host = Host(bench)
@@ -352,7 +423,7 @@ def serve_refuses(bench):
     assert done.returncode == 2 and "needs root" in done.stderr, done.stderr
 
 
-TESTS = [own_exports_only, forged_handles, forged_owner, guessed_owner, unsigned_handles, server_restarts, serves,
+TESTS = [own_exports_only, forged_handles, forged_owner, guessed_owner, unsigned_handles, told_while_it_runs, server_restarts, serves,
          serves_again, serves_read_only, serve_refuses]
 
 if __name__ == "__main__":
