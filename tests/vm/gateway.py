@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 
 from initramfs import Missing, find_program
@@ -20,8 +21,8 @@ from tap import Tap
 from virtio import KERNEL_DEVICE, find_device, start_device
 
 sys.path.append(os.path.join(os.path.dirname(HERE), "gateway"))
-from fixture import WAIT, Bench, Skip  # noqa: E402
-from hosts import Host, kernel_handle  # noqa: E402
+from fixture import WAIT, Bench, Skip, program  # noqa: E402
+from hosts import LIBRARY, Host, kernel_handle, read  # noqa: E402
 from nfsraw import STALE, Client  # noqa: E402
 
 MODULES = ["vmw_vsock_virtio_transport", "virtio_pci", "virtio_console", "fuse"]
@@ -32,14 +33,16 @@ GUESTS = "abcd"
 class Machines:
     """The guests by name. A command goes to one with tell()."""
 
-    def __init__(self, args, stack, bench, cids, program):
+    def __init__(self, args, stack, bench, cids, device):
         self.bench = bench
+        self.cids = cids
+        self.hybrid = device != KERNEL_DEVICE
         self.machine = Machine(args, "gateway", MODULES)
         self.machine.image.program(find_program("socat", "socat"), "/usr/bin/socat")
-        self.guests = {name: self.prepare(stack, name, cids[name], program) for name in GUESTS}
+        self.guests = {name: self.prepare(stack, name, cids[name], device) for name in GUESTS}
 
-    def prepare(self, stack, name, cid, program):
-        devices = start_device(stack, self.bench.path(name), program, cid, MEMORY)
+    def prepare(self, stack, name, cid, device):
+        devices = start_device(stack, self.bench.path(name), device, cid, MEMORY)
         devices += ["-device", "virtio-serial-pci",
                     "-chardev", f"socket,id=raw,path={self.bench.path(name)}.raw,server=on,wait=off",
                     "-device", "virtserialport,chardev=raw"]
@@ -132,16 +135,30 @@ def forged_address(host, guests):
         assert all(f": from {host.address(name)} port" in line for line in lines), lines
 
 
-TESTS = [own_exports, no_others, forged_handles, forged_owner, forged_address]
+def serves(host, guests):
+    """vsockfs-serve shows a directory to the guest that nobody knew"""
+    whom = ["--unix", guests.bench.path("d")] if guests.hybrid else ["--cid", str(guests.cids["d"])]
+    with subprocess.Popen([program("vsockfs-serve"), *whom, host.path("a")], stderr=subprocess.PIPE,
+                          env=dict(os.environ, VSOCKFS_SIGNFH_LIBRARY=LIBRARY), text=True) as serve:
+        try:
+            assert "is /export for guests" in (said := serve.stderr.readline()), said
+            guests.does("d", "timeout 60 vsockfs 2:/export /mnt", "")
+            guests.does("d", "cat /mnt/file && echo made >/mnt/by-d && umount /mnt", "of a")
+            assert read(host.path("a", "by-d")) == "made\n"
+        finally:
+            serve.terminate()
+
+
+TESTS = [own_exports, no_others, forged_handles, forged_owner, forged_address, serves]
 
 
 def run(args, tap, stack):
-    program = find_device()
+    device = find_device()
     bench = Bench(stack, [])
     cids = {name: 0x10000 + 4 * os.getpid() + i for i, name in enumerate(GUESTS)}
-    names = {n: f"vsock:{cids[n]}" for n in "abc"} if program == KERNEL_DEVICE else None
+    names = {n: f"vsock:{cids[n]}" for n in "abc"} if device == KERNEL_DEVICE else None
     host = Host(bench, names=names)
-    guests = Machines(args, stack, bench, cids, program)
+    guests = Machines(args, stack, bench, cids, device)
     guests.boot(tap)
     for test in TESTS:
         try:

@@ -13,7 +13,7 @@ class Missing(Exception):
 
 
 def find_program(name, package):
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin")
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin:/usr/lib/systemd")
     if not path:
         raise Missing(f"no {name} (Debian package {package})")
     return path

@@ -39,20 +39,25 @@ def add_static(tap, image, args):
 
 
 def add_gateway(tap, image):
-    """Where it was built; and systemd, to start its units."""
+    """Where it was built; with systemd, to start its units, and with knfsd's helpers."""
     build = os.environ.get("VSOCKFS_BUILD", "")
     program = os.path.join(build, "src/gateway/vsockfs-gateway")
     if not os.path.exists(program):
         return
+    with open(os.path.join(HERE, "guest", "host"), "rb") as file:
+        image.file("/host", file.read())
     image.program(program, "/usr/sbin/vsockfs-gateway")
+    image.program(os.path.join(build, "src/gateway/vsockfs-exportfs"), "/usr/sbin/vsockfs-exportfs")
     image.file("/etc/passwd", "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
     image.file("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
-    try:
-        for name in ("/lib/systemd/systemd", "/bin/systemctl"):
-            image.program(find_program(name, "systemd"), "/usr" + name)
-    except Missing as why:
-        tap.skip("units of the gateway", why)
-        return
+    for what, package, names in (("units of the gateway", "systemd", ("systemd", "systemctl")),
+                                 ("exports", "nfs-kernel-server", ("exportfs", "rpc.mountd"))):
+        try:
+            for name in names:
+                path = find_program(name, package)
+                image.program(path, "/usr/lib/systemd/systemd" if name == "systemd" else path)
+        except Missing as why:
+            tap.skip(what, why)
     for directory in (os.path.join(build, "contrib/systemd"), UNITS):
         for name in os.listdir(directory):
             if name.startswith("vsockfs-gateway") and name.endswith((".service", ".socket")):
