@@ -134,13 +134,16 @@ static void carry_settle(struct carry_lane *lane)
 	}
 }
 
-uint64_t carry_move(struct carry_lane *lane)
+uint64_t carry_move(struct carry_lane *lane, uint64_t *calls)
 {
 	struct carry *carry = lane->carry;
-	uint64_t before = lane->flow.bytes, moved;
+	uint64_t before = lane->flow.bytes, called = lane->flow.calls, moved;
+
+	lane->flow.few = carry->guest->limits.calls > 0;
 
 	lane->state = flow_move(&lane->flow, lane == &carry->up && carry->guest->gateway->draining);
 	moved = lane->flow.bytes - before;
+	*calls = lane->flow.calls - called;
 	if (moved > 0)
 		carry->moved_at = loop_now(carry_loop(carry));
 	carry_settle(lane);
@@ -207,6 +210,7 @@ static void carry_open(struct carry *carry)
 	carry->open = true;
 	carry->moved_at = loop_now(carry_loop(carry));
 	flow_init(&carry->up.flow, carry->guest_fd, carry->server_fd, store);
+	carry->up.flow.marks = &carry->marks;
 	flow_init(&carry->down.flow, carry->server_fd, carry->guest_fd, store);
 	carry->timer.fire = carry_idle;
 	loop_timer_set(

@@ -3,6 +3,7 @@
 #define VSOCKFS_GATEWAY_CARRY_H
 
 #include "gateway/guest.h"
+#include "gateway/marks.h"
 
 /*
  * One connection of a guest, carried to the server. It begins while the server is being connected
@@ -17,6 +18,7 @@ struct carry {
 	uint32_t guest_port; /* 0 of a Unix socket */
 	struct upstream upstream;
 	struct carry_lane up, down;	 /* to the server, from it */
+	struct marks marks;		 /* of what goes up */
 	struct loop_poll watch, connect; /* for the guest's end, and for the server's word */
 	bool watching, connecting, open, ended;
 	struct loop_timer timer; /* the next attempt, or idleness */
@@ -27,8 +29,9 @@ struct carry {
 /* Takes the guest's socket, which is non-blocking. -ENOMEM, with the socket closed, or 0. */
 int carry_start(struct guest *guest, int fd_take, uint32_t guest_port);
 
-/* Moves bytes of one lane, and says how many. The connection may be gone afterwards. */
-uint64_t carry_move(struct carry_lane *lane);
+/* Moves bytes of one lane, and says how many, and how many calls began in them. The connection may
+ * be gone afterwards. */
+uint64_t carry_move(struct carry_lane *lane, uint64_t *calls);
 
 /* Ends at once; `why` is for the log. The memory lives until the loop has given it back. */
 void carry_end(struct carry *carry, const char *why);

@@ -69,6 +69,12 @@ static bool conf_limit(
 		conf_count(r, s, &limits->connections);
 	} else if (strcmp(s->key, "connects") == 0) {
 		conf_count(r, s, &limits->connects);
+	} else if (strcmp(s->key, "calls") == 0) {
+		uint64_t number;
+		if (!text_number(s->value, 1000000, &number) || (number > 0 && number < 10))
+			conf_complain_value(r, s, "0 or a number from 10 to 1000000");
+		else
+			limits->calls = (uint32_t)number;
 	} else if (strcmp(s->key, "rate") == 0) {
 		if (!text_size(s->value, UINT64_C(1) << 40, &limits->rate) ||
 			(limits->rate > 0 && limits->rate < 65536))
@@ -273,7 +279,8 @@ static void conf_defaults(struct conf_reader *r)
 		struct conf_setting s;
 		if (conf_split(r, &r->text->words[i], &s) && !conf_limit(r, &s, &r->defaults))
 			text_complain(r->text, s.word, 0,
-				"default sets connections, connects, rate and idle, not '%s'",
+				"default sets connections, connects, calls, rate and idle, not "
+				"'%s'",
 				s.key);
 	}
 }

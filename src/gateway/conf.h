@@ -29,6 +29,7 @@ enum conf_ports {
 struct conf_limits {
 	uint32_t connections; /* at once */
 	uint32_t connects;    /* new ones in a second, on average */
+	uint32_t calls;	      /* in a second, on average; 0: no limit */
 	uint64_t rate;	      /* bytes in a second, both ways together; 0: no limit */
 	uint64_t idle;	      /* ns without a byte until a connection ends; 0: no limit */
 };

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gateway/marks.h"
+
 /* Empty vessels that are kept: their pages are warm, and making a pipe costs two descriptors. */
 #define FLOW_STORE_KEEP 8
 
@@ -120,6 +122,11 @@ static enum flow_state flow_break(struct flow *flow, bool from_source, int err)
 	return FLOW_BROKEN;
 }
 
+static size_t flow_most(const struct flow *flow)
+{
+	return flow->few ? FLOW_FEW : FLOW_CHUNK;
+}
+
 static ssize_t flow_read(struct flow *flow)
 {
 	ssize_t n;
@@ -129,7 +136,7 @@ static ssize_t flow_read(struct flow *flow)
 			n = splice(flow->source, NULL, flow->held->pipe[1], NULL, FLOW_CHUNK,
 				SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		else
-			n = recv(flow->source, flow->held->data, FLOW_CHUNK, MSG_DONTWAIT);
+			n = recv(flow->source, flow->held->data, flow_most(flow), MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -164,6 +171,8 @@ static enum flow_state flow_fill(struct flow *flow)
 	if (n > 0) {
 		flow->start = 0;
 		flow->len = (size_t)n;
+		if (flow->marks && !flow->splice)
+			flow->calls += marks_count(flow->marks, flow->held->data, flow->len);
 		return FLOW_READY;
 	}
 	flow_deinit(flow);
@@ -184,7 +193,7 @@ enum flow_state flow_move(struct flow *flow, bool drain)
 		state = drain ? FLOW_SOURCE : flow_fill(flow);
 	if (state != FLOW_READY)
 		return state;
-	bool whole = flow->start + flow->len == FLOW_CHUNK;
+	bool whole = flow->start + flow->len >= flow_most(flow);
 	while (flow->len > 0) {
 		ssize_t n = flow_write(flow);
 		if (n == -EAGAIN)

@@ -17,7 +17,9 @@
  */
 
 #define FLOW_CHUNK (256 * 1024) /* bytes */
+#define FLOW_FEW   (32 * 1024)	/* for one whose calls are counted one by one */
 
+struct marks;
 struct flow_vessel;
 
 /* Empty vessels of both kinds, shared by all flows of a thread. */
@@ -43,6 +45,9 @@ struct flow {
 	bool from_source; /* of a FLOW_BROKEN: the source failed, else the sink */
 	int err;	  /* of a FLOW_BROKEN: -errno */
 	uint64_t bytes;	  /* that the sink has taken */
+	uint64_t calls;	  /* fragments of records that came from the source, if they are counted */
+	struct marks *marks; /* counts them in a flow that is not spliced; NULL: nobody does */
+	bool few;	     /* no more than FLOW_FEW bytes are taken at once */
 	/* private */
 	struct flow_vessel *held;
 	size_t start, len; /* bytes in `held` */

@@ -7,8 +7,9 @@
 #include "gateway/carry.h"
 #include "gateway/gateway.h"
 
-/* What a turn costs even when little is moved, in bytes; keeps small messages from being free. */
+/* What a step and each call in it cost even when little is moved, in bytes. */
 #define GUEST_STEP_COST 8192
+#define GUEST_CALL_COST 4096
 /* So many guests are met before those that are gone are looked for. */
 #define GUEST_SWEEP 1024
 
@@ -73,6 +74,7 @@ static struct guest *guest_new(struct gateway *gateway, const struct name *name,
 	limit_init(&guest->connects, rule->limits.connects,
 		rule->limits.connections + rule->limits.connects, now);
 	limit_init(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
+	limit_init(&guest->calls, rule->limits.calls, rule->limits.calls, now);
 	guest->pause.fire = guest_unpause;
 	TAILQ_INIT(&guest->carries);
 	TAILQ_INIT(&guest->ready);
@@ -113,6 +115,7 @@ bool guest_update(struct guest *guest)
 	limit_change(&guest->connects, rule->limits.connects,
 		rule->limits.connections + rule->limits.connects, now);
 	limit_change(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
+	limit_change(&guest->calls, rule->limits.calls, rule->limits.calls, now);
 	loop_timer_cancel(guest->gateway->loop, &guest->pause);
 	guest_unpause(&guest->pause);
 	return inet_equal(&before.from, &guest->upstream.from) &&
@@ -147,23 +150,32 @@ void guest_unqueue(struct guest *guest, struct carry_lane *lane)
 	lane->queued = false;
 }
 
+/* When its limits let it move something; not after `now` if that is now. */
+static uint64_t guest_when(struct guest *guest, uint64_t now)
+{
+	uint64_t rate = limit_when(&guest->rate, now), calls = limit_when(&guest->calls, now);
+
+	return rate > calls ? rate : calls;
+}
+
 /* One turn; connections of the guest take theirs one after the other. */
 static void guest_run(struct guest *guest)
 {
 	struct loop *loop = guest->gateway->loop;
 	struct carry_lane *lane;
-	uint64_t spent = 0;
+	uint64_t spent = 0, calls;
 
 	while (spent < FLOW_CHUNK && (lane = TAILQ_FIRST(&guest->ready))) {
-		if (!limit_ok(&guest->rate, loop_now(loop))) {
-			uint64_t when = limit_when(&guest->rate, loop_now(loop));
+		uint64_t now = loop_now(loop), when = guest_when(guest, now);
+		if (when > now) {
 			loop_timer_set(loop, &guest->pause, when);
 			return;
 		}
 		guest_unqueue(guest, lane);
-		uint64_t moved = carry_move(lane);
-		limit_take(&guest->rate, moved, loop_now(loop));
-		spent += moved + GUEST_STEP_COST;
+		uint64_t moved = carry_move(lane, &calls);
+		limit_take(&guest->rate, moved, now);
+		limit_take(&guest->calls, calls, now);
+		spent += moved + calls * GUEST_CALL_COST + GUEST_STEP_COST;
 	}
 	if (!guest->running && !guest->pause.set && !TAILQ_EMPTY(&guest->ready)) {
 		guest->running = true;

@@ -36,7 +36,7 @@ struct guest {
 	struct upstream upstream; /* with what a rule says of it */
 	enum conf_ports ports;
 	struct conf_limits limits;
-	struct limit connects, rate;
+	struct limit connects, rate, calls;
 	unsigned count; /* of connections */
 	bool allowed;	/* by the rules as they are now */
 	uint16_t next_port;
@@ -44,7 +44,7 @@ struct guest {
 	TAILQ_HEAD(, carry) carries;
 	TAILQ_HEAD(, carry_lane) ready;
 	bool running;		   /* in the gateway's `running` */
-	struct loop_timer pause;   /* until `rate` allows more */
+	struct loop_timer pause;   /* until `rate` and `calls` allow more */
 	struct listener *listener; /* of this guest alone, or NULL */
 	TAILQ_ENTRY(guest) entry, run_entry;
 };

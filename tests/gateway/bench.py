@@ -7,9 +7,9 @@
 One nfs-ganesha and one vsockfs mount for each way; reads and writes of 256 MiB past the guest's page
 cache, and stat(2) past the attribute cache. Ways take turns in each round; medians are printed, and
 the ratios to the direct connection. Then the same by a guest while another floods the gateway with
-connections and with 16 busy streams, as a ratio to that guest's alone: a flood without a rate, and
-one that is held to 20 MiB/s. The flood's programs run at nice 19, since they stand for a guest on
-CPUs of its own.
+connections and with calls on 16 streams, as a ratio to that guest's alone: a flood without a rate,
+and one that is held to 1000 calls a second. The flood's programs have the CPU only when nobody else wants it,
+since they stand for a guest on CPUs of its own.
 """
 
 import contextlib
@@ -105,28 +105,35 @@ def measure(ways, rounds):
     return rows
 
 
-@contextlib.contextmanager
-def flooding(bench, guest):
-    """The guest connects without end, and echoes on 16 streams through the same gateway."""
-    code = """
-import os, socket, sys, threading
+FLOOD = """
+import os, socket, struct, sys, threading
 path = sys.argv[1]
+call = struct.pack(">11I", 0x80000028, 1, 0, 2, 100003, 4, 0, 0, 0, 0, 0)
 def connect():
     while True:
         s = socket.socket(socket.AF_UNIX); s.settimeout(0.05)
         try: s.connect(path); s.send(bytes(100))
         except OSError: pass
         s.close()
-def pump():
-    s = socket.socket(socket.AF_UNIX)
-    try:
-        s.connect(path)
-        while True: s.sendall(bytes(65536))
-    except OSError: pass
-for f in [connect] * 2 + [pump] * 16: threading.Thread(target=f).start()
+def call_on():
+    while True:
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(path)
+            while True:
+                s.sendall(call * 256)
+                if not s.recv(65536): break
+        except OSError: pass
+        s.close()
+for f in [connect] * 2 + [call_on] * 16: threading.Thread(target=f).start()
 """
-    process = subprocess.Popen(["nice", "-n", "19", "/usr/bin/python3", "-c", code, f"{bench.path(guest)}_2049"],
-                               preexec_fn=die_with_parent)
+
+
+@contextlib.contextmanager
+def flooding(bench, guest):
+    """The guest connects without end, and calls NULL on 16 streams through the same gateway."""
+    process = subprocess.Popen(["chrt", "--idle", "0", "/usr/bin/python3", "-c", FLOOD,
+                                f"{bench.path(guest)}_2049"], preexec_fn=die_with_parent)
     try:
         time.sleep(0.5)
         yield
@@ -149,7 +156,7 @@ def main():
         stack.callback(server.stop)
         server.start()
         gateway = bench.gateway(bench.conf(server, ("a",), ("flood",),
-                                           ("tame", "rate=20M")))
+                                           ("tame", "calls=1000")))
         socat = subprocess.Popen(["socat", "-b", "1048576",
                                   f"UNIX-LISTEN:{top}/socat,fork",
                                   f"TCP:127.0.0.1:{server.port},nodelay"],

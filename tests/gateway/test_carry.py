@@ -264,6 +264,25 @@ def rate_limit(bench):
     take("b")
 
 
+def calls_limit(bench):
+    """calls= holds a guest with many small calls back, whatever their pieces, and no other"""
+    server = bench.server().echo()
+    bench.gateway(bench.conf(server, ("a", "calls=10"), ("b",)))
+    call = struct.pack(">I", 0x80000004) + b"call"
+
+    def take(guest):
+        s, start = bench.connect(guest), time.monotonic()
+        for piece in (call * 30, call[:3], call[3:]):
+            s.sendall(piece)
+            got = 0
+            while got < len(piece):
+                got += len(s.recv(1 << 16))
+        return time.monotonic() - start
+    slow = take("a")
+    assert slow > 1, slow
+    take("b")
+
+
 def idle_limit(bench):
     """idle= ends a connection on which nothing moves, and only that"""
     server = bench.server().echo()
@@ -436,7 +455,7 @@ def ipv6_prefix(bench):
 
 
 TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
-         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit,
+         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit, calls_limit,
          idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
          wrong_address, ipv6_prefix]
 

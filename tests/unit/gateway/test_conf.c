@@ -107,7 +107,7 @@ static void test_settings(void **state)
 	struct conf *conf =
 		good("server 127.0.0.1:3049\nserver [::1]\nport 2050\nwait 5s\n"
 		     "default connections=3 idle=0\n"
-		     "guest vsock:5 address=127.0.1.5 rate=2M ports=require connects=7\n"
+		     "guest vsock:5 address=127.0.1.5 rate=2M ports=require connects=7 calls=10\n"
 		     "default rate=1G\n"
 		     "guest vsock:/run/x address=127.0.1.6 owner=0:12 ports=reserved\n");
 	struct name five = named("vsock:5"), x = named("vsock:/run/x");
@@ -119,6 +119,7 @@ static void test_settings(void **state)
 	assert_int_equal(rule->limits.connections, 3);
 	assert_int_equal(rule->limits.connects, 7);
 	assert_int_equal(rule->limits.rate, 2 << 20);
+	assert_int_equal(rule->limits.calls, 10);
 	assert_int_equal(rule->limits.idle, 0);
 	assert_int_equal(rule->ports, CONF_PORTS_REQUIRE);
 	rule = conf_find(conf, &x);
@@ -154,6 +155,8 @@ static void test_refused(void **state)
 	bad("prefix fd00::\n", "f:1:8: prefix is a network, such as fd12:3456:789a::/96\n");
 	bad("guest vsock:5 address=127.0.1.1 rate=1\n",
 		"f:1:38: rate is 0 or bytes in a second from 64K to 1024G\n");
+	bad("guest vsock:5 address=127.0.1.1 calls=9\n",
+		"f:1:39: calls is 0 or a number from 10 to 1000000\n");
 	bad("guest vsock:5 address=127.0.1.1 ports\n", "f:1:33: 'ports' has no '='\n");
 	bad("guest vsock:/x address=127.0.1.1 ports=require\n",
 		"f:1:40: ports is same or reserved here: a Unix socket has no port\n");

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gateway/marks.h"
+
+#define MARKS_LENGTH UINT32_C(0x7fffffff)
+
+uint64_t marks_count(struct marks *marks, const void *data, size_t len)
+{
+	const uint8_t *at = data, *end = at + len;
+	uint64_t n = 0;
+
+	while (at < end) {
+		if (marks->left > 0) {
+			size_t some = (size_t)(end - at);
+			if (some > marks->left)
+				some = marks->left;
+			marks->left -= (uint32_t)some;
+			at += some;
+			continue;
+		}
+		marks->mark = marks->mark << 8 | *at++;
+		if (++marks->have < sizeof(marks->mark))
+			continue;
+		marks->left = marks->mark & MARKS_LENGTH;
+		marks->have = 0;
+		n++;
+	}
+	return n;
+}
