@@ -109,6 +109,7 @@ struct fsop_request {
 			struct nfs_read_res seen;
 			struct buf *seen_buf;
 			struct unstable_write *write;
+			uint32_t len;	    /* of it, for the answer */
 			uint32_t stable;    /* stable_how4 asked for */
 			uint32_t committed; /* the weakest that any part was given */
 			unsigned at;	    /* operations in front of WRITE */

@@ -90,14 +90,25 @@ static void write_relieved(void *arg, int err)
 	file_unref(arg);
 }
 
+/* An error is told by the next fsync or close. */
+static void write_answer(void *arg, int err)
+{
+	struct fsop_request *req = arg;
+	(void)err;
+	if (req->fuse)
+		fuse_reply_write(req->fuse, req->u.write.len);
+	fsop_end(req);
+}
+
 static void write_finish(struct fsop_request *req)
 {
 	struct share *share = req->share;
 	struct unstable_write *write = req->u.write.write;
 	struct file *file = file_ref(req->file);
-	uint32_t len = write->len;
+	uint32_t len = req->u.write.len = write->len;
+	bool covered = len > 0 && unstable_covered(share->unstable, file->node, write);
 	/* What is stable already is kept, too, if older data may be written again on top of it. */
-	if (len > 0 && (req->u.write.committed == UNSTABLE4 ||
+	if (len > 0 && (covered || req->u.write.committed == UNSTABLE4 ||
 			       unstable_waits(share->unstable, file->node)))
 		unstable_add(share->unstable, write);
 	else
@@ -110,10 +121,11 @@ static void write_finish(struct fsop_request *req)
 	/* Its program was killed: the file may be closed already, and nobody else commits it. */
 	bool killed = !req->fuse && !req->gathered;
 	bool commit = killed || unstable_pressing(share->unstable, file->node);
-	if (req->fuse)
-		fuse_reply_write(req->fuse, len);
-	fsop_end(req);
-	if (commit)
+	if (covered)
+		unstable_commit(share->unstable, worker, file->node, cred, write_answer, req);
+	else
+		write_answer(req, 0);
+	if (commit && !covered)
 		unstable_commit(
 			share->unstable, worker, file->node, cred, write_relieved, file_ref(file));
 	rpc_cred_unref(cred);

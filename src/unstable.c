@@ -64,6 +64,7 @@ struct commit {
 	struct nfs_write_res res;
 	struct reclaim_use use;
 	int err;
+	bool rewriting; /* under the mutex */
 	bool inherited, mixed;
 	uint8_t inherited_verifier[NFS4_VERIFIER_SIZE];
 	STAILQ_ENTRY(commit) entry;
@@ -206,6 +207,16 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 	}
 }
 
+bool unstable_covered(
+	struct unstable_pool *pool, const struct node *node, const struct unstable_write *write)
+{
+	pthread_mutex_lock(&pool->mutex);
+	const struct unstable *unstable = node->unstable;
+	bool rewriting = unstable && unstable->active && unstable->active->rewriting;
+	pthread_mutex_unlock(&pool->mutex);
+	return rewriting || write->epoch != pool->epoch;
+}
+
 bool unstable_waits(struct unstable_pool *pool, const struct node *node)
 {
 	pthread_mutex_lock(&pool->mutex);
@@ -317,6 +328,8 @@ static void commit_finish(struct commit *commit)
 	if (commit->err)
 		node_set_error(pool->share->nodes, node, commit->err);
 	pthread_mutex_lock(&pool->mutex);
+	if (commit->rewriting)
+		pool->epoch++;
 	struct unstable *unstable = node->unstable;
 	struct commit *next = STAILQ_FIRST(&unstable->waiting);
 	unstable->active = NULL;
@@ -401,7 +414,6 @@ static void commit_rewrite(struct commit *commit)
 {
 	struct unstable_write *write = STAILQ_FIRST(&commit->writes);
 	if (!write) {
-		commit->pool->epoch++;
 		commit_finish(commit);
 		return;
 	}
@@ -459,7 +471,10 @@ static void commit_committed(struct nfs_compound *c)
 		return;
 	}
 	log_warn("the server restarted before %zu bytes were committed: writing them again", lost);
+	pthread_mutex_lock(&commit->pool->mutex);
 	commit->pool->epoch++;
+	commit->rewriting = true;
+	pthread_mutex_unlock(&commit->pool->mutex);
 	commit_rewrite(commit);
 }
 

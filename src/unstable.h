@@ -47,6 +47,14 @@ void unstable_write_free(struct unstable_write *write);
 /* It was acknowledged with write->verifier and is to be kept until committed. Takes `write`. */
 void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take);
 
+/*
+ * `write` was acknowledged, but older data of the node has been, or is being, written again since
+ * it began, and may have come after it. To be asked before it is added; it is to be added then, and
+ * committed before its program goes on, so that nobody reads the older data after that.
+ */
+bool unstable_covered(
+	struct unstable_pool *pool, const struct node *node, const struct unstable_write *write);
+
 /* Something was added to the node that may still be written again. */
 bool unstable_waits(struct unstable_pool *pool, const struct node *node);
 

@@ -196,6 +196,28 @@ def unlocked(env, config):
         unlock(there)
 
 
+@suite.test("what is written while lost data is written again is not covered by that", timeout=90)
+def covered(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount()
+    fd = opened(mount, "f")
+    older, newer = (random.Random(i).randbytes(132 * KIB) for i in (4, 5))  # longer than is gathered
+    last = 170 * len(older)
+    for at in range(0, last + 1, len(older)):
+        assert os.pwrite(fd, older, at) == len(older)
+    other = opened(mount, "f")
+    server.restart()
+    closer = threading.Thread(target=os.close, args=(other,))
+    closer.start()
+    env.eventually(lambda: "writing them again" in logged(mount),
+                   within=BACK_WITHIN, what="the beginning")
+    assert os.pwrite(fd, newer, last) == len(newer)
+    closer.join()
+    with open(os.path.join(server.export, "f"), "rb") as f:
+        f.seek(last)
+        assert f.read() == newer
+
+
 def lock_is_lost(env, mount, fd, there):
     """The lock on fd, and its end; `there` is the same file seen by another client."""
     env.fails(errno.EIO, os.pwrite, fd, b"x", 0)
