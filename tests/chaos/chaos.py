@@ -10,10 +10,12 @@ and *_kinds.py for the programs.
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import pickle
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +40,7 @@ KINDS = [data_kinds.Records, data_kinds.Appends, data_kinds.Maps, data_kinds.Sha
 # more workers than one, and the other loop
 MOUNTS = ["nconnect=4", "nconnect=2,io=poll"]
 LEASE, GRACE = 30, 8
+INODES = 4  # that stay known: the root's, and what is just being looked at
 QUIET_SECONDS = 30  # in which what was used only meanwhile is given back
 
 
@@ -275,6 +278,22 @@ class Run:
             if after.rss > before.rss + self.args.growth:
                 yield f"mount {i} has grown from {before.rss} to {after.rss} KiB"
 
+    def check_inodes(self):
+        """What the kernel has forgotten is forgotten."""
+        program = os.environ.get("VSOCKFSCTL", build_path("src", "ctl", "vsockfsctl"))
+        for i, mount in enumerate(self.mounts):
+            deadline, known = time.monotonic() + QUIET_SECONDS, INODES + 1
+            while known > INODES and time.monotonic() < deadline:
+                with open("/proc/sys/vm/drop_caches", "w") as f:
+                    f.write("2")
+                time.sleep(0.2)
+                told = subprocess.run([program, "status", "--json", mount.point], check=True,
+                                      stdout=subprocess.PIPE)
+                known = json.loads(told.stdout)["inodes"]
+            self.note(f"mount {i}: {known} inodes known at the end")
+            if known > INODES:
+                yield f"mount {i} knows {known} inodes"
+
     def check_clones(self):
         for mount in self.mounts:
             for line in mount.log_tail(100000).splitlines():
@@ -367,6 +386,7 @@ class Run:
         self.point("the faults struck", [f"{director.cuts()} cuts of {args.cuts}"]
                    if director.cuts() < short or director.done["restart"] < args.restarts else [])
         self.point("the daemons give back what they used", self.check_usage(base))
+        self.point("the daemons forget what the kernel forgets", self.check_inodes())
         self.point("nobody takes itself for a clone", self.check_clones())
         self.point("unmounting ends the daemons", self.check_unmount())
         self.check_kinds(results)
