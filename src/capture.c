@@ -30,7 +30,10 @@
 
 struct capture {
 	struct rpc_tap tap; /* first */
-	struct capture_options options;
+	/* of the options; connections read them without the mutex */
+	atomic_uint snaplen;
+	atomic_bool data;
+	uint64_t limit; /* under the mutex */
 	int fd;
 	mode_t type; /* of what it is */
 	pthread_t thread;
@@ -76,7 +79,7 @@ static void capture_add(struct capture *capture, struct pcapng_packet *packet)
 		return;
 	}
 	capture->bytes += capture->fill.len - before;
-	if (capture->options.limit > 0 && capture->bytes > capture->options.limit) {
+	if (capture->limit > 0 && capture->bytes > capture->limit) {
 		capture->fill.len = before;
 		capture_end(capture, -EFBIG);
 		return;
@@ -126,10 +129,11 @@ static uint32_t capture_keep(
 	const struct capture *capture, const struct rpc_tap_record *record, size_t at, uint32_t len)
 {
 	uint32_t keep = len;
-	if (!capture->options.data && at + keep > record->open)
+	unsigned snaplen = atomic_load(&capture->snaplen);
+	if (!atomic_load(&capture->data) && at + keep > record->open)
 		keep = at < record->open ? (uint32_t)(record->open - at) : 0;
-	if (capture->options.snaplen > 0 && keep > capture->options.snaplen - PCAPNG_HEADERS)
-		keep = capture->options.snaplen - PCAPNG_HEADERS;
+	if (snaplen > 0 && keep > snaplen - PCAPNG_HEADERS)
+		keep = snaplen - PCAPNG_HEADERS;
 	return keep;
 }
 
@@ -353,7 +357,9 @@ static int capture_begin(struct capture *capture, const struct capture_options *
 	capture->spare = malloc(CAPTURE_BUFFER);
 	if (!capture->fill.data || !capture->spare)
 		return -ENOMEM;
-	capture->options = *options;
+	atomic_store(&capture->snaplen, options->snaplen);
+	atomic_store(&capture->data, options->data);
+	capture->limit = options->limit;
 	capture->packets = capture->dropped = capture->dropped_told = 0;
 	capture->bytes = 0;
 	capture->stop = false;

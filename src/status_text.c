@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "json_text.h"
 #include "trace.h"
@@ -92,8 +93,11 @@ static void print_people(FILE *out, const struct status_facts *f)
 	print_conns(out, f);
 	print_requests(out, f);
 	print_state(out, f);
-	fprintf(out, "  daemon       mounted for %.1f s, loop on %s, %s, log level %s\n",
-		seconds(f->age_ns), f->loop, f->capture, f->debug ? "debug" : "info");
+	fprintf(out,
+		"  daemon       vsockfs " VSOCKFS_VERSION
+		", pid %d, mounted for %.1f s, loop on %s, %s, log level %s\n",
+		(int)getpid(), seconds(f->age_ns), f->loop, f->capture,
+		f->debug ? "debug" : "info");
 	fprintf(out, "  options      rsize=%" PRIu32 ",wsize=%" PRIu32 ",", f->rsize, f->wsize);
 	options_show(f->options, out);
 	fputc('\n', out);
@@ -180,6 +184,8 @@ static void print_json(FILE *out, const struct status_facts *f)
 	put_member(out, "mountpoint", f->options->mountpoint);
 	put_member(out, "server", f->server);
 	put_member(out, "loop", f->loop);
+	put_member(out, "version", VSOCKFS_VERSION);
+	fprintf(out, "\"pid\": %d, ", (int)getpid());
 	fprintf(out, "\"age_ns\": %" PRIu64 ", \"rsize\": %" PRIu32 ", \"wsize\": %" PRIu32 ",\n",
 		f->age_ns, f->rsize, f->wsize);
 	put_client(out, &f->client);
