@@ -147,7 +147,8 @@ static int find(struct words *w, const char *source, const char *path, struct mo
 	if (strncmp(info->type, "fuse", strlen("fuse")) != 0)
 		return words_fail(w, STATUS_FAILURE, "%s: a mount of type %s, not of vsockfs", path,
 			info->type);
-	if (!source_same(source, info->source))
+	/* An initramfs may have spelled the root's source its own way. */
+	if (strcmp(resolved, "/") != 0 && !source_same(source, info->source))
 		return words_fail(w, STATUS_FAILURE, "%s: %s is mounted there, not %s", path,
 			info->source, source);
 	w->o.mountpoint = strdup(resolved);

@@ -318,6 +318,19 @@ def remount_elsewhere(env):
         assert "rw" in flags(point)
 
 
+@suite.test("a remount does not wait for a server that is away")
+def remount_without_server(env):
+    install_here(env)
+    server = env.server()
+    mount = server.mount()
+    server.kill()
+    try:
+        must(env, mount.source, mount.point, "-o", "remount,ro,noexec", tool="mount.vsockfs")
+        assert {"ro", "noexec"} <= flags(mount.point), mountinfo(mount.point)
+    finally:
+        server.start()
+
+
 # Users
 
 
