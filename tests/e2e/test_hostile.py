@@ -338,6 +338,27 @@ def vanished(env):
     h.good(lines=0)
 
 
+@suite.test("an entry with an error instead of attributes is listed, and can be used")
+def entry_with_error(env):
+    """As knfsd answers for a file whose delegation's holder is slow to tell its size."""
+    h = Hostile(env)
+    names = sorted(NAMES)[:3]
+
+    def change(contents):
+        for entry in contents.entries:
+            if os.fsdecode(entry[1]) in names:
+                entry[2] = p32(1, 1 << 11) + nfs.opaque(p32(10008))  # rdattr_error: NFS4ERR_DELAY
+    h.proxy.arm(directory(change), nfs.READDIR, times=10)
+    with os.scandir(h.path("d")) as entries:
+        numbers = {entry.name: entry.inode() for entry in entries}
+    assert h.proxy.hits >= 1
+    assert sorted(numbers) == sorted(NAMES), sorted(set(NAMES) - set(numbers))
+    assert all(numbers.values()), numbers
+    for name in names:
+        assert os.stat(h.path("d", name)).st_size == 0
+    h.good(lines=0)
+
+
 @suite.test("READDIR results whose lengths lie close the connection", timeout=60)
 def readdir_lies(env):
 

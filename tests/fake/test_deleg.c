@@ -91,6 +91,7 @@ static int teardown(void **state)
 
 /* One OPEN of the file, as a program's open(2) makes it. */
 struct opening {
+	uint32_t access; /* 0: to read */
 	struct job job;
 	struct nfs_open_res res;
 	struct deleg_asking asking;
@@ -98,9 +99,9 @@ struct opening {
 
 static void open_send(struct drive *d, struct opening *o)
 {
+	uint32_t access = o->access ? o->access : OPEN4_SHARE_ACCESS_READ;
 	struct nfs_open_args args = {
-		.access = OPEN4_SHARE_ACCESS_READ |
-			  deleg_ask(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, true, &o->asking),
+		.access = access | deleg_ask(owner.state, &fh, access, true, &o->asking),
 		.owner = 1,
 		.claim = NFS_CLAIM_FH};
 	struct nfs_compound *c = job_new(&o->job, d, 0, OP_OPEN);
@@ -122,7 +123,7 @@ static bool open_end(struct opening *o)
 
 static void take(struct drive *d)
 {
-	struct opening o;
+	struct opening o = {0};
 	open_send(d, &o);
 	assert_true(open_end(&o));
 }
@@ -229,7 +230,7 @@ static enum fake_verdict recall_first(struct fake *fake, struct fake_call *call)
 static void test_recalled_before_it_is_granted(void **state)
 {
 	struct drive *d = *state;
-	struct opening o;
+	struct opening o = {0};
 	d->fake.script = recall_first;
 	open_send(d, &o);
 	assert_int_equal(answered(d, 1), NFS4_OK);
@@ -277,6 +278,39 @@ static enum fake_verdict cut_once(struct fake *fake, struct fake_call *call)
 								      : FAKE_NORMAL;
 }
 
+/* A server that recalls a delegation for reading from the very client that wants to write. */
+static enum fake_verdict delay_until_returned(struct fake *fake, struct fake_call *call)
+{
+	struct drive *d = fake->arg;
+	if (fake_last_op(call) != OP_OPEN || !(fake->open_access & OPEN4_SHARE_ACCESS_WRITE) ||
+		fake->executed[OP_DELEGRETURN] > 0)
+		return FAKE_NORMAL;
+	if (d->flag++ == 0)
+		call_back(d, next_sequence++, put_recall);
+	call->fail_at = 2;
+	call->fail_status = NFS4ERR_DELAY;
+	return FAKE_NORMAL;
+}
+
+static void test_own_delegation_is_in_the_way(void **state)
+{
+	struct drive *d = *state;
+	struct opening o = {.access = OPEN4_SHARE_ACCESS_BOTH};
+	take(d);
+	struct nfs_open *reader = deleg_open(owner.state, &fh, OPEN4_SHARE_ACCESS_READ, 2, d->cred);
+	d->fake.delegate = OPEN_DELEGATE_NONE;
+	d->fake.script = delay_until_returned;
+	open_send(d, &o);
+	assert_false(open_end(&o));
+	assert_true(d->flag > 0);
+	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 1);
+	assert_int_equal(owner.flushes, 1);
+	assert_false(nfs_open_is_local(owner.state, reader));
+	struct nfs_stateid stateid;
+	assert_true(nfs_open_close(owner.state, reader, &stateid));
+	nfs_open_unref(owner.state, reader);
+}
+
 static void test_connection_ends_in_the_return(void **state)
 {
 	struct drive *d = *state;
@@ -312,7 +346,7 @@ static void test_getattr(void **state)
 static void test_open_or_delegation(void **state)
 {
 	struct drive *d = *state;
-	struct opening o;
+	struct opening o = {0};
 	struct nfs_stateid stateid;
 	deleg_use_xor(owner.state);
 	d->fake.open_rflags = OPEN4_RESULT_NO_OPEN_STATEID;
@@ -464,6 +498,7 @@ int main(void)
 		POINT(recalled_before_it_is_granted),
 		POINT(recall_is_replayed),
 		POINT(return_is_delayed),
+		POINT(own_delegation_is_in_the_way),
 		POINT(connection_ends_in_the_return),
 		POINT(recall_of_any),
 		POINT(getattr),
