@@ -85,7 +85,8 @@ int state_file_new(struct state_file **out)
 	int fd = memfd_create("vsockfs-state", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int err = file_map(fd, &file);
+	/* It would be anybody's who finds it in /proc. */
+	int err = fchmod(fd, S_IRUSR | S_IWUSR) < 0 ? -errno : file_map(fd, &file);
 	if (err) {
 		close(fd);
 		return err;

@@ -124,7 +124,9 @@ uint64_t takeover_hash_options(const struct options *options)
 	uint64_t hash = hash_text(UINT64_C(14695981039346656037), options->source);
 	hash = hash_text(hash, options->export_path);
 	hash = hash_text(hash, options->mountpoint);
-	return hash_text(hash, options->fuse_options);
+	hash = hash_text(hash, options->fuse_options);
+	/* The kernel has been told whose locks are. */
+	return hash_text(hash, options->nolock ? "nolock" : "");
 }
 
 static int keep_setup(

@@ -440,6 +440,12 @@ def other_options(env):
         s.manager.change_options(",ro")
         s.manager.start()
         assert errno_of(os.mkdir, s.path("d")) == errno.EROFS
+        before = os.open(s.point, os.O_RDONLY)
+        s.manager.kill()
+        s.manager.change_options(",nolock")
+        s.manager.start()
+        assert errno_of(os.listdir, before) == errno.ENOTCONN
+        os.listdir(s.point)
 
 
 @suite.test("umount ends the daemon and empties the store")
