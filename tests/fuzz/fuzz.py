@@ -81,7 +81,8 @@ def long(args):
 
 
 def merge(args):
-    """The smallest set of inputs that covers all that corpus, finds and seeds cover."""
+    """The smallest set of inputs that covers every branch that corpus, finds and seeds cover; how
+    often one is taken does not count, which would be three times as many for nothing to read."""
     with tempfile.TemporaryDirectory() as seeds:
         subprocess.run([os.path.join(args.build, "tests/fuzz/fuzz_seeds"), seeds], check=True)
         for name, program in targets(args.build, args.targets):
@@ -90,7 +91,8 @@ def merge(args):
                                    os.path.join(seeds, name)) if os.path.isdir(p)]
             with tempfile.TemporaryDirectory() as merged:
                 done = subprocess.run(
-                    [program, "-set_cover_merge=1", *limits(name), merged, *sources],
+                    [program, "-set_cover_merge=1", "-use_counters=0", *limits(name), merged,
+                     *sources],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                     env={**os.environ, **HALT})
                 if done.returncode:
