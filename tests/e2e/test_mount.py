@@ -295,6 +295,7 @@ def busy(env):
                               stderr=subprocess.STDOUT)
         assert done.returncode == 32 and b"busy" in done.stdout, done
         f.write(b"still here")
+        os.fsync(f.fileno())
         assert read(env.on_disk("f")) == b"still here"
 
 
