@@ -10,6 +10,7 @@ static struct plan {
 	enum fake_verdict verdict;
 	uint32_t status; /* of SEQUENCE or the only operation */
 	unsigned seen;
+	bool mute; /* and nothing else is heard on the connection */
 } plan;
 
 static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
@@ -19,6 +20,7 @@ static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
 	plan.seen++;
 	plan.times--;
 	call->fail_status = plan.status;
+	call->conn->mute |= plan.mute;
 	return plan.verdict;
 }
 
@@ -314,6 +316,49 @@ static void test_reclaim_complete_fails_while_recovering(void **state)
 	recovers_in_spite_of(*state, OP_RECLAIM_COMPLETE, NFS4ERR_SERVERFAULT);
 }
 
+/* A step waits no longer for a connection that hangs than anything else does: its request is not
+ * lent to the siblings, but the watch ends the connection (watch.c), and the next one carries it.
+ */
+static void recovers_on_the_next_connection(struct drive *d, uint32_t op, uint64_t timeo_ms)
+{
+	struct job job[2];
+	d->config.timeo_ns = timeo_ms * DRIVE_MS;
+	drive_start(d, 2);
+	hold(d);
+	fake_restart(&d->fake);
+	expect(d, op, FAKE_SILENT, 0);
+	plan.mute = true;
+	for (unsigned i = 0; i < 2; i++)
+		job_remove(&job[i], d, i);
+	for (unsigned i = 0; i < 2; i++)
+		job_succeeds(&job[i]);
+	assert_int_equal(plan.seen, 1);
+	assert_int_equal(holder.ended, 1);
+	assert_int_equal(d->fake.sessions, 2);
+	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 2);
+}
+
+/* With the limits of a mount as most people have it: 5 s. */
+static void test_connection_hangs_in_exchange_id(void **state)
+{
+	recovers_on_the_next_connection(*state, OP_EXCHANGE_ID, 60000);
+}
+
+static void test_connection_hangs_in_create_session(void **state)
+{
+	recovers_on_the_next_connection(*state, OP_CREATE_SESSION, 400);
+}
+
+static void test_connection_hangs_in_the_reclaim(void **state)
+{
+	recovers_on_the_next_connection(*state, OP_REMOVE, 400);
+}
+
+static void test_connection_hangs_in_reclaim_complete(void **state)
+{
+	recovers_on_the_next_connection(*state, OP_RECLAIM_COMPLETE, 400);
+}
+
 static void test_stop_while_the_server_is_away(void **state)
 {
 	struct drive *d = *state;
@@ -457,6 +502,10 @@ int main(void)
 		RECOVER(exchange_id_fails_while_recovering),
 		RECOVER(exchange_id_is_delayed_while_recovering),
 		RECOVER(reclaim_complete_fails_while_recovering),
+		RECOVER(connection_hangs_in_exchange_id),
+		RECOVER(connection_hangs_in_create_session),
+		RECOVER(connection_hangs_in_the_reclaim),
+		RECOVER(connection_hangs_in_reclaim_complete),
 		RECOVER(stop_while_the_server_is_away),
 		RECOVER(stop_while_reclaiming),
 		RECOVER(nothing_listens),
