@@ -205,6 +205,9 @@ static void test_choices(void **state)
 	assert_int_equal(options.delegations, DELEG_ALL);
 	accept_words("delegations=all,delegations=none");
 	assert_int_equal(options.delegations, DELEG_NONE);
+	/* They would end with the daemon. */
+	accept_words("takeover,delegations=all");
+	assert_int_equal(options.delegations, DELEG_NONE);
 	accept_words("delegations=read");
 	assert_int_equal(options.delegations, DELEG_READ);
 	refuse_words("delegations", "-o delegations: needs a value: none, read or all");
