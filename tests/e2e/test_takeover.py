@@ -265,7 +265,7 @@ def under_way(env):
 
 
 def append(path, count):
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_DSYNC)
     for i in range(count):
         line = b"%07d\n" % i
         assert os.write(fd, line) == len(line)
