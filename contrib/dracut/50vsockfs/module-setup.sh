@@ -22,7 +22,7 @@ installkernel() {
 }
 
 install() {
-	inst_multiple vsockfs modprobe readlink sleep
+	inst_multiple vsockfs modprobe sleep
 	# loaded when the first thread ends
 	inst_libdir_file 'libgcc_s.so*'
 	# shellcheck disable=SC2154 # moddir is dracut's

@@ -4,9 +4,10 @@
 # five seconds.
 
 vsockfs_runs() {
-	for vsockfs_exe in /proc/[0-9]*/exe; do
-		case $(readlink "$vsockfs_exe") in
-		*/vsockfs | */vsockfs\ \(deleted\)) return 0 ;;
+	for vsockfs_file in /proc/[0-9]*/comm; do
+		{ read -r vsockfs_name <"$vsockfs_file"; } 2>/dev/null || continue
+		case $vsockfs_name in
+		vsockfs*) return 0 ;;
 		esac
 	done
 	return 1
