@@ -19,7 +19,8 @@ class Died(Exception):
 
 
 class Guest:
-    def __init__(self, qemu, kernel, initramfs, workdir, devices=(), memory="1G"):
+    def __init__(self, qemu, kernel, initramfs, workdir, devices=(), memory="1G", append=""):
+        self.append = append  # more words for the kernel
         self.command = [qemu, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                         "-smp", "2", "-m", memory, "-kernel", kernel, "-initrd", initramfs, *devices]
         self.initramfs = initramfs
@@ -55,7 +56,8 @@ class Guest:
                                           if any("id=mem," in arg for arg in self.command) else "")
         self.monitor, control = socket.socketpair()
         command = [*self.command, "-machine", machine, "-cpu", cpu,
-                   "-append", f"console=ttyS0 panic=-1 quiet mitigations=off accel={accel}",
+                   "-append", f"console=ttyS0 panic=-1 quiet mitigations=off accel={accel} "
+                   + self.append,
                    "-serial", f"file:{self.console}", "-serial", "stdio",
                    "-chardev", f"socket,id=monitor,fd={control.fileno()}",
                    "-mon", "chardev=monitor,mode=control"]
@@ -65,6 +67,15 @@ class Guest:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 pass_fds=[control.fileno()])
+
+    def wait_end(self, qmp, seconds):
+        """How the guest ended the machine: "guest-shutdown", "guest-reset", or what went wrong."""
+        try:
+            reason = qmp.wait_shutdown(seconds)
+            self.process.wait(seconds)
+            return reason
+        except (OSError, subprocess.TimeoutExpired):
+            return f"no end in {seconds} s"
 
     def qmp(self):
         """Once for each guest."""
@@ -117,7 +128,7 @@ class Guest:
         except Died as why:
             tap.result(False, "the guest runs to its end")
             tap.diag(f"{why}; before that: {last}")
-            self._show_logs(tap)
+            self.show_logs(tap)
 
     def hear(self):
         return self._read_line(SILENCE_S)
@@ -126,7 +137,7 @@ class Guest:
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
 
-    def _show_logs(self, tap):
+    def show_logs(self, tap):
         for path in (self.errors, self.console):
             with open(path, "rb") as file:
                 text = file.read()[-12000:].decode(errors="replace")

@@ -28,7 +28,7 @@ def newest_kernel(modules):
         if release != name and os.access(image, os.R_OK) and os.path.isdir(f"/lib/modules/{release}"):
             found.append((_version_key(release), image, release))
     for _, image, release in sorted(found, reverse=True):
-        if _module_files(release, modules) is not None:
+        if module_files(release, modules) is not None:
             return image, release
     raise Missing("no kernel image with its modules in /boot (Debian package linux-image-amd64)")
 
@@ -38,7 +38,7 @@ def _version_key(release):
             for part in re.findall(r"\d+|[a-z]+", release)]
 
 
-def _module_files(release, modules):
+def module_files(release, modules):
     """Files of the modules and all that they need, or None where the kernel lacks one."""
     modprobe = find_program("modprobe", "kmod")
     files = []
@@ -114,7 +114,7 @@ class Initramfs:
         self.program(find_program("modprobe", "kmod"), "/usr/sbin/modprobe")
 
     def modules(self, release, names):
-        for path in _module_files(release, names):
+        for path in module_files(release, names):
             self.copy(path)
         base = f"/lib/modules/{release}"
         for name in os.listdir(base):

@@ -7,6 +7,7 @@ import time
 
 class Qmp:
     def __init__(self, sock):
+        self.sock = sock
         self.file = sock.makefile("rw")
         self.file.readline()  # the greeting
         self.execute("qmp_capabilities")
@@ -21,6 +22,15 @@ class Qmp:
             if "return" in answer:
                 return answer["return"]
         raise RuntimeError(f"{command}: QEMU has gone")
+
+    def wait_shutdown(self, seconds):
+        """The reason that QEMU gives when the machine ends."""
+        self.sock.settimeout(seconds)
+        while line := self.file.readline():
+            event = json.loads(line)
+            if event.get("event") == "SHUTDOWN":
+                return event["data"]["reason"]
+        raise OSError("QEMU has gone")
 
     def save(self, path, seconds):
         """Stops the guest for good and writes all of it into a file."""
