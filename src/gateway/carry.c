@@ -139,7 +139,7 @@ uint64_t carry_move(struct carry_lane *lane, uint64_t *calls)
 	struct carry *carry = lane->carry;
 	uint64_t before = lane->flow.bytes, called = lane->flow.calls, moved;
 
-	lane->flow.few = carry->guest->limits.calls > 0;
+	lane->flow.few = guest_is_flooding(carry->guest);
 
 	lane->state = flow_move(&lane->flow, lane == &carry->up && carry->guest->gateway->draining);
 	moved = lane->flow.bytes - before;

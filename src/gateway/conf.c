@@ -12,6 +12,7 @@
 static const struct conf_limits conf_default_limits = {
 	.connections = 64,
 	.connects = 20,
+	.calls = 5000,
 	.idle = 900 * CONF_SECOND,
 };
 

@@ -13,6 +13,9 @@
 /* So many guests are met before those that are gone are looked for. */
 #define GUEST_SWEEP 1024
 
+/* Work comes in bursts; what goes on for longer than this many seconds is a flood. */
+#define GUEST_CALLS_BURST 10
+
 /* A quarter of a second's worth at once, so that the rate holds on average and bursts pass. */
 static uint64_t guest_rate_burst(uint64_t rate)
 {
@@ -74,7 +77,8 @@ static struct guest *guest_new(struct gateway *gateway, const struct name *name,
 	limit_init(&guest->connects, rule->limits.connects,
 		rule->limits.connections + rule->limits.connects, now);
 	limit_init(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
-	limit_init(&guest->calls, rule->limits.calls, rule->limits.calls, now);
+	limit_init(&guest->calls, rule->limits.calls,
+		(uint64_t)rule->limits.calls * GUEST_CALLS_BURST, now);
 	guest->pause.fire = guest_unpause;
 	TAILQ_INIT(&guest->carries);
 	TAILQ_INIT(&guest->ready);
@@ -115,7 +119,8 @@ bool guest_update(struct guest *guest)
 	limit_change(&guest->connects, rule->limits.connects,
 		rule->limits.connections + rule->limits.connects, now);
 	limit_change(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
-	limit_change(&guest->calls, rule->limits.calls, rule->limits.calls, now);
+	limit_change(&guest->calls, rule->limits.calls,
+		(uint64_t)rule->limits.calls * GUEST_CALLS_BURST, now);
 	loop_timer_cancel(guest->gateway->loop, &guest->pause);
 	guest_unpause(&guest->pause);
 	return inet_equal(&before.from, &guest->upstream.from) &&
@@ -148,6 +153,11 @@ void guest_unqueue(struct guest *guest, struct carry_lane *lane)
 	if (lane->queued)
 		TAILQ_REMOVE(&guest->ready, lane, entry);
 	lane->queued = false;
+}
+
+bool guest_is_flooding(const struct guest *guest)
+{
+	return guest->calls.rate > 0 && limit_below(&guest->calls, guest->calls.rate);
 }
 
 /* When its limits let it move something; not after `now` if that is now. */

@@ -68,6 +68,9 @@ bool guest_update(struct guest *guest);
 void guest_queue(struct guest *guest, struct carry_lane *lane);
 void guest_unqueue(struct guest *guest, struct carry_lane *lane);
 
+/* Whether it has used up what it may call at once. */
+bool guest_is_flooding(const struct guest *guest);
+
 /* One turn of every guest that is running. True when there was one. */
 bool guest_run_all(struct gateway *gateway);
 

@@ -45,6 +45,11 @@ bool limit_full(struct limit *limit, uint64_t now)
 	return limit->rate == 0 || limit->level == (int64_t)limit->burst;
 }
 
+bool limit_below(const struct limit *limit, uint64_t tokens)
+{
+	return limit->level < (int64_t)tokens;
+}
+
 bool limit_ok(struct limit *limit, uint64_t now)
 {
 	limit_fill(limit, now);

@@ -22,6 +22,8 @@ void limit_init(struct limit *limit, uint64_t rate, uint64_t burst, uint64_t now
 /* Another rate and burst for a bucket in use; keeps debts. */
 void limit_change(struct limit *limit, uint64_t rate, uint64_t burst, uint64_t now);
 bool limit_full(struct limit *limit, uint64_t now);
+/* Whether fewer than `tokens` were left when it was last asked or taken from. */
+bool limit_below(const struct limit *limit, uint64_t tokens);
 bool limit_ok(struct limit *limit, uint64_t now);
 void limit_take(struct limit *limit, uint64_t tokens, uint64_t now);
 /* When limit_ok will be true at the latest; `now` if it is. */

@@ -246,7 +246,7 @@ def is_readable(s):
 def rate_limit(bench):
     """rate= holds a guest back, and no other"""
     server = bench.server().echo()
-    bench.gateway(bench.conf(server, ("a", "rate=1M"), ("b",)))
+    bench.gateway(bench.conf(server, ("a", "rate=1M", "calls=0"), ("b", "calls=0")))
 
     def take(guest):
         s, size, got = bench.connect(guest), 1 << 20, 0
@@ -272,7 +272,7 @@ def calls_limit(bench):
 
     def take(guest):
         s, start = bench.connect(guest), time.monotonic()
-        for piece in (call * 30, call[:3], call[3:]):
+        for piece in (call * 130, call[:3], call[3:]):
             s.sendall(piece)
             got = 0
             while got < len(piece):
