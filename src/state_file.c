@@ -86,7 +86,9 @@ int state_file_new(struct state_file **out)
 	if (fd < 0)
 		return -errno;
 	/* It would be anybody's who finds it in /proc. */
-	int err = fchmod(fd, S_IRUSR | S_IWUSR) < 0 ? -errno : file_map(fd, &file);
+	int err = fchmod(fd, S_IRUSR | S_IWUSR) < 0 ? -errno : 0;
+	if (!err)
+		err = file_map(fd, &file);
 	if (err) {
 		close(fd);
 		return err;
