@@ -136,7 +136,9 @@ static int copy_answer(FILE *in, FILE *out, char *why, size_t why_size)
 		return -EPROTO;
 	}
 	if (version == 1 && strncmp(line + at, "error ", 6) == 0) {
-		snprintf(why, why_size, "%s", line + at + 6);
+		const char *text = line + at + 6;
+		snprintf(
+			why, why_size, "%s", *text ? text : "the daemon refuses, without a reason");
 		return -EREMOTEIO;
 	}
 	if (version != 1 || sscanf(line + at, "ok %" SCNu64, &left) != 1) {
