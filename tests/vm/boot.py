@@ -214,7 +214,7 @@ def boot_from_share(boots, tap):
     boots.dracut(image, SYSTEMD)
     boots.boot(tap, Kind("dracut with systemd", image, "poweroff", says=UNMOUNTED), root)
     boots.dracut(image, PLAIN)
-    boots.boot(tap, Kind("dracut", image, "reboot", says=UNMOUNTED), root)
+    boots.boot(tap, Kind("dracut", image, "reboot"), root)
     boots.tree.initramfs_tools(image)
     boots.boot(tap, Kind("initramfs-tools", image, "poweroff"), root)
 
