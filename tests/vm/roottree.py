@@ -174,7 +174,8 @@ ip addr add {address}/24 dev eth0
     def disk(self, path, megabytes):
         """An ext4 file system with all of it, as QEMU's arguments for a virtio disk."""
         subprocess.run([find_program("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", "-d",
-                        self.path, path, f"{megabytes}M"], check=True, stdin=subprocess.DEVNULL)
+                        self.path, path, f"{megabytes}M"], check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
         return ["-drive", f"file={path},format=raw,if=none,id=disk,cache=unsafe",
                 "-device", "virtio-blk-pci,drive=disk"]
 
