@@ -15,7 +15,7 @@
  * -o takeover: the service manager keeps the FUSE device (each worker's channel of it) and a state
  * file (state_file.h); when the daemon was killed, or is restarted, the next one goes on with the
  * same mount, and no program that has files open there notices more than a pause. Requests that
- *were under way come again on /dev/fuse, marked (FUSE_NOTIFY_RESEND, Linux 6.9).
+ * were under way come again on /dev/fuse, marked (FUSE_NOTIFY_RESEND, Linux 6.9).
  *
  *	fresh:	  takeover_new -> share_new -> takeover_keep -> ... mounted ... -> takeover_store
  *	resumed:  takeover_load -> share_new -> takeover_restore -> connected -> takeover_begin ->
