@@ -12,7 +12,6 @@
 static const struct conf_limits conf_default_limits = {
 	.connections = 64,
 	.connects = 20,
-	.calls = 5000,
 	.idle = 900 * CONF_SECOND,
 };
 
@@ -62,6 +61,16 @@ static bool conf_count(struct conf_reader *r, const struct conf_setting *s, uint
 	return true;
 }
 
+static void conf_calls(struct conf_reader *r, const struct conf_setting *s, uint32_t *value)
+{
+	uint64_t number;
+
+	if (!text_number(s->value, 1000000, &number) || (number > 0 && number < 10))
+		conf_complain_value(r, s, "0 or a number from 10 to 1000000");
+	else
+		*value = (uint32_t)number;
+}
+
 /* True when the key is one of the limits, whatever becomes of its value. */
 static bool conf_limit(
 	struct conf_reader *r, const struct conf_setting *s, struct conf_limits *limits)
@@ -71,11 +80,7 @@ static bool conf_limit(
 	} else if (strcmp(s->key, "connects") == 0) {
 		conf_count(r, s, &limits->connects);
 	} else if (strcmp(s->key, "calls") == 0) {
-		uint64_t number;
-		if (!text_number(s->value, 1000000, &number) || (number > 0 && number < 10))
-			conf_complain_value(r, s, "0 or a number from 10 to 1000000");
-		else
-			limits->calls = (uint32_t)number;
+		conf_calls(r, s, &limits->calls);
 	} else if (strcmp(s->key, "rate") == 0) {
 		if (!text_size(s->value, UINT64_C(1) << 40, &limits->rate) ||
 			(limits->rate > 0 && limits->rate < 65536))
@@ -307,6 +312,8 @@ static bool conf_single(struct conf_reader *r, const char *key, const struct tex
 			r->conf->port = (uint32_t)port;
 	} else if (strcmp(key, "total") == 0) {
 		conf_count(r, &s, &r->conf->total);
+	} else if (strcmp(key, "share") == 0) {
+		conf_calls(r, &s, &r->conf->share);
 	} else if (strcmp(key, "wait") == 0) {
 		ns = &r->conf->wait;
 	} else if (strcmp(key, "drain") == 0) {
@@ -374,6 +381,7 @@ unsigned conf_parse(struct text *text, struct conf **out)
 	conf->server4_port = conf->server6_port = 2049;
 	conf->port = 2049;
 	conf->total = 4096;
+	conf->share = 5000;
 	conf->wait = 30 * CONF_SECOND;
 	conf->drain = 5 * CONF_SECOND;
 	while (text_next(text))

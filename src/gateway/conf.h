@@ -52,6 +52,7 @@ struct conf {
 	uint32_t port;		/* of the vsock listener, and behind hypervisors' sockets */
 	struct inet_net prefix; /* AF_UNSPEC when there is none */
 	uint32_t total;		/* connections of all guests at once */
+	uint32_t share;		/* calls in a second beside other guests; 0: no limit */
 	uint64_t wait;		/* ns for which a new connection waits for a server that is away */
 	uint64_t drain;		/* ns for replies that are under way at the end */
 	struct conf_rules rules;

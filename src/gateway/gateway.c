@@ -54,6 +54,7 @@ int gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf)
 	TAILQ_INIT(&gateway->guests);
 	TAILQ_INIT(&gateway->running);
 	TAILQ_INIT(&gateway->listeners);
+	share_pool_init(&gateway->shares, conf->share, loop_now(loop));
 	gateway->hook.run = gateway_turn;
 	gateway->deadline.fire = gateway_deadline;
 	loop_hook_add(loop, &gateway->hook);
@@ -194,6 +195,7 @@ void gateway_reload(struct gateway *gateway, struct conf *conf)
 	/* The port is of the sockets that exist; another one takes a new start. */
 	conf->port = old->port;
 	gateway->conf = conf;
+	share_pool_change(&gateway->shares, conf->share, loop_now(gateway->loop));
 	for (; l; l = next) {
 		next = TAILQ_NEXT(l, entry);
 		if (l->remove && !conf_find(conf, &l->name))

@@ -16,6 +16,7 @@ struct gateway {
 	struct flow_store store;
 	struct loop_hook hook;
 	struct guest_list guests, running;
+	struct share_pool shares;
 	struct listener_list listeners;
 	unsigned nguests;      /* met so far */
 	unsigned count, total; /* connections; how many there may be */

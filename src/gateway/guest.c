@@ -79,6 +79,7 @@ static struct guest *guest_new(struct gateway *gateway, const struct name *name,
 	limit_init(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
 	limit_init(&guest->calls, rule->limits.calls,
 		(uint64_t)rule->limits.calls * GUEST_CALLS_BURST, now);
+	share_init(&guest->share, &gateway->shares, now);
 	guest->pause.fire = guest_unpause;
 	TAILQ_INIT(&guest->carries);
 	TAILQ_INIT(&guest->ready);
@@ -133,6 +134,7 @@ void guest_free(struct guest *guest)
 	if (guest->running)
 		TAILQ_REMOVE(&guest->gateway->running, guest, run_entry);
 	loop_timer_cancel(guest->gateway->loop, &guest->pause);
+	share_deinit(&guest->share, &guest->gateway->shares);
 	TAILQ_REMOVE(&guest->gateway->guests, guest, entry);
 	free(guest);
 }
@@ -155,16 +157,23 @@ void guest_unqueue(struct guest *guest, struct carry_lane *lane)
 	lane->queued = false;
 }
 
-bool guest_is_flooding(const struct guest *guest)
+bool guest_is_flooding(struct guest *guest)
 {
-	return guest->calls.rate > 0 && limit_below(&guest->calls, guest->calls.rate);
+	struct gateway *gateway = guest->gateway;
+
+	if (guest->calls.rate > 0 && limit_below(&guest->calls, guest->calls.rate))
+		return true;
+	return share_is_spent(&guest->share, &gateway->shares, loop_now(gateway->loop));
 }
 
 /* When its limits let it move something; not after `now` if that is now. */
 static uint64_t guest_when(struct guest *guest, uint64_t now)
 {
 	uint64_t rate = limit_when(&guest->rate, now), calls = limit_when(&guest->calls, now);
+	uint64_t share = share_when(&guest->share, &guest->gateway->shares, now);
 
+	if (share > calls)
+		calls = share;
 	return rate > calls ? rate : calls;
 }
 
@@ -185,6 +194,7 @@ static void guest_run(struct guest *guest)
 		uint64_t moved = carry_move(lane, &calls);
 		limit_take(&guest->rate, moved, now);
 		limit_take(&guest->calls, calls, now);
+		share_take(&guest->share, &guest->gateway->shares, calls, now);
 		spent += moved + calls * GUEST_CALL_COST + GUEST_STEP_COST;
 	}
 	if (!guest->running && !guest->pause.set && !TAILQ_EMPTY(&guest->ready)) {

@@ -5,6 +5,7 @@
 #include "gateway/conf.h"
 #include "gateway/flow.h"
 #include "gateway/limit.h"
+#include "gateway/share.h"
 #include "gateway/upstream.h"
 #include "util/log.h"
 #include "util/loop.h"
@@ -37,14 +38,15 @@ struct guest {
 	enum conf_ports ports;
 	struct conf_limits limits;
 	struct limit connects, rate, calls;
-	unsigned count; /* of connections */
-	bool allowed;	/* by the rules as they are now */
+	struct share share; /* of what the server can be called */
+	unsigned count;	    /* of connections */
+	bool allowed;	    /* by the rules as they are now */
 	uint16_t next_port;
 	struct log_limit log_end, log_refused;
 	TAILQ_HEAD(, carry) carries;
 	TAILQ_HEAD(, carry_lane) ready;
 	bool running;		   /* in the gateway's `running` */
-	struct loop_timer pause;   /* until `rate` and `calls` allow more */
+	struct loop_timer pause;   /* until `rate`, `calls` and `share` allow more */
 	struct listener *listener; /* of this guest alone, or NULL */
 	TAILQ_ENTRY(guest) entry, run_entry;
 };
@@ -68,8 +70,8 @@ bool guest_update(struct guest *guest);
 void guest_queue(struct guest *guest, struct carry_lane *lane);
 void guest_unqueue(struct guest *guest, struct carry_lane *lane);
 
-/* Whether it has used up what it may call at once. */
-bool guest_is_flooding(const struct guest *guest);
+/* Whether it has used up what it may call at once, alone or beside others. */
+bool guest_is_flooding(struct guest *guest);
 
 /* One turn of every guest that is running. True when there was one. */
 bool guest_run_all(struct gateway *gateway);

@@ -63,6 +63,12 @@ void limit_take(struct limit *limit, uint64_t tokens, uint64_t now)
 		limit->level -= (int64_t)tokens;
 }
 
+void limit_forgive(struct limit *limit)
+{
+	if (limit->level < 0)
+		limit->level = 0;
+}
+
 uint64_t limit_when(struct limit *limit, uint64_t now)
 {
 	if (limit_ok(limit, now))

@@ -26,6 +26,8 @@ bool limit_full(struct limit *limit, uint64_t now);
 bool limit_below(const struct limit *limit, uint64_t tokens);
 bool limit_ok(struct limit *limit, uint64_t now);
 void limit_take(struct limit *limit, uint64_t tokens, uint64_t now);
+/* Ends a debt. */
+void limit_forgive(struct limit *limit);
 /* When limit_ok will be true at the latest; `now` if it is. */
 uint64_t limit_when(struct limit *limit, uint64_t now);
 

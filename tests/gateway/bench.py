@@ -7,9 +7,9 @@
 One nfs-ganesha and one vsockfs mount for each way; reads and writes of 256 MiB past the guest's page
 cache, and stat(2) past the attribute cache. Ways take turns in each round; medians are printed, and
 the ratios to the direct connection. Then the same by a guest while another floods the gateway with
-connections and with calls on 16 streams, as a ratio to that guest's alone: a flood that may call as
-much as it likes, and one that is held to what a guest may by default. The flood's programs have the
-CPU only when nobody else wants it, since they stand for a guest on CPUs of its own.
+connections and with calls on 16 streams, as a ratio to that guest's alone: through a gateway that
+gives nobody a share, and through one as it is by default. The flood's programs have the CPU only when
+nobody else wants it, since they stand for a guest on CPUs of its own.
 """
 
 import contextlib
@@ -135,7 +135,7 @@ def flooding(bench, guest):
     process = subprocess.Popen(["chrt", "--idle", "0", "/usr/bin/python3", "-c", FLOOD,
                                 f"{bench.path(guest)}_2049"], preexec_fn=die_with_parent)
     try:
-        time.sleep(10)  # what is called in a burst is not limited
+        time.sleep(10)  # what is called in a burst is not held back
         yield
     finally:
         process.kill()
@@ -155,8 +155,8 @@ def main():
         server = Ganesha(top, export)
         stack.callback(server.stop)
         server.start()
-        gateway = bench.gateway(bench.conf(server, ("a",), ("flood", "calls=0"),
-                                           ("tame",)))
+        gateway = bench.gateway(bench.conf(server, ("a",), ("flood",)))
+        bench.gateway("share 0\n" + bench.conf(server, ("b",), ("free",)))
         socat = subprocess.Popen(["socat", "-b", "1048576",
                                   f"UNIX-LISTEN:{top}/socat,fork",
                                   f"TCP:127.0.0.1:{server.port},nodelay"],
@@ -168,14 +168,15 @@ def main():
                 "gateway": mount(stack, top, "gateway", f"unix:{bench.path('a')}_2049:/export"),
                 "socat": mount(stack, top, "socat", f"unix:{top}/socat:/export")}
         table("ratios to a direct TCP connection", measure(ways, rounds), "direct")
-        alone = {"alone": ways["gateway"]}
         processor_time(ways, {"gateway": gateway.process.pid, "socat": socat.pid}, rounds)
-        floods = {"alone": None, "beside a flood without limits": "flood", "beside one with limits": "tame"}
+        unshared = mount(stack, top, "unshared", f"unix:{bench.path('b')}_2049:/export")
+        floods = {"alone": (None, ways["gateway"]), "without shares": ("free", unshared),
+                  "with shares": ("flood", ways["gateway"])}
         rows = {name: {w: [] for w in WORKS} for name in floods}
         for _ in range(rounds):
-            for name, guest in floods.items():
+            for name, (guest, point) in floods.items():
                 with flooding(bench, guest) if guest else contextlib.nullcontext():
-                    for work, values in measure(alone, 1)["alone"].items():
+                    for work, values in measure({name: point}, 1)[name].items():
                         rows[name][work] += values
         table("one guest while another floods", rows, "alone")
 

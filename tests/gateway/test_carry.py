@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What vsockfs-gateway does with connections, over the sockets where hypervisors deliver them."""
 
+import contextlib
 import os
 import random
 import select
@@ -283,6 +284,76 @@ def calls_limit(bench):
     take("b")
 
 
+CALL = struct.pack(">I", 0x80000004) + b"call"
+
+
+def call(s, n=1):
+    """n calls, with at most 16 of them under way."""
+    done = 0
+    while done < n:
+        some = min(16, n - done)
+        s.sendall(CALL * some)
+        left = some * len(CALL)
+        while left > 0:
+            got = len(s.recv(left))
+            assert got > 0, "closed"
+            left -= got
+        done += some
+
+
+class Flood:
+    """Calls on one stream without end; counts the answers."""
+
+    def __init__(self, bench, guest):
+        self.answers = 0
+        self.stream = bench.connect(guest)
+        self.thread = threading.Thread(target=self.go_on, daemon=True)
+        self.thread.start()
+
+    def go_on(self):
+        with contextlib.suppress(OSError, AssertionError):
+            while True:
+                call(self.stream, 16)
+                self.answers += 16
+
+
+def share_alone(bench):
+    """who is alone may call as often as it likes, whatever the share"""
+    server = bench.server().echo()
+    bench.gateway("share 10\n" + bench.conf(server, ("a",), ("b",)))
+    s, start = bench.connect("a"), time.monotonic()
+    bench.connect("b")  # without a call it has no share
+    for _ in range(100):
+        call(s, 16)
+        assert time.monotonic() - start < 60, "held back"  # it would be for 150 s
+
+
+def share_beside(bench):
+    """beside another guest a flood has its share and what the other leaves, and the other waits not"""
+    server = bench.server().echo()
+    bench.gateway("share 20\n" + bench.conf(server, ("a",), ("b",)))
+    calm = bench.connect("b")
+    flood = Flood(bench, "a")
+    eventually(lambda: flood.answers > 2000, "a flood")
+
+    def beside():
+        """None when the machine had the calm one silent for so long that it did not count"""
+        call(calm)
+        start, before, gap, calls = time.monotonic(), flood.answers, 0, 40
+        last = start
+        for _ in range(calls):
+            time.sleep(0.05)
+            call(calm)
+            now = time.monotonic()
+            gap, last = max(gap, now - last), now
+        return gap < 0.5 and (flood.answers - before, last - start)
+    answers, seconds = eventually(beside, "a machine that is not too slow")
+    assert answers <= 2 * 20 * seconds + 32, (answers, seconds)
+    calm.close()
+    before = flood.answers
+    eventually(lambda: flood.answers > before + 2000, "all for the one that is left")
+
+
 def idle_limit(bench):
     """idle= ends a connection on which nothing moves, and only that"""
     server = bench.server().echo()
@@ -456,6 +527,7 @@ def ipv6_prefix(bench):
 
 TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
          only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit, calls_limit,
+         share_alone, share_beside,
          idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
          wrong_address, ipv6_prefix]
 

@@ -105,7 +105,7 @@ static void test_addresses(void **state)
 static void test_settings(void **state)
 {
 	struct conf *conf =
-		good("server 127.0.0.1:3049\nserver [::1]\nport 2050\nwait 5s\n"
+		good("server 127.0.0.1:3049\nserver [::1]\nport 2050\nwait 5s\nshare 70\n"
 		     "default connections=3 idle=0\n"
 		     "guest vsock:5 address=127.0.1.5 rate=2M ports=require connects=7 calls=10\n"
 		     "default rate=1G\n"
@@ -116,6 +116,7 @@ static void test_settings(void **state)
 	assert_int_equal(conf->server4_port, 3049);
 	assert_int_equal(conf->server6_port, 2049);
 	assert_int_equal(conf->port, 2050);
+	assert_int_equal(conf->share, 70);
 	assert_int_equal(rule->limits.connections, 3);
 	assert_int_equal(rule->limits.connects, 7);
 	assert_int_equal(rule->limits.rate, 2 << 20);
@@ -157,6 +158,7 @@ static void test_refused(void **state)
 		"f:1:38: rate is 0 or bytes in a second from 64K to 1024G\n");
 	bad("guest vsock:5 address=127.0.1.1 calls=9\n",
 		"f:1:39: calls is 0 or a number from 10 to 1000000\n");
+	bad("share 9\n", "f:1:7: share is 0 or a number from 10 to 1000000\n");
 	bad("guest vsock:5 address=127.0.1.1 ports\n", "f:1:33: 'ports' has no '='\n");
 	bad("guest vsock:/x address=127.0.1.1 ports=require\n",
 		"f:1:40: ports is same or reserved here: a Unix socket has no port\n");
