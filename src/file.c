@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "behind.h"
+#include "closing.h"
 #include "handle.h"
 #include "nfs41/op.h"
 #include "share.h"
@@ -123,22 +124,9 @@ static void file_sent(struct nfs_compound *c)
 	nfs_compound_free(c);
 }
 
-void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
-	const struct nfs_stateid *stateid)
-{
-	(void)share;
-	struct nfs_compound *c = nfs_compound_new(worker_self()->conn, cred, OP_CLOSE);
-	if (!c)
-		return;
-	nfs_op_putfh(c, fh);
-	nfs_op_close(c, stateid);
-	nfs_compound_send(c, file_sent, NULL);
-}
-
-/* What is being closed, or removed: another daemon finds it on record until that is answered. */
+/* What is being removed: another daemon finds it on record until that is answered. */
 struct file_ending {
 	struct share *share;
-	struct nfs_open *open; /* referenced; or */
 	struct node_silly *silly;
 };
 
@@ -150,67 +138,46 @@ static void silly_free(struct share *share, struct node_silly *silly)
 	free(silly);
 }
 
-static void file_forget(const struct file_ending *ending)
-{
-	if (ending->open)
-		nfs_open_forget(ending->share->state, ending->open);
-	else
-		silly_free(ending->share, ending->silly);
-}
-
 static void file_ended(struct nfs_compound *c)
 {
 	struct file_ending *ending = c->arg;
 	nfs_compound_free(c);
-	file_forget(ending);
+	silly_free(ending->share, ending->silly);
 	free(ending);
-}
-
-/* Without a worker the share is being taken down, and its state goes with the client id. NULL, and
- * `what` is forgotten: nothing is to be sent. */
-static struct nfs_compound *file_begin_ending(
-	const struct file_ending *what, struct rpc_cred *cred, uint32_t op)
-{
-	struct worker *worker = worker_self();
-	struct file_ending *ending = worker ? malloc(sizeof(*ending)) : NULL;
-	struct nfs_compound *c = ending ? nfs_compound_new(worker->conn, cred, op) : NULL;
-	if (c) {
-		*ending = *what;
-		c->arg = ending;
-		return c;
-	}
-	free(ending);
-	file_forget(what);
-	return NULL;
 }
 
 void file_close(struct share *share, struct nfs_open *open_take)
 {
-	const struct file_ending what = {.share = share, .open = open_take};
 	struct nfs_stateid stateid;
-	if (!nfs_open_close(share->state, open_take, &stateid)) {
+	const struct closing_what what = {.fh = &open_take->fh,
+		.cred = open_take->cred,
+		.stateid = &stateid,
+		.soon = open_take->access & OPEN4_SHARE_ACCESS_WRITE};
+	/* Without a worker the share is being taken down, and its state goes with the client id. */
+	if (nfs_open_close(share->state, open_take, &stateid) && worker_self())
+		closing_add(share->closing, &what, open_take);
+	else
 		nfs_open_forget(share->state, open_take);
-		return;
-	}
-	struct nfs_compound *c = file_begin_ending(&what, open_take->cred, OP_CLOSE);
-	if (!c)
-		return;
-	nfs_op_putfh(c, &open_take->fh);
-	nfs_op_close(c, &stateid);
-	nfs_compound_send(c, file_ended, c->arg);
 }
 
+/* Without a worker, as above. */
 void file_remove_silly(struct share *share, struct node_silly *silly_take)
 {
-	const struct file_ending what = {.share = share, .silly = silly_take};
-	struct nfs_fh fh;
-	struct nfs_compound *c = file_begin_ending(&what, silly_take->cred, OP_REMOVE);
-	if (!c)
+	struct worker *worker = worker_self();
+	struct file_ending *ending = worker ? malloc(sizeof(*ending)) : NULL;
+	struct nfs_compound *c =
+		ending ? nfs_compound_new(worker->conn, silly_take->cred, OP_REMOVE) : NULL;
+	if (!c) {
+		free(ending);
+		silly_free(share, silly_take);
 		return;
+	}
+	struct nfs_fh fh;
+	*ending = (struct file_ending){.share = share, .silly = silly_take};
 	node_fh(silly_take->dir, &fh);
 	nfs_op_putfh(c, &fh);
 	nfs_op_remove(c, silly_take->name, strlen(silly_take->name), NULL);
-	nfs_compound_send(c, file_ended, c->arg);
+	nfs_compound_send(c, file_ended, ending);
 }
 
 void file_unref(struct file *file)

@@ -69,10 +69,6 @@ void file_close(struct share *share, struct nfs_open *open_take);
 /* The error of what was written that this open file has not been told yet, or 0. */
 int file_take_error(struct file *file);
 
-/* Sends CLOSE and does not wait for it. */
-void file_send_close(struct share *share, const struct nfs_fh *fh, struct rpc_cred *cred,
-	const struct nfs_stateid *stateid);
-
 /*
  * A name in `dir` that keeps an open file's data only. Takes a pin of its own. `record` as
  * takeover_put_silly gave it, or 0. NULL without memory.

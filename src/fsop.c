@@ -439,6 +439,28 @@ void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 	nfs_compound_send(req->compound, done, req);
 }
 
+static void fsop_carried(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	closing_unload(req->share->closing, c, &req->load);
+	req->load.done(c);
+}
+
+void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c)
+{
+	req->load.done = done;
+	return closing_load(req->share->closing, req->compound, 0, &req->load) ? fsop_carried
+									       : done;
+}
+
+void fsop_close_made(struct fsop_request *req)
+{
+	const struct closing_what what = {
+		.fh = &req->fh, .cred = req->cred, .stateid = &req->made.stateid, .soon = true};
+	closing_add(req->share->closing, &what, NULL);
+}
+
 int fsop_use_open(struct fsop_request *req)
 {
 	return reclaim_use_open(req->share->reclaim, &req->use, req->file->open);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "behind.h"
+#include "closing.h"
 #include "file.h"
 #include "nfs41/deleg.h"
 #include "nfs41/op.h"
@@ -60,7 +61,8 @@ struct fsop_request {
 	struct behind_wait wait;
 	void (*settled)(struct fsop_request *req); /* what follows fsop_settle */
 	void (*committed)(void *req, int err);	   /* what follows fsop_commit */
-	struct behind *gathered;		   /* it is the daemon's own: sends this */
+	struct closing_load load;
+	struct behind *gathered; /* it is the daemon's own: sends this */
 	struct reclaim_use use;
 
 	/* results of the compound */
@@ -189,6 +191,12 @@ struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, str
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label);
 /* Sends req->compound; `done` gets the request as nfs_compound.arg. */
 void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
+
+/* What to give as `done` so that the compound, which is complete, can take others' CLOSE along. */
+void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c);
+/* Closes what req->made has opened, and nobody has on record. */
+void fsop_close_made(struct fsop_request *req);
 
 /* The stateid of the file for req->use: 0, or -errno when the open is lost. */
 int fsop_use_open(struct fsop_request *req);

@@ -119,7 +119,7 @@ static void getattr_send(struct fsop_request *req)
 	if (!fsop_compound(req, OP_GETATTR, req->node))
 		return;
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, getattr_done);
+	fsop_send(req, fsop_carry(req, getattr_done));
 }
 
 void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)

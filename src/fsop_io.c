@@ -309,7 +309,7 @@ static void write_send(struct fsop_request *req)
 	if (append)
 		fsop_send_once(req, write_done);
 	else
-		fsop_send(req, write_done);
+		fsop_send(req, req->gathered ? fsop_carry(req, write_done) : write_done);
 }
 
 static void write_gather(struct fsop_request *req, const struct behind_data *data);

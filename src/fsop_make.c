@@ -74,7 +74,7 @@ static void make_send(struct fsop_request *req)
 	nfs_op_create(req->compound, &args, &req->cinfo);
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, make_done);
+	fsop_send_once(req, fsop_carry(req, make_done));
 }
 
 static struct fsop_request *make_begin(
@@ -142,7 +142,7 @@ static void make_file_done(struct nfs_compound *c)
 	/* PUTFH, OPEN, GETFH, GETATTR (or fsop_put_open_marked): once OPEN has worked there is a
 	 * stateid to give back. */
 	if (c->ops_ok >= 3)
-		file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
+		fsop_close_made(req);
 	make_end(req, nfs_compound_errno(c));
 }
 
@@ -162,7 +162,7 @@ static void make_file_send(struct fsop_request *req)
 	nfs_op_open(req->compound, &args, &req->made);
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, make_file_done);
+	fsop_send_once(req, fsop_carry(req, make_file_done));
 }
 
 static uint32_t make_type(mode_t mode)
@@ -224,7 +224,7 @@ static void link_send(struct fsop_request *req)
 	nfs_op_link(req->compound, req->u.make.name, strlen(req->u.make.name), &req->cinfo);
 	nfs_op_restorefh(req->compound);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, link_done);
+	fsop_send_once(req, fsop_carry(req, link_done));
 }
 
 void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *name)

@@ -73,7 +73,7 @@ void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	nfs_op_lookup(req->compound, name, strlen(name));
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, lookup_done);
+	fsop_send(req, fsop_carry(req, lookup_done));
 }
 
 void fsop_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)

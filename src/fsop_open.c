@@ -76,7 +76,7 @@ static int open_make_file(struct fsop_request *req, struct node *node)
 	if (open)
 		req->file = file_new(share, node, open, req->u.open.fi.flags);
 	else if (!(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
-		file_send_close(share, &req->fh, req->cred, &req->made.stateid);
+		fsop_close_made(req);
 	bool delegated = deleg_granted(&req->made);
 	/* before the delegation can be recalled, so that this cannot outlive it */
 	if (delegated)
@@ -168,7 +168,7 @@ static void open_send(struct fsop_request *req)
 	}
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	open_put_access(req);
-	fsop_send(req, open_done);
+	fsop_send(req, fsop_carry(req, open_done));
 }
 
 static void open_committed(void *arg, int err)
@@ -235,7 +235,7 @@ static void create_undo(struct fsop_request *req)
 	if (deleg_granted(&req->made))
 		deleg_return(state, &req->fh);
 	if (!(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
-		file_send_close(req->share, &req->fh, req->cred, &req->made.stateid);
+		fsop_close_made(req);
 }
 
 /* Replies to CREATE with the node and the open file. */
@@ -342,7 +342,7 @@ static void create_send(struct fsop_request *req)
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	open_put_access(req);
-	fsop_send_once(req, create_done);
+	fsop_send_once(req, fsop_carry(req, create_done));
 }
 
 void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,

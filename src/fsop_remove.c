@@ -147,7 +147,7 @@ static void remove_plain(struct fsop_request *req)
 	if (!fsop_compound(req, OP_REMOVE, req->node))
 		return;
 	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), &req->cinfo);
-	fsop_send_once(req, remove_done);
+	fsop_send_once(req, fsop_carry(req, remove_done));
 }
 
 static void remove_hidden(struct fsop_request *req)
@@ -160,6 +160,8 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
+	/* Before a handle stops to lead anywhere. */
+	closing_send(req->share->closing);
 	fsop_keep_name(req->u.names.name, name);
 	req->u.names.record = 0;
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
@@ -482,6 +484,7 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	}
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
+	closing_send(req->share->closing);
 	req->u.names.hidden = false;
 	req->u.names.record = 0;
 	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;

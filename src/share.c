@@ -11,6 +11,7 @@
 
 #include "behind.h"
 #include "capture.h"
+#include "closing.h"
 #include "fsop.h"
 #include "handle.h"
 #include "recall.h"
@@ -155,6 +156,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = behind_pool_new(s, &s->behind);
 	if (!err)
+		err = closing_pool_new(s, &s->closing);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -213,6 +216,7 @@ void share_free(struct share *share)
 	unstable_pool_free(share->unstable);
 	share_drop_files(share);
 	behind_pool_free(share->behind);
+	closing_pool_free(share->closing);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

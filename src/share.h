@@ -43,6 +43,7 @@ struct share_wait {
 	int err;
 	_Atomic int done;
 };
+struct closing_pool;
 
 struct share {
 	const struct options *options;
@@ -58,6 +59,7 @@ struct share {
 	struct notify *notify;
 	struct unstable_pool *unstable;
 	struct behind_pool *behind;
+	struct closing_pool *closing;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "behind.h"
+#include "closing.h"
 #include "share.h"
 #include "util/log.h"
 
@@ -130,7 +131,9 @@ int share_flush(struct share *share)
 
 static void flush_return(void *arg)
 {
-	file_return_all(arg);
+	struct share *share = arg;
+	closing_send(share->closing);
+	file_return_all(share);
 }
 
 void share_return_state(struct share *share)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "behind.h"
+#include "closing.h"
 #include "fsop.h"
 #include "share.h"
 #include "util/log.h"
@@ -241,6 +242,23 @@ void worker_watch_behind(struct worker *worker)
 	worker->behind_set = true;
 	worker->behind.fire = worker_behind;
 	loop_timer_set(worker->loop, &worker->behind, loop_now(worker->loop) + WORKER_BEHIND_NS);
+}
+
+static void worker_close(struct loop_timer *timer)
+{
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, closing));
+	worker->closing_set = false;
+	closing_send(worker->share->closing);
+}
+
+void worker_watch_closing(struct worker *worker, uint64_t delay)
+{
+	uint64_t deadline = loop_now(worker->loop) + delay;
+	if (worker->closing_set && worker->closing.deadline <= deadline)
+		return;
+	worker->closing_set = true;
+	worker->closing.fire = worker_close;
+	loop_timer_set(worker->loop, &worker->closing, deadline);
 }
 
 struct worker_call {

@@ -40,6 +40,8 @@ struct worker {
 	struct loop_timer retry;  /* no buffer was free */
 	struct loop_timer behind; /* gathered data gets old */
 	bool behind_set;
+	struct loop_timer closing; /* what waits to be closed */
+	bool closing_set;
 	struct loop_task recall_task; /* delegations are due */
 	atomic_bool recall_posted;
 };
@@ -59,6 +61,8 @@ void worker_serve(struct worker *worker, int fd_take);
 
 /* On its thread: there is something for behind_tick. */
 void worker_watch_behind(struct worker *worker);
+/* The same for closing_send, so many ns from now at the latest. */
+void worker_watch_closing(struct worker *worker, uint64_t delay);
 
 /* The worker whose thread this is, or NULL. */
 struct worker *worker_self(void);

@@ -537,6 +537,15 @@ def fds_below(directory):
     return found
 
 
+def held_open(pid, directory):
+    """What a process has open below the directory: of a server, what its clients have."""
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return [link for link in links if link.startswith(directory + "/")]
+
+
 def run_in_env(env, function):
     before = fds_below(env.work)
     with env.stack:

@@ -119,7 +119,7 @@ def silent(env):
         told = status(env)
     assert told["requests"]["count"] == 1, told
     assert told["requests"]["oldest"] in ("LOOKUP", "MKDIR", "GETATTR"), told
-    assert any(c["sent"] == 1 and c["silence_ns"] > 0 for c in told["connections"]), told
+    assert any(c["sent"] > 0 and c["silence_ns"] > 0 for c in told["connections"]), told
     child.join()
     try:
         line = trace.stdout.readline()
