@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "ahead.h"
 #include "guard.h"
 #include "share.h"
 
@@ -92,6 +93,7 @@ int drop_caches(struct share *share, FILE *out)
 {
 	struct timespec until;
 	size_t count = 0, at = 0;
+	ahead_drop_all(share->ahead);
 	uint64_t *ids = node_ids(share->nodes, &count);
 	int err = ids ? 0 : -ENOMEM;
 	clock_gettime(CLOCK_REALTIME, &until);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ahead.h"
 #include "behind.h"
 #include "closing.h"
 #include "handle.h"
@@ -186,6 +187,7 @@ void file_unref(struct file *file)
 		return;
 	struct share *share = file->share;
 	behind_forget_made(share->behind, file);
+	ahead_forget(share->ahead, file);
 	file_close(share, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)

@@ -25,6 +25,7 @@ struct file {
 	/* what it has been told of node_set_error's; one request of the file at a time changes it
 	 */
 	uint32_t errors_seen;
+	_Atomic(struct ahead *) ahead; /* data that came with the open, or NULL */
 	struct file_made *made; /* made by this open, and nothing was sent since: see behind.h */
 	uint64_t handle;	/* fuse_file_info.fh, or 0 */
 	uint32_t record;	/* in the state file, or 0 */

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ahead.h"
 #include "behind.h"
 #include "closing.h"
 #include "file.h"
@@ -97,6 +98,9 @@ struct fsop_request {
 			uint32_t access;
 			struct nfs_access_res granted;
 			struct deleg_asking asking;
+			struct buf *buf; /* for the data of a small file, or NULL */
+			struct nfs_read_res data;
+			unsigned needed;       /* operations without reading it */
 			struct loop_task task; /* the kernel's cache was dropped */
 		} open;
 		struct {

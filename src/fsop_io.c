@@ -62,6 +62,20 @@ static void read_send(struct fsop_request *req)
 	fsop_send(req, read_done);
 }
 
+/* Answered with what came with the open? */
+static bool read_ahead(struct fsop_request *req)
+{
+	if (atomic_load(&req->node->behind))
+		return false;
+	req->u.read.buf = ahead_read(req->share->ahead, req->file, req->u.read.offset,
+		req->u.read.len, &req->u.read.got);
+	if (!req->u.read.buf)
+		return false;
+	req->u.read.data = req->u.read.buf->data + (req->u.read.got ? req->u.read.offset : 0);
+	read_reply(req);
+	return true;
+}
+
 void fsop_read(
 	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
@@ -69,15 +83,17 @@ void fsop_read(
 	struct fsop_request *req = fsop_begin_file(fuse, fi);
 	if (!req)
 		return;
+	req->u.read.offset = (uint64_t)offset;
+	req->u.read.len = size < req->share->rsize ? (uint32_t)size : req->share->rsize;
+	req->u.read.got = 0;
+	if (read_ahead(req))
+		return;
 	req->u.read.buf = buf_get(req->share->bufs);
 	if (!req->u.read.buf) {
 		fsop_reply_err(req, -ENOMEM);
 		return;
 	}
 	req->u.read.data = req->u.read.buf->data;
-	req->u.read.offset = (uint64_t)offset;
-	req->u.read.len = size < req->share->rsize ? (uint32_t)size : req->share->rsize;
-	req->u.read.got = 0;
 	fsop_settle(req, req->node, read_send);
 }
 

@@ -53,6 +53,26 @@ static void open_put_access(struct fsop_request *req)
 			&req->u.open.granted);
 }
 
+/* The data of a small file comes along. */
+static void open_put_read(struct fsop_request *req)
+{
+	struct nfs_compound *c = req->compound;
+	uint32_t len = ahead_wanted(req->share->ahead, req->node, req->u.open.fi.flags);
+	req->u.open.needed = c->nops;
+	req->u.open.buf = len > 0 ? buf_alloc(len) : NULL;
+	if (req->u.open.buf)
+		nfs_op_read(c, &nfs_stateid_current, 0, len, req->u.open.buf, req->u.open.buf->data,
+			&req->u.open.data);
+}
+
+/* What became of that does not matter to the open. */
+static int open_take_read(struct fsop_request *req, bool *read)
+{
+	struct nfs_compound *c = req->compound;
+	*read = req->u.open.buf && c->ops_ok > req->u.open.needed;
+	return c->status > 0 && c->ops_ok >= req->u.open.needed ? 0 : nfs_compound_errno(c);
+}
+
 static uint32_t open_granted(const struct fsop_request *req)
 {
 	const uint32_t write = ACCESS4_MODIFY | ACCESS4_EXTEND;
@@ -124,10 +144,14 @@ static void open_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	struct node_table *nodes = req->share->nodes;
-	int err = nfs_compound_errno(c);
-	bool stale = false;
+	bool stale = false, read;
+	int err = open_take_read(req, &read);
 	if (!err)
 		err = fsop_attr_check(req->node, &req->attr);
+	/* Removed elsewhere, and only somebody's open file keeps it: the name has to be looked up
+	 * again. */
+	if (!err && nfs_bitmap_has(&req->attr.have, FATTR4_NUMLINKS) && req->attr.nlink == 0)
+		err = -ESTALE;
 	/* before a delegation lets others open without asking */
 	if (err)
 		node_note_unknown(nodes, req->node);
@@ -142,6 +166,10 @@ static void open_done(struct nfs_compound *c)
 	} else {
 		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	}
+	if (!err && read)
+		ahead_keep(req->share->ahead, req->file, req->u.open.buf, req->u.open.data.len,
+			req->u.open.data.eof, req->attr.change);
+	buf_unref(req->u.open.buf);
 	if (err)
 		fsop_reply_err(req, err);
 	else
@@ -168,6 +196,7 @@ static void open_send(struct fsop_request *req)
 	}
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	open_put_access(req);
+	open_put_read(req);
 	fsop_send(req, fsop_carry(req, open_done));
 }
 

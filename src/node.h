@@ -176,6 +176,10 @@ void node_note_write(
 	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after);
 /* Change attribute and size last seen together. False: none. */
 bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size);
+/* Is `change` the last that is known? */
+bool node_is_at(struct node_table *table, const struct node *node, uint64_t change);
+/* A file whose size is known, and whose data the page cache does not have. */
+bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size);
 /* The page cache's state is not known any more: the next open drops it. */
 void node_note_unknown(struct node_table *table, struct node *node);
 

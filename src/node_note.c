@@ -175,3 +175,20 @@ bool node_has_untold_error(struct node_table *table, const struct node *node)
 	pthread_mutex_unlock(&table->mutex);
 	return untold;
 }
+
+bool node_is_at(struct node_table *table, const struct node *node, uint64_t change)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool at = node->change_known && node->change == change;
+	pthread_mutex_unlock(&table->mutex);
+	return at;
+}
+
+bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool lacks = node->type == NF4REG && node->size_known && node->data != NODE_DATA_KNOWN;
+	*size = node->size;
+	pthread_mutex_unlock(&table->mutex);
+	return lacks;
+}

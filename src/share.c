@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "ahead.h"
 #include "behind.h"
 #include "capture.h"
 #include "closing.h"
@@ -158,6 +159,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = closing_pool_new(s, &s->closing);
 	if (!err)
+		err = ahead_pool_new(s, &s->ahead);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -217,6 +220,7 @@ void share_free(struct share *share)
 	share_drop_files(share);
 	behind_pool_free(share->behind);
 	closing_pool_free(share->closing);
+	ahead_pool_free(share->ahead);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

@@ -35,6 +35,7 @@ struct state_file;
 struct takeover;
 struct fsop_dir;
 struct fsop_lock_wait;
+struct ahead_pool;
 struct behind_pool;
 struct capture;
 struct trace;
@@ -60,6 +61,7 @@ struct share {
 	struct unstable_pool *unstable;
 	struct behind_pool *behind;
 	struct closing_pool *closing;
+	struct ahead_pool *ahead;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

@@ -2,12 +2,65 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is asked of the server once, or not at all, is right all the same."""
 
+import mmap
 import os
+import random
+import time
 
 from harness import Suite, held_open
 from test_basic import read, write
 
 suite = Suite()
+
+
+def cold(env, name, data):
+    """A file of the server whose size the kernel has been told, and nothing else."""
+    write(env.on_disk(name), data)
+    env.eventually(lambda: os.path.exists(env.path(name)))
+    assert os.stat(env.path(name)).st_size == len(data)
+
+
+@suite.test("a small file is read whole, in parts, from its middle, mapped, and past its end")
+def small(env):
+    data = random.Random(1).randbytes(50_001)
+    for i, reads in enumerate(([(0, 60_000)], [(n, 4096) for n in range(0, 50_001, 4096)],
+                               [(30_000, 100), (0, 10), (50_000, 10), (50_001, 10), (70_000, 5)])):
+        cold(env, f"f{i}", data)
+        fd = os.open(env.path(f"f{i}"), os.O_RDONLY)
+        for at, size in reads:
+            assert os.pread(fd, size, at) == data[at:at + size], (at, size)
+        os.close(fd)
+    cold(env, "mapped", data)
+    with open(env.path("mapped"), "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
+        assert m[:] == data
+
+
+@suite.test("what this guest writes after the open is read, not what came with it")
+def written(env):
+    for i, change in enumerate((
+            lambda path: write(path, b"new!"),
+            lambda path: os.truncate(path, 2),
+            lambda path: os.pwrite(os.open(path, os.O_WRONLY), b"NEW", 1))):
+        cold(env, f"f{i}", b"before")
+        with open(env.path(f"f{i}"), "rb", buffering=0) as f:
+            change(env.path(f"f{i}"))
+            assert f.read() == read(env.path(f"f{i}"))
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            f.seek(0)
+            assert f.read() == read(env.path(f"f{i}"))
+            assert read(env.on_disk(f"f{i}")) == read(env.path(f"f{i}"))
+
+
+@suite.test("what the host writes is read once the attributes are too old to be trusted")
+def changed_outside(env):
+    cold(env, "f", b"before")
+    with open(env.path("f"), "rb", buffering=0) as f:
+        write(env.on_disk("f"), b"after!")
+        time.sleep(1.3)
+        assert f.read() == b"after!"
+    cold(env, "g", b"before")
+    write(env.on_disk("g"), b"changed before it is opened")
+    assert read(env.path("g")) == b"changed before it is opened"
 
 
 @suite.test("files that were closed are closed on the server soon, and their locks are free")

@@ -271,17 +271,17 @@ def rates(env):
 def drops(env):
     def rpcs(operation):
         return json.loads(ctl(env, "stats", "--json"))["operations"][operation]["rpcs"]
-    write(env.path("f"), b"x" * 10_000)
+    write(env.path("f"), b"x" * 100_000)  # too long to come with OPEN
     with open(env.path("f"), "rb", buffering=0) as f:
-        f.read(10_000)
+        f.read(100_000)
         before = rpcs("READ")
         f.seek(0)
-        f.read(10_000)
+        f.read(100_000)
         assert rpcs("READ") == before, "nothing was cached"
         lookups = rpcs("LOOKUP")
         said = ctl(env, "drop")
         f.seek(0)
-        assert f.read(10_000) == b"x" * 10_000
+        assert f.read(100_000) == b"x" * 100_000
         assert rpcs("READ") > before
     os.stat(env.path("f"))
     # a kernel that cannot be told to forget names is not asked for it
