@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "ahead.h"
+#include "fresh.h"
 #include "guard.h"
 #include "share.h"
 
@@ -94,6 +95,7 @@ int drop_caches(struct share *share, FILE *out)
 	struct timespec until;
 	size_t count = 0, at = 0;
 	ahead_drop_all(share->ahead);
+	fresh_drop_all(share->fresh);
 	uint64_t *ids = node_ids(share->nodes, &count);
 	int err = ids ? 0 : -ENOMEM;
 	clock_gettime(CLOCK_REALTIME, &until);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "caller.h"
+#include "fresh.h"
 #include "guard.h"
 #include "takeover.h"
 #include "trace.h"
@@ -239,6 +240,7 @@ static struct fsop_request *request_alloc(void)
 	memset(req, 0, offsetof(struct fsop_request, attr));
 	req->attr.have = (struct nfs_bitmap){0};
 	req->before.have = (struct nfs_bitmap){0};
+	req->dir.have = (struct nfs_bitmap){0};
 	req->fh.len = 0;
 	req->worker = worker_self();
 	req->share = req->worker->share;
@@ -454,11 +456,40 @@ void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)
 									       : done;
 }
 
+void (*fsop_carry_dir(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c)
+{
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	req->dir.have = (struct nfs_bitmap){0};
+	nfs_op_putfh(req->compound, &fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->dir);
+	req->load.done = done;
+	closing_load(req->share->closing, req->compound, 2, &req->load);
+	return fsop_carried;
+}
+
 void fsop_close_made(struct fsop_request *req)
 {
 	const struct closing_what what = {
 		.fh = &req->fh, .cred = req->cred, .stateid = &req->made.stateid, .soon = true};
 	closing_add(req->share->closing, &what, NULL);
+}
+
+void fsop_note_names(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	if (!req->names)
+		return;
+	req->names = false;
+	if (fsop_attr_check(req->node, &req->dir) == 0) {
+		fsop_note_attr(share, req->node, &req->dir);
+		fresh_put(share->fresh, req->node, &req->dir, req->begun_at);
+	} else {
+		fresh_drop(share->fresh, req->node);
+	}
+	if (req->target)
+		fresh_drop(share->fresh, req->target);
 }
 
 int fsop_use_open(struct fsop_request *req)
@@ -483,6 +514,7 @@ bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *r
 void fsop_reply_err(struct fsop_request *req, int err)
 {
 	req->err = err;
+	fsop_note_names(req);
 	if (req->fuse)
 		fuse_reply_err(req->fuse, -err);
 	else if (req->gathered && err)
@@ -503,6 +535,7 @@ void fsop_reply_attr(struct fsop_request *req, const struct nfs_attr *attr)
 void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, const char *name)
 {
 	struct fuse_entry_param entry;
+	fsop_note_names(req);
 	int err = fsop_fill_entry(req->share, &req->fh, attr, req->node->id, name, &entry);
 	if (err) {
 		fsop_reply_err(req, err);

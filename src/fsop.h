@@ -42,6 +42,7 @@ struct fsop_request {
 	uint32_t mark;	    /* record of what it marked, for another daemon, or 0 */
 	pid_t pid;	    /* of the thread that waits for it; 0: not visible here */
 	bool interrupted;
+	bool names;	   /* it changes names in req->node, and perhaps in req->target */
 	uint64_t begun_at; /* ns */
 	uint64_t rpc_ns;   /* that compounds before the present one took */
 	uint32_t rpcs;	   /* how many there were */
@@ -69,6 +70,7 @@ struct fsop_request {
 	/* results of the compound */
 	struct nfs_attr attr;
 	struct nfs_attr before; /* change and size in front of a modification */
+	struct nfs_attr dir;	/* of req->node after a change of names in it */
 	struct nfs_fh fh;
 	struct nfs_change_info cinfo;
 	struct nfs_open_res made;
@@ -199,8 +201,13 @@ void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
 /* What to give as `done` so that the compound, which is complete, can take others' CLOSE along. */
 void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
 	struct nfs_compound *c);
+/* The same, after asking for the attributes of req->node, in which a name is changed. */
+void (*fsop_carry_dir(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c);
 /* Closes what req->made has opened, and nobody has on record. */
 void fsop_close_made(struct fsop_request *req);
+/* Before a request that changes names is answered by other means than fsop_reply_err and _entry. */
+void fsop_note_names(struct fsop_request *req);
 
 /* The stateid of the file for req->use: 0, or -errno when the open is lost. */
 int fsop_use_open(struct fsop_request *req);

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "fresh.h"
 #include "fsop.h"
 #include "nfs41/idmap.h"
 #include "owner.h"
@@ -114,6 +115,20 @@ static void getattr_done(struct nfs_compound *c)
 		fsop_reply_attr(req, &req->attr);
 }
 
+/* Answered with what came with the last change? */
+static bool getattr_fresh(struct fsop_request *req)
+{
+	struct stat st;
+	double left;
+	if (req->node->type != NF4DIR ||
+		!fresh_get(req->share->fresh, req->node, &req->attr, &left))
+		return false;
+	fsop_fill_stat(req->share, req->node, &req->attr, &st);
+	fuse_reply_attr(req->fuse, &st, left);
+	fsop_end(req);
+	return true;
+}
+
 static void getattr_send(struct fsop_request *req)
 {
 	if (!fsop_compound(req, OP_GETATTR, req->node))
@@ -126,7 +141,7 @@ void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
 	struct fsop_request *req = fsop_begin(fuse, ino);
-	if (req)
+	if (req && !getattr_fresh(req))
 		fsop_settle(req, req->node, getattr_send);
 }
 
@@ -138,6 +153,8 @@ static void setattr_done(struct nfs_compound *c)
 	struct node_table *nodes = req->share->nodes;
 	if (fsop_refused(req, setattr_send))
 		return;
+	if (req->node->type == NF4DIR)
+		fresh_drop(req->share->fresh, req->node);
 	/* A server that takes no numbers for owners. */
 	if (c->status == NFS4ERR_BADOWNER && idmap_use_names()) {
 		setattr_send(req);

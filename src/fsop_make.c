@@ -74,7 +74,7 @@ static void make_send(struct fsop_request *req)
 	nfs_op_create(req->compound, &args, &req->cinfo);
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, fsop_carry(req, make_done));
+	fsop_send_once(req, fsop_carry_dir(req, make_done));
 }
 
 static struct fsop_request *make_begin(
@@ -83,6 +83,7 @@ static struct fsop_request *make_begin(
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return NULL;
+	req->names = true;
 	fsop_keep_name(req->u.make.name, name);
 	req->u.make.type = type;
 	req->u.make.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};
@@ -162,7 +163,7 @@ static void make_file_send(struct fsop_request *req)
 	nfs_op_open(req->compound, &args, &req->made);
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, fsop_carry(req, make_file_done));
+	fsop_send_once(req, fsop_carry_dir(req, make_file_done));
 }
 
 static uint32_t make_type(mode_t mode)
@@ -224,7 +225,7 @@ static void link_send(struct fsop_request *req)
 	nfs_op_link(req->compound, req->u.make.name, strlen(req->u.make.name), &req->cinfo);
 	nfs_op_restorefh(req->compound);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send_once(req, fsop_carry(req, link_done));
+	fsop_send_once(req, fsop_carry_dir(req, link_done));
 }
 
 void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *name)
@@ -232,6 +233,7 @@ void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *n
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
+	req->names = true;
 	fsop_keep_name(req->u.make.name, name);
 	req->target = node_find(req->share->nodes, ino);
 	if (req->target)

@@ -273,6 +273,7 @@ static void create_reply(struct fsop_request *req)
 	struct share *share = req->share;
 	struct fuse_file_info *fi = &req->u.open.fi;
 	struct fuse_entry_param entry;
+	fsop_note_names(req);
 	int err = fsop_fill_entry(
 		share, &req->fh, &req->attr, req->node->id, req->u.open.name, &entry);
 	if (err) {
@@ -371,7 +372,7 @@ static void create_send(struct fsop_request *req)
 	nfs_op_getfh(req->compound, &req->fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	open_put_access(req);
-	fsop_send_once(req, fsop_carry(req, create_done));
+	fsop_send_once(req, fsop_carry_dir(req, create_done));
 }
 
 void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode,
@@ -380,6 +381,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
+	req->names = true;
 	open_prepare(req, fi);
 	fsop_keep_name(req->u.open.name, name);
 	req->u.open.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};

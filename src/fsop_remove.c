@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "fresh.h"
 #include "fsop.h"
 #include "takeover.h"
 #include "util/log.h"
@@ -147,7 +148,7 @@ static void remove_plain(struct fsop_request *req)
 	if (!fsop_compound(req, OP_REMOVE, req->node))
 		return;
 	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), &req->cinfo);
-	fsop_send_once(req, fsop_carry(req, remove_done));
+	fsop_send_once(req, fsop_carry_dir(req, remove_done));
 }
 
 static void remove_hidden(struct fsop_request *req)
@@ -162,6 +163,7 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		return;
 	/* Before a handle stops to lead anywhere. */
 	closing_send(req->share->closing);
+	req->names = true;
 	fsop_keep_name(req->u.names.name, name);
 	req->u.names.record = 0;
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
@@ -177,6 +179,7 @@ void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
+	req->names = true;
 	fsop_keep_name(req->u.names.name, name);
 	remove_plain(req);
 }
@@ -222,9 +225,11 @@ static void rename_end(struct fsop_request *req)
 	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
 	/* Its name tells another daemon nothing any more. */
 	fsop_mark_done(req);
-	if (node)
+	if (node) {
 		node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
 			strlen(req->u.names.to));
+		fresh_drop(req->share->fresh, node);
+	}
 	node_unpin(req->share->nodes, node);
 	fsop_reply_err(req, 0);
 }
@@ -482,6 +487,7 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 		fsop_reply_err(req, -EINVAL);
 		return;
 	}
+	req->names = true;
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
 	closing_send(req->share->closing);

@@ -13,6 +13,7 @@
 #include "behind.h"
 #include "capture.h"
 #include "closing.h"
+#include "fresh.h"
 #include "fsop.h"
 #include "handle.h"
 #include "recall.h"
@@ -161,6 +162,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = ahead_pool_new(s, &s->ahead);
 	if (!err)
+		err = fresh_table_new(s, &s->fresh);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -221,6 +224,7 @@ void share_free(struct share *share)
 	behind_pool_free(share->behind);
 	closing_pool_free(share->closing);
 	ahead_pool_free(share->ahead);
+	fresh_table_free(share->fresh);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

@@ -45,6 +45,7 @@ struct share_wait {
 	_Atomic int done;
 };
 struct closing_pool;
+struct fresh_table;
 
 struct share {
 	const struct options *options;
@@ -62,6 +63,7 @@ struct share {
 	struct behind_pool *behind;
 	struct closing_pool *closing;
 	struct ahead_pool *ahead;
+	struct fresh_table *fresh;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is asked of the server once, or not at all, is right all the same."""
 
+import errno
 import mmap
 import os
 import random
+import stat
+import threading
 import time
 
 from harness import Suite, held_open
@@ -61,6 +64,55 @@ def changed_outside(env):
     cold(env, "g", b"before")
     write(env.on_disk("g"), b"changed before it is opened")
     assert read(env.path("g")) == b"changed before it is opened"
+
+
+def told(path):
+    st = os.stat(path)
+    return stat.S_IMODE(st.st_mode), st.st_nlink, st.st_uid, st.st_size, st.st_mtime_ns
+
+
+@suite.test("attributes of directories are the server's after every change made here")
+def directories(env):
+    noise = random.Random(2)
+    for name in "ab":
+        os.mkdir(env.path(name))
+    for i in range(300):
+        name, other = noise.sample("ab", 2)
+        path = env.path(name, f"n{noise.randrange(6)}")
+        change = noise.choice((
+            lambda: os.mkdir(path), lambda: os.rmdir(path), lambda: os.unlink(path),
+            lambda: write(path, b"x"), lambda: os.symlink("x", path),
+            lambda: os.mknod(path, 0o600 | stat.S_IFSOCK),
+            lambda: os.rename(path, env.path(other, os.path.basename(path))),
+            lambda: os.chmod(env.path(name), noise.randrange(0o700, 0o777)),
+            lambda: os.chown(env.path(name), noise.randrange(9), -1),
+            lambda: os.utime(env.path(name), ns=(0, noise.randrange(10 ** 18)))))
+        try:
+            change()
+        except OSError:
+            pass
+        for d in "ab":
+            here, there = told(env.path(d)), told(env.on_disk(d))
+            assert here == there, (i, d, change.__code__.co_firstlineno, here, there)
+
+
+@suite.test("what the host changes of a directory is seen after its second, work here or not")
+def directory_outside(env):
+    os.mkdir(env.path("d"))
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            write(env.path("d", "f"), b"x")
+            os.unlink(env.path("d", "f"))
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        os.chmod(env.on_disk("d"), 0o711)
+        env.eventually(lambda: stat.S_IMODE(os.stat(env.path("d")).st_mode) == 0o711, within=10)
+    finally:
+        stop.set()
+        worker.join()
 
 
 @suite.test("files that were closed are closed on the server soon, and their locks are free")

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fresh.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "share.h"
+#include "util/loop.h"
+
+/* Directories that programs are at work in at the same time; a power of two. */
+#define FRESH_ENTRIES 128
+
+struct fresh {
+	uint64_t id;		     /* of the node, or 0 */
+	uint64_t until;		     /* ns; 0: nothing is known */
+	uint64_t put_at, dropped_at; /* ns */
+	struct nfs_attr attr;
+};
+
+struct fresh_table {
+	struct share *share;
+	pthread_mutex_t mutex;
+	struct fresh *entries[FRESH_ENTRIES]; /* by node id; made when they are first needed */
+};
+
+int fresh_table_new(struct share *share, struct fresh_table **table)
+{
+	struct fresh_table *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->share = share;
+	pthread_mutex_init(&t->mutex, NULL);
+	*table = t;
+	return 0;
+}
+
+void fresh_table_free(struct fresh_table *table)
+{
+	if (!table)
+		return;
+	for (unsigned i = 0; i < FRESH_ENTRIES; i++)
+		free(table->entries[i]);
+	pthread_mutex_destroy(&table->mutex);
+	free(table);
+}
+
+static struct fresh **fresh_place(struct fresh_table *table, const struct node *dir)
+{
+	return &table->entries[dir->id % FRESH_ENTRIES];
+}
+
+/* Under the mutex. NULL without memory. */
+static struct fresh *fresh_of(struct fresh_table *table, const struct node *dir)
+{
+	struct fresh **place = fresh_place(table, dir);
+	if (!*place)
+		*place = calloc(1, sizeof(**place));
+	if (*place && (*place)->id != dir->id)
+		**place = (struct fresh){.id = dir->id};
+	return *place;
+}
+
+void fresh_put(struct fresh_table *table, const struct node *dir, const struct nfs_attr *attr,
+	uint64_t since)
+{
+	uint64_t now = loop_now(worker_self()->loop);
+	pthread_mutex_lock(&table->mutex);
+	struct fresh *fresh = fresh_of(table, dir);
+	int64_t newer = fresh ? (int64_t)(attr->change - fresh->attr.change) : 0;
+	/* Of two that were under way together the later one cannot be told where a server's clock
+	 * has moved for neither. */
+	if (fresh && since < fresh->put_at && newer == 0)
+		fresh->until = 0;
+	else if (fresh && since >= fresh->dropped_at && (newer >= 0 || fresh->until == 0)) {
+		fresh->until = now + table->share->cache.dir_min_ms * UINT64_C(1000000);
+		fresh->put_at = now;
+		fresh->attr = *attr;
+	}
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void fresh_drop(struct fresh_table *table, const struct node *dir)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct fresh *fresh = fresh_of(table, dir);
+	if (fresh) {
+		fresh->until = 0;
+		fresh->dropped_at = loop_clock();
+	}
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void fresh_drop_all(struct fresh_table *table)
+{
+	uint64_t now = loop_clock();
+	pthread_mutex_lock(&table->mutex);
+	for (unsigned i = 0; i < FRESH_ENTRIES; i++)
+		if (table->entries[i]) {
+			table->entries[i]->until = 0;
+			table->entries[i]->dropped_at = now;
+		}
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool fresh_get(struct fresh_table *table, struct node *dir, struct nfs_attr *attr, double *left)
+{
+	uint64_t now = loop_clock();
+	bool found = false;
+	pthread_mutex_lock(&table->mutex);
+	const struct fresh *fresh = *fresh_place(table, dir);
+	if (fresh && fresh->id == dir->id && fresh->until > now) {
+		*attr = fresh->attr;
+		*left = (double)(fresh->until - now) / 1e9;
+		found = true;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	return found && node_is_at(table->share->nodes, dir, attr->change);
+}
