@@ -13,6 +13,7 @@
 #include "fresh.h"
 #include "guard.h"
 #include "share.h"
+#include "whole.h"
 
 /* Inodes at a time: the kernel is asked for one after the other, and other users of the
  * notification thread wait behind them. */
@@ -96,6 +97,7 @@ int drop_caches(struct share *share, FILE *out)
 	size_t count = 0, at = 0;
 	ahead_drop_all(share->ahead);
 	fresh_drop_all(share->fresh);
+	whole_drop_all(share->whole);
 	uint64_t *ids = node_ids(share->nodes, &count);
 	int err = ids ? 0 : -ENOMEM;
 	clock_gettime(CLOCK_REALTIME, &until);

@@ -17,6 +17,7 @@
 #include "nfs41/reclaim.h"
 #include "node.h"
 #include "share.h"
+#include "whole.h"
 
 /*
  * FUSE requests: one fsop_* function for each, in fsop_*.c by subject. A request runs on the worker

@@ -37,8 +37,10 @@ struct fsop_dir {
 	uint64_t next;	/* the offset that `pos` continues, when `valid` */
 	uint32_t block; /* bytes to ask for next */
 	bool valid;
-	uint64_t fetched_at; /* ns: when the block was asked for */
-	uint64_t handle;     /* of an earlier daemon */
+	uint64_t fetched_at;	     /* ns: when the block was asked for */
+	struct whole_reading *names; /* of all blocks so far, or NULL */
+	uint64_t names_next;	     /* the cookie of the next */
+	uint64_t handle;	     /* of an earlier daemon */
 	LIST_ENTRY(fsop_dir) entry;
 };
 
@@ -56,6 +58,7 @@ static void dir_unref(struct fsop_dir *dir)
 {
 	if (atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	whole_reading_free(dir->names);
 	free(dir->res.data);
 	free(dir);
 }
@@ -360,6 +363,34 @@ static void readdir_serve(struct fsop_request *req)
 	fsop_end(req);
 }
 
+/* A directory that is read from its beginning to its end is known whole. */
+static void readdir_note_names(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	struct nfs_dirent dirent;
+	size_t pos = 0;
+	while (dir->names && nfs_dir_next(&dir->res, &pos, &dirent))
+		if (!whole_read_name(dir->names, dirent.name, dirent.name_len))
+			dir->names = NULL;
+	if (dir->names && dir->res.eof) {
+		whole_read_end(req->share->whole, req->node, dir->names);
+		dir->names = NULL;
+	}
+	dir->names_next = dir->res.last_cookie;
+}
+
+/* Before a block is asked for: does it go on where the last one ended? */
+static void readdir_begin_names(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	if (dir->names && cookie == dir->names_next)
+		return;
+	whole_reading_free(dir->names);
+	dir->names = cookie == DIR_AFTER_DOTDOT
+			     ? whole_read_begin(req->share->whole, req->node, dir->fetched_at)
+			     : NULL;
+}
+
 static void readdir_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -384,6 +415,7 @@ static void readdir_done(struct nfs_compound *c)
 		readdir_fail(req, err);
 		return;
 	}
+	readdir_note_names(req);
 	dir->valid = true;
 	dir->pos = 0;
 	dir->next = readdir_start(req);
@@ -412,6 +444,7 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	struct nfs_bitmap want;
 	dir->valid = false;
 	dir->fetched_at = loop_clock();
+	readdir_begin_names(req, cookie);
 	if (dir->res.cap < block) {
 		uint8_t *data = realloc(dir->res.data, block);
 		if (!data) {

@@ -49,13 +49,31 @@ static void make_looked(struct fsop_request *req)
 		make_end(req, fsop_marked(req, req->u.make.type, &req->u.make.set) ? 0 : -EEXIST);
 }
 
+/* Before the kernel, which may make names in it, hears of it. */
+static void make_note_empty(struct fsop_request *req)
+{
+	struct node_table *nodes = req->share->nodes;
+	if (!fsop_attr_complete(&req->attr) || req->attr.type != NF4DIR || req->fh.len == 0)
+		return;
+	/* Pinned, it has the number that the kernel will be told. */
+	req->target = node_get(nodes, &req->fh, &req->attr, false);
+	if (req->target)
+		whole_made(req->share->whole, req->target, req->begun_at, req->attr.change);
+}
+
 static void make_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	if (fsop_unsure(c))
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c)) {
 		fsop_look(req, req->node, req->u.make.name, make_looked);
-	else
-		make_end(req, nfs_compound_errno(c));
+		return;
+	}
+	if (!err)
+		whole_changed(req->share->whole, req->node, req->begun_at, &req->cinfo);
+	if (!err && req->u.make.type == NF4DIR)
+		make_note_empty(req);
+	make_end(req, err);
 }
 
 static void make_send(struct fsop_request *req)
@@ -89,6 +107,7 @@ static struct fsop_request *make_begin(
 	req->u.make.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};
 	req->u.make.link[0] = '\0';
 	req->u.make.rdev_major = req->u.make.rdev_minor = 0;
+	whole_add(req->share->whole, req->node, name);
 	/* Servers leave a new symbolic link's times alone. */
 	if (type != NF4LNK)
 		fsop_mark(req, &req->u.make.set, type == NF4REG ? &req->u.make.owner : NULL);
@@ -204,13 +223,20 @@ static void link_looked(struct fsop_request *req)
 		make_end(req, fsop_found(req, req->target) ? 0 : -EEXIST);
 }
 
+static void link_end(struct fsop_request *req, int err)
+{
+	if (!err)
+		whole_changed(req->share->whole, req->node, req->begun_at, &req->cinfo);
+	make_end(req, err);
+}
+
 static void link_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	if (fsop_unsure(c))
 		fsop_look(req, req->node, req->u.make.name, link_looked);
 	else
-		make_end(req, nfs_compound_errno(c));
+		link_end(req, nfs_compound_errno(c));
 }
 
 static void link_send(struct fsop_request *req)
@@ -234,6 +260,7 @@ void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *n
 	if (!req)
 		return;
 	req->names = true;
+	whole_add(req->share->whole, req->node, name);
 	fsop_keep_name(req->u.make.name, name);
 	req->target = node_find(req->share->nodes, ino);
 	if (req->target)

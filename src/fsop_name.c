@@ -58,6 +58,18 @@ static void lookup_done(struct nfs_compound *c)
 		lookup_found(req);
 }
 
+/* Answered, since there is no such name? */
+static bool lookup_lacks(struct fsop_request *req, const char *name)
+{
+	double left;
+	if (!whole_lacks(req->share->whole, req->node, name, &left))
+		return false;
+	const struct fuse_entry_param none = {.entry_timeout = left};
+	fuse_reply_entry(req->fuse, &none);
+	fsop_end(req);
+	return true;
+}
+
 void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
 	struct fsop_request *req = fsop_begin(fuse, parent);
@@ -67,7 +79,7 @@ void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		fsop_reply_err(req, -ENAMETOOLONG);
 		return;
 	}
-	if (!fsop_compound(req, OP_LOOKUP, req->node))
+	if (lookup_lacks(req, name) || !fsop_compound(req, OP_LOOKUP, req->node))
 		return;
 	fsop_keep_name(req->u.names.name, name);
 	nfs_op_lookup(req->compound, name, strlen(name));

@@ -339,6 +339,7 @@ static void create_done(struct nfs_compound *c)
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
 	if (!err) {
+		whole_changed(req->share->whole, req->node, req->begun_at, &req->made.cinfo);
 		create_reply(req);
 		return;
 	}
@@ -388,6 +389,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	if (fi->flags & O_TRUNC)
 		req->u.open.set.set |= NFS_SET_SIZE;
 	fsop_mark(req, &req->u.open.set, &req->u.open.owner);
+	whole_add(req->share->whole, req->node, name);
 	create_send(req);
 }
 

@@ -86,6 +86,7 @@ static void silly_hide(struct fsop_request *req)
 	/* Another daemon must know of the name before it is there. */
 	req->u.names.record = takeover_put_silly(
 		req->share, req->victim->id, dir->id, req->u.names.silly, req->cred);
+	whole_add(req->share->whole, dir, req->u.names.silly);
 	nfs_op_savefh(req->compound);
 	nfs_op_rename(req->compound, name, strlen(name), req->u.names.silly,
 		strlen(req->u.names.silly), NULL);
@@ -134,13 +135,20 @@ static void remove_looked(struct fsop_request *req)
 		fsop_reply_err(req, 0);
 }
 
+static void remove_end(struct fsop_request *req, int err)
+{
+	if (!err)
+		whole_changed(req->share->whole, req->node, req->begun_at, &req->cinfo);
+	fsop_reply_err(req, err);
+}
+
 static void remove_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	if (fsop_unsure(c))
 		fsop_look(req, req->node, req->u.names.name, remove_looked);
 	else
-		fsop_reply_err(req, nfs_compound_errno(c));
+		remove_end(req, nfs_compound_errno(c));
 }
 
 static void remove_plain(struct fsop_request *req)
@@ -490,6 +498,7 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	req->names = true;
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
+	whole_add(req->share->whole, req->target, to);
 	closing_send(req->share->closing);
 	req->u.names.hidden = false;
 	req->u.names.record = 0;

@@ -20,6 +20,7 @@
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
+#include "whole.h"
 
 #define SHARE_NS_PER_S		 UINT64_C(1000000000)
 #define SHARE_REQUESTS		 128
@@ -164,6 +165,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = fresh_table_new(s, &s->fresh);
 	if (!err)
+		err = whole_table_new(s, &s->whole);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -225,6 +228,7 @@ void share_free(struct share *share)
 	closing_pool_free(share->closing);
 	ahead_pool_free(share->ahead);
 	fresh_table_free(share->fresh);
+	whole_table_free(share->whole);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

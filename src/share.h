@@ -46,6 +46,7 @@ struct share_wait {
 };
 struct closing_pool;
 struct fresh_table;
+struct whole_table;
 
 struct share {
 	const struct options *options;
@@ -64,6 +65,7 @@ struct share {
 	struct closing_pool *closing;
 	struct ahead_pool *ahead;
 	struct fresh_table *fresh;
+	struct whole_table *whole;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

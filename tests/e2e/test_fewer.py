@@ -96,6 +96,71 @@ def directories(env):
             assert here == there, (i, d, change.__code__.co_firstlineno, here, there)
 
 
+@suite.test("names are there, or not, as on the server after every change made here")
+def names(env):
+    noise = random.Random(3)
+    there = ("f", "F", "short~1", "ä", "dot.", "long" * 20)
+    for name in "ab":
+        os.mkdir(env.path(name))
+    for i in range(400):
+        name, other = noise.sample("ab", 2)
+        path = env.path(name, noise.choice(there))
+        change = noise.choice((
+            lambda: os.mkdir(path), lambda: os.rmdir(path), lambda: os.unlink(path),
+            lambda: os.close(os.open(path, os.O_CREAT | os.O_EXCL)), lambda: write(path, b"x"),
+            lambda: os.symlink("x", path), lambda: os.mknod(path, 0o600 | stat.S_IFSOCK),
+            lambda: os.rename(path, env.path(other, noise.choice(there))),
+            lambda: os.listdir(env.path(name)), lambda: list(os.scandir(env.path(other))),
+            lambda: (os.rmdir(env.path(name)), os.mkdir(env.path(name)))))
+        try:
+            change()
+        except OSError:
+            pass
+        for d in "ab":
+            for n in there:
+                assert os.path.lexists(env.path(d, n)) == os.path.lexists(env.on_disk(d, n)), \
+                    (i, d, n)
+
+
+@suite.test("names made here are there when the kernel has forgotten them")
+def forgotten(env):
+    there = ["file", "hard", "link", "made", "moved", "node"]
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        own = os.path.join(mount.point, env.name)
+        os.mkdir(f"{own}/before")
+        os.mkdir(f"{own}/d")
+        fd = os.open(f"{own}/d", os.O_RDONLY)  # this one the kernel keeps
+        os.mkdir(f"{own}/d/made")
+        write(f"{own}/d/file", b"")
+        os.mknod(f"{own}/d/node", 0o600)
+        os.symlink("x", f"{own}/d/link")
+        os.link(f"{own}/d/file", f"{own}/d/hard")
+        os.rename(f"{own}/before", f"{own}/d/moved")
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("2")
+        assert [name for name in there if os.path.lexists(f"{own}/d/{name}")] == there
+        os.close(fd)
+
+
+@suite.test("a name that the host makes is seen after a second, and never overwritten before")
+def name_outside(env):
+    os.mkdir(env.path("made"))
+    os.mkdir(env.on_disk("read"))
+    env.eventually(lambda: os.path.exists(env.path("read")))
+    for d in ("made", "read"):
+        os.listdir(env.path(d))
+        assert not os.path.exists(env.path(d, "f"))
+        for name in "fgh":
+            write(env.on_disk(d, name), b"host")
+        with open(env.path(d, "g"), "ab") as f:  # by a name that this guest takes for free
+            f.write(b" guest")
+        assert read(env.on_disk(d, "g")) == b"host guest"
+        env.fails(errno.EEXIST, os.open, env.path(d, "h"), os.O_CREAT | os.O_EXCL)
+        env.fails(errno.EEXIST, os.mkdir, env.path(d, "f"))
+        env.eventually(lambda d=d: os.path.exists(env.path(d, "f")), within=10)
+        assert read(env.path(d, "f")) == b"host"
+
+
 @suite.test("what the host changes of a directory is seen after its second, work here or not")
 def directory_outside(env):
     os.mkdir(env.path("d"))

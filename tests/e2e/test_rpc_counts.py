@@ -51,33 +51,33 @@ def at_most(env, *limits):
 def read_tree(env):
     prepare(env, "src")
     at_most(env, (rows.find, 22))
-    at_most(env, (rows.cat, 3024), (rows.cat_again, 2023))
+    at_most(env, (rows.cat, 1120), (rows.cat_again, 1120))
 
 
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.cat, 3024), (rows.copy, 7066), (rows.remove, 2110))
+    at_most(env, (rows.cat, 1120), (rows.copy, 3560), (rows.remove, 1090))
 
 
 @suite.test("tar x of 1000 small files", timeout=120)
 def unpack(env):
     prepare(env, "src")
-    at_most(env, (rows.untar, 5111))
+    at_most(env, (rows.untar, 2610))
 
 
 @suite.test("one small file is read, made and appended to", timeout=60)
 def one_file(env):
     prepare(env, "src")
-    at_most(env, (rows.cat_one, 5))
-    at_most(env, (rows.create_one, 4), (rows.append, 3))
+    at_most(env, (rows.cat_one, 4))
+    at_most(env, (rows.create_one, 3), (rows.append, 3))
 
 
 @suite.test("a large file is written and read in the largest units", timeout=60)
 def large(env):
     prepare(env, "large")
     at_most(env, (rows.read_large, 34))
-    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 36))
+    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 35))
 
 
 if __name__ == "__main__":
