@@ -15,9 +15,9 @@
 #include "vsock/machine.h"
 
 /*
- * The client as client.c (start, stop, the machine's driver), client_step.c (its RPCs) and
- * client_why.c (its words) share it. What is not atomic and not under a lock belongs to the first
- * worker's thread.
+ * The client as client.c (the machine's driver), client_mail.c (what others want of it),
+ * client_step.c (its RPCs) and client_why.c (its words) share it. What is not atomic and not under
+ * a lock belongs to the first worker's thread.
  */
 
 #define CLIENT_OWNER_MAX NFS_CLIENT_OWNER_MAX
@@ -99,10 +99,23 @@ struct nfs_client {
 	char why[CLIENT_WHY_MAX];
 };
 
+static inline struct nfs_conn *client_first(const struct nfs_client *client)
+{
+	return client->conns[0];
+}
+
 /* client.c */
 /* Feeds the machine and does what it says. First worker's thread. */
 void client_event(struct nfs_client *client, const struct recovery_event *ev);
-/* Any thread. */
+void client_kick_conns(struct nfs_client *client);
+/* Between the backchannel and the owner's handlers; the argument is the client. */
+extern const struct callback_ops client_callback_ops;
+
+/*
+ * client_mail.c: a mailbox. Any thread puts in what it wants or has seen; several of a kind count
+ * as one. The first worker takes all of it at once, as events for the machine. nfs_client_start and
+ * nfs_client_stop are here too.
+ */
 void client_session_lost(struct nfs_client *client, uint32_t generation, int status);
 void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t status_flags);
 /* Another guest uses session `generation`: one of the two is a clone. */
@@ -111,9 +124,10 @@ void client_cloned(struct nfs_client *client, uint32_t generation);
 void client_check_machine(struct nfs_client *client);
 void client_conn_drained(struct nfs_client *client);
 void client_conn_closed(struct nfs_client *client);
-void client_kick_conns(struct nfs_client *client);
-/* Between the backchannel and the owner's handlers; the argument is the client. */
-extern const struct callback_ops client_callback_ops;
+/* The end of nfs_reclaim_ops.reclaim; the argument is the client. */
+void client_reclaimed(void *arg, int err);
+/* First worker's thread: the task that reads it. */
+void client_read_mail(struct loop_task *task);
 
 /* client_step.c: each sends one RPC on the first connection; its RESULT follows. */
 void client_step_exchange_id(struct nfs_client *client);
