@@ -14,13 +14,13 @@ void nfs_state_set_journal(
 	state->journal_arg = arg;
 }
 
-static void state_note_open(struct nfs_state *state, struct nfs_open *open, bool gone)
+void state_note_open(struct nfs_state *state, struct nfs_open *open, bool gone)
 {
 	if (state->journal)
 		state->journal->open(state->journal_arg, open, gone);
 }
 
-static void state_note_lock(struct nfs_state *state, struct nfs_lock *lock, bool gone)
+void state_note_lock(struct nfs_state *state, struct nfs_lock *lock, bool gone)
 {
 	if (state->journal)
 		state->journal->lock(state->journal_arg, lock, gone);
@@ -46,18 +46,11 @@ static void lock_free(struct nfs_lock *lock)
 	free(lock);
 }
 
-static void lock_set_lost(struct nfs_lock *lock, bool lost)
+void state_set_lost(struct nfs_lock *lock, bool lost)
 {
 	if (lock->open && lock->lost != lost)
 		lock->open->lost_locks += lost ? 1 : -1;
 	lock->lost = lost;
-}
-
-/* The server does not know it any more. What was lost before stays lost. */
-static void lock_set_gone(struct nfs_lock *lock)
-{
-	lock->established = false;
-	lock->stale = lock->ranges.count > 0 && !lock->lost;
 }
 
 /* Takes the lock-owners that hang on `open` off the record. */
@@ -69,7 +62,7 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 		if (lock->open == open) {
 			LIST_REMOVE(lock, entry);
 			state_note_lock(state, lock, true);
-			lock_set_lost(lock, false);
+			state_set_lost(lock, false);
 			lock->open = NULL;
 			lock->established = lock->stale = false;
 			if (lock->refs == 0)
@@ -309,16 +302,15 @@ bool nfs_lock_is_lost(struct nfs_state *state, const struct nfs_lock *lock)
 	return lost;
 }
 
-/* Answers may be processed in another order than the server gave them in. */
-static bool stateid_is_older(const struct nfs_stateid *a, const struct nfs_stateid *b)
+bool state_stateid_is_older(const struct nfs_stateid *a, const struct nfs_stateid *b)
 {
 	return memcmp(a->other, b->other, sizeof(a->other)) == 0 &&
 	       (int32_t)(a->seqid - b->seqid) < 0;
 }
 
-static void lock_set_stateid(struct nfs_lock *lock, const struct nfs_stateid *stateid)
+void state_set_lock_stateid(struct nfs_lock *lock, const struct nfs_stateid *stateid)
 {
-	if (!lock->established || !stateid_is_older(stateid, &lock->stateid))
+	if (!lock->established || !state_stateid_is_older(stateid, &lock->stateid))
 		lock->stateid = *stateid;
 	lock->established = lock->open != NULL;
 }
@@ -328,10 +320,10 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 {
 	pthread_mutex_lock(&state->mutex);
 	if (stateid)
-		lock_set_stateid(lock, stateid);
+		state_set_lock_stateid(lock, stateid);
 	range_set_change(&lock->ranges, range);
 	if (lock->ranges.count == 0)
-		lock_set_lost(lock, false);
+		state_set_lost(lock, false);
 	if (lock->open)
 		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);
@@ -343,179 +335,4 @@ unsigned nfs_state_opens(struct nfs_state *state)
 	unsigned count = state->nopens;
 	pthread_mutex_unlock(&state->mutex);
 	return count;
-}
-
-void nfs_state_rewind(struct nfs_state *state, bool stale)
-{
-	struct nfs_open *open;
-	struct nfs_lock *lock;
-	struct nfs_deleg *deleg;
-	pthread_mutex_lock(&state->mutex);
-	while ((open = LIST_FIRST(&state->opens))) {
-		LIST_REMOVE(open, entry);
-		LIST_INSERT_HEAD(&state->ahead, open, entry);
-	}
-	if (stale) {
-		LIST_FOREACH (open, &state->ahead, entry)
-			open->stale = open->err == 0;
-		LIST_FOREACH (lock, &state->locks, entry)
-			lock_set_gone(lock);
-		deleg_lapse_all(state);
-	}
-	TAILQ_FOREACH (deleg, &state->delegs.held, entry)
-		deleg->visited = false;
-	state_unlock(state);
-}
-
-struct nfs_open *nfs_state_next(struct nfs_state *state)
-{
-	pthread_mutex_lock(&state->mutex);
-	struct nfs_open *open;
-	while ((open = LIST_FIRST(&state->ahead))) {
-		LIST_REMOVE(open, entry);
-		LIST_INSERT_HEAD(&state->opens, open, entry);
-		if (open->err == 0) {
-			open->refs++;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&state->mutex);
-	return open;
-}
-
-static bool state_list_has_stale(const struct nfs_open_list *list)
-{
-	const struct nfs_open *open;
-	LIST_FOREACH (open, list, entry)
-		if (open->stale)
-			return true;
-	return false;
-}
-
-bool nfs_state_has_stale(struct nfs_state *state)
-{
-	const struct nfs_lock *lock;
-	pthread_mutex_lock(&state->mutex);
-	bool stale = state_list_has_stale(&state->opens) || state_list_has_stale(&state->ahead);
-	LIST_FOREACH (lock, &state->locks, entry)
-		stale |= lock->stale;
-	pthread_mutex_unlock(&state->mutex);
-	return stale;
-}
-
-void nfs_open_gone(struct nfs_state *state, struct nfs_open *open)
-{
-	struct nfs_lock *lock;
-	pthread_mutex_lock(&state->mutex);
-	open->stale = true;
-	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->open == open)
-			lock_set_gone(lock);
-	const struct nfs_stateid stateid = open->stateid;
-	bool local = open->local;
-	pthread_mutex_unlock(&state->mutex);
-	if (local)
-		deleg_gone(state, &stateid);
-}
-
-bool nfs_open_regained(
-	struct nfs_state *state, struct nfs_open *open, const struct nfs_stateid *stateid)
-{
-	pthread_mutex_lock(&state->mutex);
-	if (!stateid_is_older(stateid, &open->stateid))
-		open->stateid = *stateid;
-	open->stale = open->local = false;
-	bool closed = open->closed;
-	if (!closed)
-		state_note_open(state, open, false);
-	pthread_mutex_unlock(&state->mutex);
-	return !closed;
-}
-
-void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err)
-{
-	struct nfs_lock *lock;
-	pthread_mutex_lock(&state->mutex);
-	open->err = err;
-	open->stale = false;
-	if (!open->closed)
-		state_note_open(state, open, false);
-	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->open == open) {
-			lock->stale = false;
-			lock_set_lost(lock, lock->ranges.count > 0);
-			state_note_lock(state, lock, false);
-		}
-	pthread_mutex_unlock(&state->mutex);
-}
-
-void nfs_open_rewind_locks(struct nfs_state *state, struct nfs_open *open)
-{
-	struct nfs_lock *lock;
-	pthread_mutex_lock(&state->mutex);
-	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->open == open)
-			lock->visited = false;
-	pthread_mutex_unlock(&state->mutex);
-}
-
-struct nfs_lock *nfs_open_next_lock(struct nfs_state *state, struct nfs_open *open)
-{
-	struct nfs_lock *lock;
-	pthread_mutex_lock(&state->mutex);
-	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->open == open && !lock->visited && !lock->lost && lock->ranges.count > 0)
-			break;
-	if (lock) {
-		lock->visited = true;
-		lock->refs++;
-	}
-	pthread_mutex_unlock(&state->mutex);
-	return lock;
-}
-
-void nfs_lock_gone(struct nfs_state *state, struct nfs_lock *lock)
-{
-	pthread_mutex_lock(&state->mutex);
-	lock_set_gone(lock);
-	pthread_mutex_unlock(&state->mutex);
-}
-
-bool nfs_lock_is_stale(struct nfs_state *state, const struct nfs_lock *lock)
-{
-	pthread_mutex_lock(&state->mutex);
-	bool stale = lock->stale;
-	pthread_mutex_unlock(&state->mutex);
-	return stale;
-}
-
-bool nfs_open_is_stale(struct nfs_state *state, const struct nfs_open *open)
-{
-	pthread_mutex_lock(&state->mutex);
-	bool stale = open->stale;
-	pthread_mutex_unlock(&state->mutex);
-	return stale;
-}
-
-bool nfs_lock_next_range(
-	struct nfs_state *state, struct nfs_lock *lock, uint64_t offset, struct range *range)
-{
-	pthread_mutex_lock(&state->mutex);
-	bool found = lock->stale && range_set_find(&lock->ranges, offset, range);
-	pthread_mutex_unlock(&state->mutex);
-	return found;
-}
-
-void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
-	const struct nfs_stateid *stateid, bool lost)
-{
-	pthread_mutex_lock(&state->mutex);
-	lock->stale = false;
-	if (stateid)
-		lock_set_stateid(lock, stateid);
-	if (lost && lock->open && lock->ranges.count > 0)
-		lock_set_lost(lock, true);
-	if (lock->open)
-		state_note_lock(state, lock, false);
-	pthread_mutex_unlock(&state->mutex);
 }

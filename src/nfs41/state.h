@@ -122,9 +122,10 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 	const struct nfs_stateid *stateid, const struct range *range);
 
 /*
- * For reclaim.h: steps through all opens on record. nfs_state_rewind begins a round; with
- * `stale`, everything counts as gone from the server (delegations: as deleg_lapse_all says).
- * nfs_state_next gives the next open of the round that is not lost, with a reference, or NULL.
+ * For reclaim.h, in state_round.c: steps through all opens on record. nfs_state_rewind begins a
+ * round; with `stale`, everything counts as gone from the server (delegations: as deleg_lapse_all
+ * says). nfs_state_next gives the next open of the round that is not lost, with a reference, or
+ * NULL.
  */
 void nfs_state_rewind(struct nfs_state *state, bool stale);
 struct nfs_open *nfs_state_next(struct nfs_state *state);

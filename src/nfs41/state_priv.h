@@ -5,7 +5,10 @@
 #include "nfs41/deleg.h"
 #include "nfs41/state.h"
 
-/* The record as state.c (opens and locks), deleg.c and delegreturn.c (delegations) share it. */
+/*
+ * The record as state.c (opens and locks as requests change them), state_round.c (what recovery
+ * makes of them), deleg.c and delegreturn.c (delegations) share it.
+ */
 
 #define DELEG_BUCKETS 512
 /* Credentials that a delegation remembers the server's permission for. */
@@ -80,6 +83,15 @@ struct nfs_open *state_new_open(const struct nfs_fh *fh, uint32_t access, uint64
 	struct rpc_cred *cred, const struct nfs_stateid *stateid);
 void state_free_open(struct nfs_open *open);
 void state_add_open(struct nfs_state *state, struct nfs_open *open);
+/* With the mutex held, too: tells the journal. */
+void state_note_open(struct nfs_state *state, struct nfs_open *open, bool gone);
+void state_note_lock(struct nfs_state *state, struct nfs_lock *lock, bool gone);
+/* The same: what the lock has lost, its open has. */
+void state_set_lost(struct nfs_lock *lock, bool lost);
+/* Answers may be processed in another order than the server gave them in. */
+bool state_stateid_is_older(const struct nfs_stateid *a, const struct nfs_stateid *b);
+/* With the mutex held: unless an answer that the server gave later was there before. */
+void state_set_lock_stateid(struct nfs_lock *lock, const struct nfs_stateid *stateid);
 
 /* deleg.c */
 void deleg_table_init(struct deleg_table *table);
