@@ -20,11 +20,13 @@
 #include <unistd.h>
 
 #include "gateway/inet.h"
+#include "gateway/probe.h"
 #include "util/log.h"
 
 #define PRIVATE_PROGRAM "ganesha.nfsd"
 #define PRIVATE_TRIES	600   /* to connect, until it listens */
 #define PRIVATE_PAUSE	50    /* ms between them */
+#define PRIVATE_ANSWER	30    /* s for each of its answers */
 #define PRIVATE_STOP	10000 /* ms until it is killed */
 
 int private_enter_network(void)
@@ -169,18 +171,20 @@ static bool private_signs(const struct private_server *server, const char *libra
 	return signs;
 }
 
-static bool private_listens(void)
+/* A connection, or -1. */
+static int private_connect(void)
 {
 	struct sockaddr_storage sa;
 	struct inet inet;
 	inet_parse("127.0.0.1", &inet);
 	socklen_t len = inet_sockaddr(&inet, PRIVATE_PORT, &sa);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool listens = fd >= 0 && connect(fd, (struct sockaddr *)&sa, len) == 0;
 
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, len) == 0)
+		return fd;
 	if (fd >= 0)
 		close(fd);
-	return listens;
+	return -1;
 }
 
 /* What it said first of what went wrong; the rest follows from that. */
@@ -202,7 +206,31 @@ static void private_log_tail(const struct private_server *server)
 	fclose(f);
 }
 
-static int private_await(struct private_server *server, const char *library)
+/* It listens; what it exports is another question, since it starts without exports as well. */
+static int private_check(const struct private_server *server, const struct private_export *export,
+	const char *library, int fd)
+{
+	struct timeval patience = {.tv_sec = PRIVATE_ANSWER};
+
+	if (!private_signs(server, library)) {
+		log_error("%s did not load %s: file handles would not be signed", PRIVATE_PROGRAM,
+			library);
+		return -EPERM;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	int err = probe_path(fd, export->pseudo);
+	if (err == -ENOENT)
+		log_error("%s refuses to export %s: is it on a file system with file handles?",
+			PRIVATE_PROGRAM, export->directory);
+	else if (err)
+		log_error("%s does not answer as it should: %s", PRIVATE_PROGRAM, strerror(-err));
+	if (err)
+		private_log_tail(server);
+	return err;
+}
+
+static int private_await(
+	struct private_server *server, const struct private_export *export, const char *library)
 {
 	struct pollfd end = {.fd = server->pidfd, .events = POLLIN};
 	int status = 0;
@@ -221,13 +249,12 @@ static int private_await(struct private_server *server, const char *library)
 			private_log_tail(server);
 			return -ECHILD;
 		}
-		if (!private_listens())
+		int fd = private_connect();
+		if (fd < 0)
 			continue;
-		if (private_signs(server, library))
-			return 0;
-		log_error("%s did not load %s: file handles would not be signed", PRIVATE_PROGRAM,
-			library);
-		return -EPERM;
+		int err = private_check(server, export, library, fd);
+		close(fd);
+		return err;
 	}
 	log_error("%s does not listen after %d s", PRIVATE_PROGRAM,
 		PRIVATE_TRIES * PRIVATE_PAUSE / 1000);
@@ -264,7 +291,7 @@ int private_start(
 		return -errno;
 	}
 	fcntl(server->pidfd, F_SETFD, FD_CLOEXEC);
-	return private_await(server, library);
+	return private_await(server, export, library);
 }
 
 static int private_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -408,6 +408,7 @@ def serve_refuses(bench):
     for said, args, env in (
             ("No such file or directory", [top + "/none"], {}),
             ("Not a directory", ["/dev/null"], {}),
+            ("refuses to export /proc", ["/proc"], {}),
             ("is not installed", [top], {"PATH": "/nonexistent"}),
             ("did not load /nonexistent.so", [top],
              {"VSOCKFS_SIGNFH_LIBRARY": "/nonexistent.so"})):
