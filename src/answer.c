@@ -6,8 +6,8 @@
 #include "capture.h"
 #include "command.h"
 #include "drop.h"
-#include "fsop.h"
 #include "guard.h"
+#include "look.h"
 #include "recall.h"
 #include "share.h"
 #include "status_text.h"
@@ -20,6 +20,8 @@
  * stop. */
 #define ANSWER_RETURN_NS UINT64_C(5000000000)
 #define ANSWER_PAUSE_NS	 UINT64_C(10000000000)
+/* For workers that are not well. */
+#define ANSWER_LOOK_NS UINT64_C(3000000000)
 
 static const char *answer_loop(const struct share *share)
 {
@@ -52,35 +54,6 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 	stats_text_print(out, form, &facts, stats, share->nworkers);
 }
 
-struct answer_look {
-	struct worker *worker;
-	struct status_facts *facts;
-};
-
-/* What belongs to a worker, on its thread. */
-static void answer_look(void *arg)
-{
-	const struct answer_look *look = arg;
-	const struct worker *worker = look->worker;
-	struct status_facts *facts = look->facts;
-	const struct fsop_request *req;
-	nfs_conn_status(worker->conn, &facts->conns[worker->index]);
-	if (worker->index == 0)
-		nfs_client_status(worker->share->client, &facts->client);
-	LIST_FOREACH (req, &worker->vigil.pending, pending) {
-		uint64_t age = loop_now(worker->loop) - req->begun_at;
-		if (!req->fuse)
-			continue; /* nobody waits for it */
-		facts->requests++;
-		if (age < facts->oldest_ns)
-			continue;
-		facts->oldest_ns = age;
-		facts->oldest_opcode = req->opcode;
-		facts->oldest_ino = req->node ? req->node->ino : 0;
-		facts->oldest_pid = (int)req->pid;
-	}
-}
-
 static void answer_capture_line(struct share *share, char *line, size_t size)
 {
 	FILE *out = fmemopen(line, size, "w");
@@ -93,10 +66,11 @@ static void answer_capture_line(struct share *share, char *line, size_t size)
 	line[strcspn(line, "\n")] = '\0';
 }
 
-static void answer_status(struct share *share, bool json, FILE *out)
+static bool answer_status(struct share *share, bool json, FILE *out)
 {
 	const struct options *o = share->options;
 	char server[ADDRESS_HOST_MAX + 64];
+	int err;
 	struct status_facts facts = {
 		.options = o,
 		.server = address_describe(&o->server, server, sizeof(server)),
@@ -111,14 +85,16 @@ static void answer_status(struct share *share, bool json, FILE *out)
 		.bufs_max = SHARE_BUFS,
 		.debug = log_debug_enabled(),
 	};
-	for (unsigned i = 0; i < share->nworkers; i++) {
-		struct answer_look look = {.worker = share->workers[i], .facts = &facts};
-		worker_call(share->workers[i], answer_look, &look);
+	err = look_at_workers(share, ANSWER_LOOK_NS, &facts);
+	if (err) {
+		fprintf(out, "%s\n", strerror(-err));
+		return false;
 	}
 	nfs_state_status(share->state, &facts.state);
 	deleg_get_stats(share->state, &facts.delegations);
 	answer_capture_line(share, facts.capture, sizeof(facts.capture));
 	status_text_print(out, json, &facts);
+	return true;
 }
 
 static bool answer_trace(struct share *share, const struct command *command, FILE *out)
@@ -197,7 +173,7 @@ bool share_answer(void *arg, const char *request, int *fd, FILE *out)
 	}
 	switch (command.verb) {
 	case COMMAND_STATS: answer_stats(share, command.form, out); break;
-	case COMMAND_STATUS: answer_status(share, command.json, out); break;
+	case COMMAND_STATUS: return answer_status(share, command.json, out);
 	case COMMAND_TRACE: return answer_trace(share, &command, out);
 	case COMMAND_CAPTURE: capture_print(share->capture, out); break;
 	case COMMAND_CAPTURE_START: return answer_capture_start(share, &command, fd, out);

@@ -23,6 +23,10 @@ static void print_server(FILE *out, const struct status_facts *f)
 {
 	const struct nfs_client_status *c = &f->client;
 
+	if (!f->answers[0]) {
+		fprintf(out, "  server       %s\n  state        not known\n", f->server);
+		return;
+	}
 	fprintf(out, "  server       %s, NFSv4.%u", f->server, c->limits.minor);
 	if (c->server_impl[0])
 		fprintf(out, ", %s", c->server_impl);
@@ -48,6 +52,10 @@ static void print_conns(FILE *out, const struct status_facts *f)
 {
 	for (unsigned i = 0; i < f->nconns; i++) {
 		const struct nfs_conn_status *c = &f->conns[i];
+		if (!f->answers[i]) {
+			fprintf(out, "  connection %u its worker does not answer\n", i);
+			continue;
+		}
 		fprintf(out, "  connection %u %s%s, attempt %" PRIu32 "; RPCs sent %u, waiting %u",
 			i, c->state, c->lending ? " (others send for it)" : "", c->serial, c->sent,
 			c->waiting);
@@ -60,11 +68,13 @@ static void print_conns(FILE *out, const struct status_facts *f)
 
 static void print_requests(FILE *out, const struct status_facts *f)
 {
-	fprintf(out, "  requests     %u under way", f->requests);
-	if (f->requests > 0)
+	const struct status_requests *r = &f->requests;
+
+	fprintf(out, "  requests     %u under way", r->count);
+	if (r->count > 0)
 		fprintf(out, ", the oldest for %.1f s: %s, inode %" PRIu64 ", pid %d",
-			seconds(f->oldest_ns), trace_opcode_name(f->oldest_opcode), f->oldest_ino,
-			f->oldest_pid);
+			seconds(r->oldest_ns), trace_opcode_name(r->oldest_opcode), r->oldest_ino,
+			r->oldest_pid);
 	fprintf(out, "; %u of %u buffers in use\n", f->bufs, f->bufs_max);
 }
 
@@ -110,8 +120,14 @@ static void put_member(FILE *out, const char *name, const char *text)
 	fputs(", ", out);
 }
 
-static void put_client(FILE *out, const struct nfs_client_status *c)
+static void put_client(FILE *out, const struct status_facts *f)
 {
+	const struct nfs_client_status *c = &f->client;
+
+	if (!f->answers[0]) {
+		fputs("\"client\": null,\n", out);
+		return;
+	}
 	fputs("\"client\": {", out);
 	put_member(out, "state", c->state);
 	put_member(out, "owner", c->owner);
@@ -133,11 +149,12 @@ static void put_conns(FILE *out, const struct status_facts *f)
 	for (unsigned i = 0; i < f->nconns; i++) {
 		const struct nfs_conn_status *c = &f->conns[i];
 		fprintf(out,
-			"%s{\"state\": \"%s\", \"lent\": %s, \"attempts\": %" PRIu32
-			", \"sent\": %u, \"waiting\": %u, \"oldest_ns\": %" PRIu64
+			"%s{\"answers\": %s, \"state\": \"%s\", \"lent\": %s, \"attempts\": "
+			"%" PRIu32 ", \"sent\": %u, \"waiting\": %u, \"oldest_ns\": %" PRIu64
 			", \"silence_ns\": %" PRIu64 "}",
-			i > 0 ? ", " : "", c->state, c->lending ? "true" : "false", c->serial,
-			c->sent, c->waiting, c->oldest_ns, c->silence_ns);
+			i > 0 ? ", " : "", f->answers[i] ? "true" : "false",
+			f->answers[i] ? c->state : "unknown", c->lending ? "true" : "false",
+			c->serial, c->sent, c->waiting, c->oldest_ns, c->silence_ns);
 	}
 	fputs("],\n", out);
 }
@@ -145,6 +162,7 @@ static void put_conns(FILE *out, const struct status_facts *f)
 static void put_state(FILE *out, const struct status_facts *f)
 {
 	const struct nfs_state_status *s = &f->state;
+	const struct status_requests *r = &f->requests;
 
 	fprintf(out,
 		"\"opens\": {\"all\": %u, \"local\": %u, \"stale\": %u}, "
@@ -158,8 +176,8 @@ static void put_state(FILE *out, const struct status_facts *f)
 	fprintf(out,
 		"\"requests\": {\"count\": %u, \"oldest_ns\": %" PRIu64
 		", \"oldest_inode\": %" PRIu64 ", \"oldest_pid\": %d, \"oldest\": ",
-		f->requests, f->oldest_ns, f->oldest_ino, f->oldest_pid);
-	json_put_string(out, f->requests > 0 ? trace_opcode_name(f->oldest_opcode) : "");
+		r->count, r->oldest_ns, r->oldest_ino, r->oldest_pid);
+	json_put_string(out, r->count > 0 ? trace_opcode_name(r->oldest_opcode) : "");
 	fprintf(out, "}, \"buffers\": {\"used\": %u, \"limit\": %u},\n", f->bufs, f->bufs_max);
 }
 
@@ -188,7 +206,7 @@ static void print_json(FILE *out, const struct status_facts *f)
 	fprintf(out, "\"pid\": %d, ", (int)getpid());
 	fprintf(out, "\"age_ns\": %" PRIu64 ", \"rsize\": %" PRIu32 ", \"wsize\": %" PRIu32 ",\n",
 		f->age_ns, f->rsize, f->wsize);
-	put_client(out, &f->client);
+	put_client(out, f);
 	put_conns(out, f);
 	put_state(out, f);
 	put_options(out, f->options);

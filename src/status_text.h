@@ -13,13 +13,23 @@
 
 /* How a mount is at the moment, as text. */
 
+/* Of programs, that are not answered yet. */
+struct status_requests {
+	unsigned count;
+	uint64_t oldest_ns, oldest_ino;
+	uint32_t oldest_opcode;
+	int oldest_pid;
+};
+
 struct status_facts {
 	const struct options *options;
 	const char *server; /* as address_describe */
 	const char *loop;
 	uint64_t age_ns;
 	uint32_t rsize, wsize;
-	struct nfs_client_status client;
+	/* by the workers; what one that does not answer would have told is zero */
+	bool answers[WORKER_MAX];
+	struct nfs_client_status client; /* by the first */
 	struct nfs_conn_status conns[WORKER_MAX];
 	unsigned nconns;
 	struct nfs_state_status state;
@@ -27,11 +37,7 @@ struct status_facts {
 	uint64_t nodes;
 	size_t unstable; /* bytes */
 	unsigned bufs, bufs_max;
-	/* of programs, that are not answered yet */
-	unsigned requests;
-	uint64_t oldest_ns, oldest_ino;
-	uint32_t oldest_opcode;
-	int oldest_pid;
+	struct status_requests requests;
 	bool debug;	   /* the log has debug messages */
 	char capture[160]; /* capture_print's line, without its end */
 };

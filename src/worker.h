@@ -44,6 +44,7 @@ struct worker {
 	bool closing_set;
 	struct loop_task recall_task; /* delegations are due */
 	atomic_bool recall_posted;
+	atomic_bool looked_at; /* a look (look.h) has not been answered yet */
 };
 
 int worker_new(struct share *share, unsigned index, struct worker **worker);

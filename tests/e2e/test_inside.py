@@ -3,6 +3,7 @@
 """What vsockfsctl shows of a mount at work: status, slow requests, captures, rates."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -131,6 +132,52 @@ def silent(env):
     assert re.search(r"python3?\S*\[\d+\]", line) and "1 RPC " in line, line
     if found[2] != "GETATTR":
         assert '"slow\\x20one" in inode' in line, line
+
+
+@contextlib.contextmanager
+def stopped(thread):
+    """This one thread of a daemon does not run meanwhile: its tracer has stopped it."""
+    attach, detach, wall = 16, 17, 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    assert libc.ptrace(attach, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(thread, wall)
+    try:
+        yield
+    finally:
+        libc.ptrace(detach, thread, None, None)
+
+
+def workers(pid):
+    """The threads of a daemon's workers, in their order: only they wait for a ring, or by ppoll."""
+    found = []
+    for thread in sorted(map(int, os.listdir(f"/proc/{pid}/task"))):
+        with open(f"/proc/{pid}/task/{thread}/syscall") as f:
+            if f.read().split()[0] in ("426", "271"):
+                found.append(thread)
+    return found
+
+
+@suite.test("status names a worker that does not answer, and tells what the others know", timeout=60)
+def wedged(env):
+    mount = env.mount("nconnect=2")
+    await_control(env, mount.point)
+    told = status(env, mount.point)
+    assert [c["answers"] for c in told["connections"]] == [True, True], told
+    env.eventually(lambda: len(workers(told["pid"])) == 2, within=20, what="two workers that wait")
+    threads = workers(told["pid"])
+    with stopped(threads[1]):
+        for _ in range(2):
+            told = status(env, mount.point)
+            assert [c["answers"] for c in told["connections"]] == [True, False], told
+        assert told["client"]["state"] == "ready"
+        assert "connection 1 its worker does not answer" in ctl(env, "status", point=mount.point)
+    with stopped(threads[0]):
+        told = status(env, mount.point)
+        assert told["client"] is None and not told["connections"][0]["answers"], told
+        assert "not known" in ctl(env, "status", point=mount.point)
+    env.eventually(lambda: all(c["answers"] for c in status(env, mount.point)["connections"]),
+                   within=20, what="answers of all workers")
 
 
 @suite.test("a capture is NFS to tshark: each call with its reply, nothing malformed, no file's data",
