@@ -17,7 +17,7 @@ from harness import Suite  # noqa: E402
 from test_stats import vsockfsctl  # noqa: E402
 
 # without retransmissions, whatever the load: no time limit is near
-suite = Suite(options="acregmin=60,acdirmin=60,acregmax=60,acdirmax=60")
+suite = Suite(options=rows.STEADY)
 SPARE = 3  # a probe of the connection, or what a reconnect asks
 
 

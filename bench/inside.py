@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The part of bench/run that works in a guest, whose server is its own knfsd, over TCP.
+
+Arguments: one JSON object, as bench/run writes it. Prints what it finds as lines "@ JSON", and
+other lines for whoever waits.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[1:1] = [HERE, os.path.join(os.path.dirname(HERE), "tests", "e2e")]
+sys.dont_write_bytecode = True
+
+import knfsd  # noqa: E402
+import rows  # noqa: E402
+from mounts import Mount  # noqa: E402
+
+
+def tell(kind, **what):
+    print("@", json.dumps({"kind": kind, **what}), flush=True)
+
+
+def breathe():
+    """A guest that says nothing for minutes counts as dead."""
+    while True:
+        time.sleep(30)
+        print("...", flush=True)
+
+
+class KernelClient:
+    """The kernel's own NFSv4.2 client on a directory of the export."""
+
+    def __init__(self, directory, point):
+        self.source = f"127.0.0.1:/{directory}"
+        self.point = point
+
+    def __enter__(self):
+        os.makedirs(self.point, exist_ok=True)
+        knfsd.run("modprobe", "nfsv4")
+        knfsd.run("mount", "-t", "nfs4", "-o", "vers=4.2,proto=tcp", self.source, self.point)
+        return self
+
+    def __exit__(self, *_):
+        knfsd.run("umount", self.point)
+
+
+def settled_calls():
+    before = None
+    while (after := knfsd.calls()) != before:
+        before = after
+        time.sleep(0.4)
+    return after
+
+
+def counted_by_server(_, action):
+    before = settled_calls()
+    start = time.monotonic()
+    action()
+    seconds = time.monotonic() - start
+    return {"RPC": settled_calls() - before}, seconds
+
+
+def clients(args, work):
+    """name: (context manager for one mount, counter)."""
+    ctl = os.path.join(args["build"], "src", "ctl", "vsockfsctl")
+    program = os.path.join(args["build"], "src", "vsockfs")
+    return {
+        "vsockfs": (lambda point: Mount(program, "tcp:127.0.0.1:/vsockfs", point,
+                                        rows.options(args["options"])),
+                    lambda root, action: rows.count(ctl, root, action)),
+        "kernel": (lambda point: KernelClient("kernel", point), counted_by_server),
+    }
+
+
+def count_rows(args, work, server):
+    for name, (mount, counted) in clients(args, work).items():
+        export = f"{server.export}/{name}"
+        os.mkdir(export)
+        scratch = f"{work}/{name}.scratch"
+        os.mkdir(scratch)
+        rows.prepare(export, scratch)
+
+        @contextlib.contextmanager
+        def new_mount(number):
+            with mount(f"{work}/{name}{number}") as mounted:
+                yield mounted.point
+
+        try:
+            for row, told, seconds in rows.measure(args["word"], new_mount, counted, scratch):
+                tell("count", client=name, row=row.name, operations=told, seconds=seconds)
+        except subprocess.CalledProcessError as e:
+            tell("absent", client=name, why=str(e))
+        rows.run("rm", "-rf", export)
+
+
+def main():
+    args = json.loads(sys.argv[1])
+    threading.Thread(target=breathe, daemon=True).start()
+    os.chdir("/")
+    work = tempfile.mkdtemp(prefix="bench-", dir="/dev/shm")
+    server = knfsd.Knfsd(work).start()
+    tell("guest", kernel=os.uname().release, cpus=os.cpu_count())
+    for part in args["parts"]:
+        {"counts": count_rows}[part](args, work, server)
+    server.stop()
+    tell("end")
+
+
+if __name__ == "__main__":
+    main()
