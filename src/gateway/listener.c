@@ -17,8 +17,15 @@
 
 #include "gateway/carry.h"
 #include "gateway/gateway.h"
+#include "vsock/socket.h"
 
 #define LISTENER_BACKLOG 128
+/*
+ * Of a vsock connection, bytes each way; the kernel's 256 KiB hold a quarter of a large READ, and
+ * make the sender wait for credit. It is also what a guest that stops reading can make this machine
+ * hold for each connection that it is allowed.
+ */
+#define LISTENER_BUFFER (2 << 20)
 /* Accepted in one turn of the loop, so that a flood leaves the others their turns. */
 #define LISTENER_BATCH 8
 /* Refusals in a second; beyond that all newcomers wait a little. */
@@ -298,7 +305,9 @@ int listener_start(
 	l->gateway = gateway;
 	l->fd = fd;
 	l->vsock = vsock;
-	if (!vsock)
+	if (vsock)
+		socket_set_vsock_buffer(fd, LISTENER_BUFFER);
+	else
 		l->name = *name;
 	l->remove = remove;
 	l->poll.fd = fd;

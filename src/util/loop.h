@@ -46,9 +46,9 @@ struct loop_recv {
 	size_t len; /* bytes */
 	bool wait_all;
 	void (*done)(struct loop_recv *op, ssize_t result);
-	/* private to the loop */
+	/* private to the loop; `piecemeal` stays from one receive to the next */
 	size_t got;
-	bool waiting;
+	bool waiting, piecemeal;
 	struct loop_op op;
 };
 

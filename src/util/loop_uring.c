@@ -96,7 +96,8 @@ static void uring_prep_recv(struct io_uring_sqe *sqe, struct loop_recv *recv)
 		io_uring_prep_poll_add(sqe, recv->fd, POLLIN);
 	else
 		io_uring_prep_recv(sqe, recv->fd, (char *)recv->data + recv->got,
-			recv->len - recv->got, recv->wait_all ? MSG_WAITALL : 0);
+			recv->len - recv->got,
+			recv->wait_all && !recv->piecemeal ? MSG_WAITALL : 0);
 }
 
 static void uring_prep_poll(struct io_uring_sqe *sqe, struct loop_poll *poll)
@@ -188,7 +189,10 @@ static void uring_end_recv(struct uring_engine *u, struct loop_recv *recv, int r
 		recv->got += (size_t)result;
 	if (result == -EAGAIN)
 		recv->waiting = true;
-	if (result == -EAGAIN || result == -EINTR ||
+	/* AF_VSOCK's word for being told to wait for more than the socket's buffer holds. */
+	bool refused = result == -ENOMEM && recv->wait_all && !recv->piecemeal;
+	recv->piecemeal |= refused;
+	if (result == -EAGAIN || result == -EINTR || refused ||
 		(result > 0 && recv->wait_all && recv->got < recv->len))
 		uring_requeue(u, &recv->op);
 	else

@@ -15,16 +15,20 @@
 #define SOCKET_RESERVED_MIN 665
 #define SOCKET_RESERVED	    (SOCKET_RESERVED_MAX - SOCKET_RESERVED_MIN + 1)
 
+void socket_set_vsock_buffer(int fd, uint64_t size)
+{
+	/* The maximum first: it bounds the size. */
+	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &size, sizeof(size));
+	setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size));
+}
+
 /* Buffers and timeouts are wishes: a kernel that refuses one still makes a connection. */
 static void socket_tune_vsock(int fd, const struct stream_config *config)
 {
-	uint64_t size = config->buffer_size, ns = config->connect_timeout_ns;
+	uint64_t ns = config->connect_timeout_ns;
 
-	if (size > 0) {
-		/* The maximum first: it bounds the size. */
-		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &size, sizeof(size));
-		setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &size, sizeof(size));
-	}
+	if (config->buffer_size > 0)
+		socket_set_vsock_buffer(fd, config->buffer_size);
 	if (ns > 0) {
 		/* Rounded up, since the kernel takes 0 for its own choice. */
 		uint64_t us = (ns + 999) / 1000;

@@ -2,6 +2,8 @@
 #ifndef VSOCKFS_VSOCK_SOCKET_H
 #define VSOCKFS_VSOCK_SOCKET_H
 
+#include <sys/socket.h>
+
 #include "vsock/stream.h"
 
 /*
@@ -9,5 +11,11 @@
  * bound to a reserved port where it asks for one. 0 or -errno.
  */
 int socket_new(const struct sockaddr_storage *sa, const struct stream_config *config, int *fd);
+
+/*
+ * Asks for `size` bytes of buffer each way for a socket of AF_VSOCK, before it connects or listens;
+ * a listener's is what it accepts has. A wish: the kernel may refuse.
+ */
+void socket_set_vsock_buffer(int fd, uint64_t size);
 
 #endif

@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -267,10 +268,9 @@ static void test_vsock_without_a_server(void **state)
 	print_message("CID 2 without a server: %s\n", strerror(-err));
 }
 
-static void test_vsock_loopback(void **state)
+/* A listener for `address` on the loopback of this kernel; skips without one. */
+static int listen_vsock(struct address *address)
 {
-	struct fixture *f = fixture_get(state);
-	struct address address = address_of("local:/x");
 	struct sockaddr_vm vm = {
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_LOCAL, .svm_port = VMADDR_PORT_ANY};
 	socklen_t len = sizeof(vm);
@@ -284,9 +284,61 @@ static void test_vsock_loopback(void **state)
 	}
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&vm, &len), 0);
-	address.port = vm.svm_port;
+	*address = address_of("local:/x");
+	address->port = vm.svm_port;
+	return listener;
+}
+
+static void test_vsock_loopback(void **state)
+{
+	struct fixture *f = fixture_get(state);
+	struct address address;
+	int listener = listen_vsock(&address);
+
 	check_connects(f, &address, listener);
 	close(listener);
+}
+
+static void *send_much(void *arg)
+{
+	static uint8_t much[1 << 20];
+	int fd = *(int *)arg;
+
+	memset(much, 'x', sizeof(much));
+	write_all(fd, much, sizeof(much));
+	return NULL;
+}
+
+/* vsock refuses to wait for more than the buffer holds: it comes all the same, each time. */
+static void test_more_than_the_buffer(void **state)
+{
+	struct fixture *f = fixture_get(state);
+	struct stream_config config = {.buffer_size = 128 << 10};
+	struct end *end = end_new(f);
+	uint8_t *data = malloc(1 << 20);
+	struct address address;
+	int listener = listen_vsock(&address);
+
+	assert_non_null(data);
+	assert_int_equal(
+		stream_connect(f->loop, &address, &config, &end_ops, end, &end->stream), 0);
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(fd >= 0);
+	fixture_run(f);
+	for (int i = 0; i < 2; i++) {
+		pthread_t thread;
+		assert_int_equal(pthread_create(&thread, NULL, send_much, &fd), 0);
+		memset(data, 0, 1 << 20);
+		stream_recv(end->stream, data, 1 << 20, true);
+		fixture_run(f);
+		assert_int_equal(end->result, 1 << 20);
+		assert_int_equal(data[(1 << 20) - 1], 'x');
+		pthread_join(thread, NULL);
+	}
+	end_free(end);
+	close(fd);
+	close(listener);
+	free(data);
 }
 
 static void test_name_without_address(void **state)
@@ -473,6 +525,7 @@ int main(void)
 		ON_BOTH(test_tcp_times_out),
 		ON_BOTH(test_vsock_without_a_server),
 		ON_BOTH(test_vsock_loopback),
+		ON_BOTH(test_more_than_the_buffer),
 		ON_BOTH(test_name_without_address),
 		cmocka_unit_test(test_sockets_are_set_up),
 		cmocka_unit_test(test_vsock_sockets_are_set_up),
