@@ -10,6 +10,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "util/passfd.h"
+
 #define ANSWER_TIMEOUT_S 10
 
 int control_directory(uid_t uid, char out[CONTROL_PATH_MAX])
@@ -90,25 +92,10 @@ static bool send_all(int fd, const char *data, size_t len)
 /* The first byte takes the descriptor along. */
 static bool send_with(int fd, char first, int with)
 {
-	union {
-		char buffer[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
 	struct iovec iov = {.iov_base = &first, .iov_len = 1};
-	struct msghdr msg = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.buffer,
-		.msg_controllen = sizeof(control.buffer)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	ssize_t n;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &with, sizeof(with));
-	while ((n = sendmsg(fd, &msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
-		;
-	return n == 1;
+	return passfd_send(fd, &msg, with) == 1;
 }
 
 static bool send_request(int fd, const char *request, int with)

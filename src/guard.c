@@ -14,6 +14,7 @@
 
 #include "guard_priv.h"
 #include "notifier.h"
+#include "util/passfd.h"
 
 struct guard {
 	int fd;
@@ -24,33 +25,20 @@ struct guard {
 	atomic_bool *kept; /* in memory that all processes share */
 };
 
-/* Control message of one descriptor. */
-union guard_passed {
-	struct cmsghdr header;
-	char space[CMSG_SPACE(sizeof(int))];
-};
-
 ssize_t guard_send(int sock, const void *data, size_t len, int fd)
 {
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	union guard_passed passed = {0};
-	if (fd >= 0) {
-		msg.msg_control = &passed;
-		msg.msg_controllen = sizeof(passed);
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL);
+	return passfd_send(sock, &msg, fd);
 }
 
 ssize_t guard_receive(int sock, void *data, size_t len, int *fd)
 {
 	struct iovec iov = {.iov_base = data, .iov_len = len};
-	union guard_passed passed;
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} passed;
 	struct msghdr msg = {.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = &passed,

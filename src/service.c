@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "util/passfd.h"
+
 /* Descriptors handed over begin here: SD_LISTEN_FDS_START. */
 #define SERVICE_FIRST_FD 3
 
@@ -28,10 +30,6 @@ static int service_send(const char *text, int fd)
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct iovec iov = {.iov_base = (char *)text, .iov_len = strlen(text)};
 	struct msghdr msg = {.msg_name = &sa, .msg_iov = &iov, .msg_iovlen = 1};
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} passed = {0};
 	if (!path || !service_managed())
 		return 0;
 	size_t len = strlen(path);
@@ -41,23 +39,10 @@ static int service_send(const char *text, int fd)
 	if (path[0] == '@')
 		sa.sun_path[0] = '\0';
 	msg.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-	if (fd >= 0) {
-		msg.msg_control = &passed;
-		msg.msg_controllen = sizeof(passed);
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	}
 	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
-	ssize_t n;
-	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	int err = n < 0 ? -errno : 0;
+	int err = passfd_send(sock, &msg, fd) < 0 ? -errno : 0;
 	close(sock);
 	return err;
 }

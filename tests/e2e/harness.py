@@ -184,6 +184,11 @@ class Env:
         return 5 if os.environ.get("VSOCKFS_SANITIZED") == "1" else 1
 
     @staticmethod
+    def times(number):
+        """Of so many that are alike: fewer under memcheck, which sees enough in a few of them."""
+        return number // 5 if os.environ.get("VSOCKFS_MEMCHECK") == "1" else number
+
+    @staticmethod
     def child(function, *args):
         """Runs function(*args) in a forked process; returns it, for join()."""
         return Child(function, args)
@@ -192,6 +197,15 @@ class Env:
     def as_user(user, command, groups=()):
         return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, **identity(user, groups))
+
+
+def errno_of(call, *args):
+    """With which it fails; 0: it does not."""
+    try:
+        call(*args)
+    except OSError as e:
+        return e.errno
+    return 0
 
 
 def errno_name(number):

@@ -10,7 +10,7 @@ import resource
 import signal
 import time
 
-from harness import Skip, Suite
+from harness import Skip, Suite, errno_of
 from mounts import guards_of, mountinfo
 
 suite = Suite()
@@ -40,14 +40,6 @@ def sanitized():
 
 def capabilities(pid, which):
     return {int(status(pid, task)[which], 16) for task in tasks(pid)}
-
-
-def errno_of(call, *args):
-    try:
-        call(*args)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 def confined_pid(env, mount):

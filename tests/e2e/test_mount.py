@@ -13,7 +13,7 @@ import threading
 import time
 
 from ganesha import free_port
-from harness import EXPORT, Suite
+from harness import EXPORT, Suite, errno_of
 from mounts import Mount, mountinfo, processes_of
 from test_basic import read, write
 
@@ -55,14 +55,6 @@ def must_fail(env, status, source, *says, within=5, lines=1, **more):
     assert done.seconds < within, f"{done.seconds:.1f} s"
     assert not processes_of(done.point), "a process is left"
     return done
-
-
-def errno_of(call, *args):
-    try:
-        call(*args)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 @suite.test("in the background it returns 0 when the mount works, silently, with one daemon")

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 
-from harness import EXPORT, Skip, Suite, start_relay
+from harness import EXPORT, Skip, Suite, errno_of, start_relay
 from manager import Manager
 from mounts import Mount, abort_connection, guards_of, mountinfo
 
@@ -126,14 +126,6 @@ def open_files(env):
 def read(path):
     with open(path, "rb") as f:
         return f.read()
-
-
-def errno_of(call, *args):
-    try:
-        call(*args)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 def locked_elsewhere(env, name, kind=fcntl.LOCK_EX, start=0, length=0):

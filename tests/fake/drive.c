@@ -135,6 +135,25 @@ static bool drive_run(struct drive *d, struct watcher *w, uint64_t patience)
 	return !w->late;
 }
 
+static enum fake_verdict drive_follow_plan(struct fake *fake, struct fake_call *call)
+{
+	struct drive *d = fake->arg;
+	struct drive_plan *plan = &d->plan;
+	if (plan->times == 0 || fake_last_op(call) != plan->op)
+		return FAKE_NORMAL;
+	plan->seen++;
+	plan->times--;
+	call->fail_status = plan->status;
+	call->conn->mute |= plan->mute;
+	return plan->verdict;
+}
+
+void drive_expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times)
+{
+	d->plan = (struct drive_plan){.op = op, .verdict = verdict, .times = times};
+	d->fake.script = drive_follow_plan;
+}
+
 void drive_until(struct drive *d, const bool *flag)
 {
 	struct watcher w = {.flag = flag};

@@ -19,9 +19,20 @@
 #define DRIVE_CONNS    4
 #define DRIVE_PATIENCE (10000 * DRIVE_MS) /* a test that waits longer has failed */
 
+/* What becomes of compounds whose last operation is `op`. */
+struct drive_plan {
+	uint32_t op;
+	unsigned times; /* UINT_MAX: always */
+	enum fake_verdict verdict;
+	uint32_t status; /* of SEQUENCE or the only operation */
+	bool mute;	 /* and nothing else is heard on the connection */
+	unsigned seen;
+};
+
 struct drive {
 	struct loop *loop;
 	struct fake fake;
+	struct drive_plan plan;
 	struct rpc_cred *cred;
 	struct nfs_client_config config;
 	struct nfs_client *client;
@@ -59,6 +70,9 @@ void drive_start(struct drive *d, unsigned nconns);
 void drive_start_failing(struct drive *d);
 /* Both also for a second time. */
 void drive_stop(struct drive *d);
+
+/* From now on, for the next `times` of them. d->plan may be changed then. */
+void drive_expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times);
 
 /* Runs the loop until *flag; the test fails if that takes too long. */
 void drive_until(struct drive *d, const bool *flag);

@@ -4,28 +4,6 @@
 
 #include "drive.h"
 
-static struct plan {
-	uint32_t op;
-	unsigned times; /* UINT_MAX: always */
-	enum fake_verdict verdict;
-	unsigned seen;
-} plan;
-
-static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
-{
-	if (plan.times == 0 || fake_last_op(call) != plan.op)
-		return FAKE_NORMAL;
-	plan.seen++;
-	plan.times--;
-	return plan.verdict;
-}
-
-static void expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times)
-{
-	plan = (struct plan){.op = op, .verdict = verdict, .times = times};
-	d->fake.script = follow_plan;
-}
-
 static const struct fake_call_note *note(struct drive *d, unsigned back)
 {
 	return &d->fake.calls[d->fake.nsequenced - 1 - back];
@@ -43,7 +21,7 @@ static void test_cut_before_execution(void **state)
 	struct drive *d = *state;
 	struct job job;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_CLOSE, 1);
+	drive_expect(d, OP_REMOVE, FAKE_CLOSE, 1);
 	job_remove(&job, d, 0);
 	job_succeeds(&job);
 	same_request_again(d);
@@ -62,7 +40,7 @@ static void test_cut_after_execution(void **state)
 	struct drive *d = *state;
 	struct job job;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
+	drive_expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
 	job_remove(&job, d, 0);
 	job_succeeds(&job);
 	same_request_again(d);
@@ -131,7 +109,7 @@ static void test_cut_after_execution_uncached(void **state)
 	struct drive *d = *state;
 	struct job job;
 	drive_start(d, 1);
-	expect(d, OP_READ, FAKE_EXECUTE_CLOSE, 1);
+	drive_expect(d, OP_READ, FAKE_EXECUTE_CLOSE, 1);
 	job_read(&job, d, 0);
 	job_succeeds(&job);
 	/* reading again does no harm */
@@ -183,9 +161,9 @@ static void test_abandoned_is_not_executed_later(void **state)
 	struct job job, next;
 	d->config.max_requests = 1;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_CLOSE, 1);
+	drive_expect(d, OP_REMOVE, FAKE_CLOSE, 1);
 	job_remove(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	nfs_compound_abandon(job.c);
 	job_getattr(&next, d, 0);
 	job_succeeds(&next);
@@ -207,12 +185,12 @@ static void test_abandoned_was_executed(void **state)
 			drive_start(d, 1);
 		}
 		/* with a cached reply to another request, and with none */
-		expect(d, i ? OP_READ : OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
+		drive_expect(d, i ? OP_READ : OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
 		if (i)
 			job_read(&job, d, 0);
 		else
 			job_remove(&job, d, 0);
-		drive_until_count(d, &plan.seen, 1);
+		drive_until_count(d, &d->plan.seen, 1);
 		nfs_compound_abandon(job.c);
 		job_getattr(&next, d, 0);
 		job_succeeds(&next);
@@ -236,7 +214,7 @@ static void test_soft_gives_up(void **state)
 	struct job job, next;
 	soft(d);
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	uint64_t start = loop_clock();
 	job_remove(&job, d, 0);
 	job_ends(&job, -EIO);
@@ -257,7 +235,7 @@ static void test_softerr_times_out(void **state)
 	d->config.softerr = true;
 	d->config.retrans = 2;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	uint64_t start = loop_clock();
 	job_remove(&job, d, 0);
 	job_ends(&job, -ETIMEDOUT);
@@ -271,12 +249,12 @@ static void test_soft_gives_up_in_the_queue(void **state)
 	soft(d);
 	d->config.max_requests = 1;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	for (unsigned i = 0; i < 3; i++)
 		job_remove(&job[i], d, 0);
 	for (unsigned i = 0; i < 3; i++)
 		job_ends(&job[i], -EIO);
-	assert_int_equal(plan.seen, 1);
+	assert_int_equal(d->plan.seen, 1);
 }
 
 static void test_soft_without_connection(void **state)
@@ -285,9 +263,9 @@ static void test_soft_without_connection(void **state)
 	struct job sent, queued, next;
 	soft(d);
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&sent, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	d->fake.refuse = true;
 	fake_cut(&d->fake);
 	job_remove(&queued, d, 0);
@@ -310,7 +288,7 @@ static void test_soft_late_reply(void **state)
 	soft(d);
 	d->config.max_requests = 1;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&job, d, 0);
 	job.keep = true;
 	job_ends(&job, -EIO);
@@ -335,7 +313,7 @@ static void test_hard_server_is_silent(void **state)
 	struct job job;
 	d->config.timeo_ns = 200 * DRIVE_MS;
 	drive_start(d, 1);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&job, d, 0);
 	/* NULL is answered: the connection stays */
 	drive_for(d, 500 * DRIVE_MS);
@@ -343,7 +321,7 @@ static void test_hard_server_is_silent(void **state)
 	assert_int_equal(d->fake.accepted, 1);
 	assert_false(job.done);
 	/* now it is dead, and the next one brings the answer */
-	expect(d, 0, FAKE_SILENT, 100);
+	drive_expect(d, 0, FAKE_SILENT, 100);
 	drive_until_count(d, &d->fake.accepted, 2);
 	job_succeeds(&job);
 	same_request_again(d);

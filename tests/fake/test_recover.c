@@ -4,30 +4,10 @@
 
 #include "drive.h"
 
-static struct plan {
-	uint32_t op;
-	unsigned times;
-	enum fake_verdict verdict;
-	uint32_t status; /* of SEQUENCE or the only operation */
-	unsigned seen;
-	bool mute; /* and nothing else is heard on the connection */
-} plan;
-
-static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
-{
-	if (plan.times == 0 || fake_last_op(call) != plan.op)
-		return FAKE_NORMAL;
-	plan.seen++;
-	plan.times--;
-	call->fail_status = plan.status;
-	call->conn->mute |= plan.mute;
-	return plan.verdict;
-}
-
 static void expect(struct drive *d, uint32_t op, enum fake_verdict verdict, uint32_t status)
 {
-	plan = (struct plan){.op = op, .verdict = verdict, .status = status, .times = 1};
-	d->fake.script = follow_plan;
+	drive_expect(d, op, verdict, 1);
+	d->plan.status = status;
 }
 
 /* A holder of opens: reclaims with two privileged REMOVEs, one after the other. */
@@ -108,7 +88,7 @@ static void test_ordinary_compounds_wait_for_the_reclaim(void **state)
 	fake_restart(&d->fake);
 	expect(d, OP_REMOVE, FAKE_SILENT, 0);
 	job_getattr(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	drive_for(d, 50 * DRIVE_MS);
 	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 1);
 	assert_false(job.done);
@@ -129,7 +109,7 @@ static void test_restarts_again_while_reclaiming(void **state)
 	fake_restart(&d->fake);
 	expect(d, OP_REMOVE, FAKE_SILENT, 0);
 	job_getattr(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	fake_restart(&d->fake);
 	job_succeeds(&job);
 	assert_int_equal(holder.begun, 2);
@@ -146,7 +126,7 @@ static void test_restarts_again_while_completing(void **state)
 	fake_restart(&d->fake);
 	expect(d, OP_RECLAIM_COMPLETE, FAKE_SILENT, 0);
 	job_getattr(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	fake_restart(&d->fake);
 	job_succeeds(&job);
 	assert_int_equal(holder.begun, 2);
@@ -185,7 +165,7 @@ static void test_perhaps_executed_in_the_lost_session(void **state)
 	expect(d, OP_REMOVE, FAKE_EXECUTE_ONLY, 0);
 	job_remove(&changing, d, 0);
 	job_read(&reading, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	fake_lose_session(&d->fake);
 	fake_cut(&d->fake);
 	job_succeeds(&changing);
@@ -207,7 +187,7 @@ static void test_not_repeated_in_the_next_session(void **state)
 	nfs_op_remove(c, "name", 4, NULL);
 	c->once = true;
 	job_send(&job);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	fake_lose_session(&d->fake);
 	fake_cut(&d->fake);
 	job_ends(&job, -EALREADY);
@@ -229,7 +209,7 @@ static void test_abandoned_in_the_lost_session(void **state)
 	drive_start(d, 1);
 	expect(d, OP_REMOVE, FAKE_SILENT, 0);
 	job_remove(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	nfs_compound_abandon(job.c);
 	fake_lose_session(&d->fake);
 	fake_cut(&d->fake);
@@ -292,7 +272,7 @@ static void recovers_in_spite_of(struct drive *d, uint32_t op, uint32_t error)
 	fake_restart(&d->fake);
 	job_remove(&job, d, 0);
 	job_succeeds(&job);
-	assert_int_equal(plan.seen, 1);
+	assert_int_equal(d->plan.seen, 1);
 	assert_int_equal(d->fake.sessions, 2);
 }
 
@@ -327,12 +307,12 @@ static void recovers_on_the_next_connection(struct drive *d, uint32_t op, uint64
 	hold(d);
 	fake_restart(&d->fake);
 	expect(d, op, FAKE_SILENT, 0);
-	plan.mute = true;
+	d->plan.mute = true;
 	for (unsigned i = 0; i < 2; i++)
 		job_remove(&job[i], d, i);
 	for (unsigned i = 0; i < 2; i++)
 		job_succeeds(&job[i]);
-	assert_int_equal(plan.seen, 1);
+	assert_int_equal(d->plan.seen, 1);
 	assert_int_equal(holder.ended, 1);
 	assert_int_equal(d->fake.sessions, 2);
 	assert_int_equal(d->fake.executed[OP_RECLAIM_COMPLETE], 2);
@@ -378,7 +358,7 @@ static void test_stop_while_reclaiming(void **state)
 	hold(d);
 	fake_restart(&d->fake);
 	expect(d, OP_PUTROOTFH, FAKE_NORMAL, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	drive_stop(d);
 	d->fake.script = NULL;
 	drive_start(d, 1);
@@ -458,7 +438,7 @@ static void test_start_without_answer(void **state)
 	struct drive *d = *state;
 	d->config.timeo_ns = 100 * DRIVE_MS;
 	expect(d, OP_EXCHANGE_ID, FAKE_SILENT, 0);
-	plan.times = 100;
+	d->plan.times = 100;
 	fails(d, -ETIMEDOUT, "does not answer");
 }
 
@@ -467,7 +447,7 @@ static void test_stop_while_starting(void **state)
 	struct drive *d = *state;
 	expect(d, OP_EXCHANGE_ID, FAKE_SILENT, 0);
 	drive_begin(d, 2);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	drive_stop(d);
 	assert_true(d->ready);
 	assert_int_equal(d->ready_err, -ECANCELED);

@@ -5,28 +5,6 @@
 
 #include "drive.h"
 
-static struct plan {
-	uint32_t op;
-	unsigned times;
-	enum fake_verdict verdict;
-	unsigned seen;
-} plan;
-
-static enum fake_verdict follow_plan(struct fake *fake, struct fake_call *call)
-{
-	if (plan.times == 0 || fake_last_op(call) != plan.op)
-		return FAKE_NORMAL;
-	plan.seen++;
-	plan.times--;
-	return plan.verdict;
-}
-
-static void expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times)
-{
-	plan = (struct plan){.op = op, .verdict = verdict, .times = times};
-	d->fake.script = follow_plan;
-}
-
 static uint64_t pings(struct drive *d, unsigned conn)
 {
 	return atomic_load(&drive_stats(d, conn, 0)->calls);
@@ -163,7 +141,7 @@ static void test_sibling_fetches_the_reply(void **state)
 	struct drive *d = *state;
 	struct job job;
 	drive_start(d, 2);
-	expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
+	drive_expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
 	d->fake.refuse = true;
 	job_remove(&job, d, 0);
 	job_succeeds(&job);
@@ -180,10 +158,10 @@ static void test_sibling_breaks_as_well(void **state)
 	drive_start(d, 2);
 	lose_the_first(d);
 	/* on the sibling */
-	expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
+	drive_expect(d, OP_REMOVE, FAKE_EXECUTE_CLOSE, 1);
 	drive_for(d, 50 * DRIVE_MS);
 	job_remove(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	d->fake.refuse = false;
 	job_succeeds(&job);
 	assert_int_equal(d->fake.executed[OP_REMOVE], 1);
@@ -196,9 +174,9 @@ static void test_abandoned_while_lent(void **state)
 	struct job job, next;
 	drive_start(d, 2);
 	lose_the_first(d);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	nfs_compound_abandon(job.c);
 	d->fake.refuse = false;
 	fake_cut(&d->fake);
@@ -217,10 +195,10 @@ static void test_soft_gives_up_while_lent(void **state)
 	d->config.timeo_ns = 1000 * DRIVE_MS;
 	drive_start(d, 2);
 	lose_the_first(d);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&job, d, 0);
 	job_ends(&job, -EIO);
-	assert_int_equal(plan.seen, 1);
+	assert_int_equal(d->plan.seen, 1);
 	d->fake.refuse = false;
 }
 
@@ -230,9 +208,9 @@ static void test_stop_while_lent(void **state)
 	struct job job;
 	drive_start(d, 2);
 	lose_the_first(d);
-	expect(d, OP_REMOVE, FAKE_SILENT, 1);
+	drive_expect(d, OP_REMOVE, FAKE_SILENT, 1);
 	job_remove(&job, d, 0);
-	drive_until_count(d, &plan.seen, 1);
+	drive_until_count(d, &d->plan.seen, 1);
 	drive_stop(d);
 	job_ends(&job, -EIO);
 }
@@ -257,9 +235,10 @@ static void test_session_ends_while_lent(void **state)
 
 static enum fake_verdict nonsense(struct fake *fake, struct fake_call *call)
 {
-	if (fake_last_op(call) != OP_REMOVE || plan.times == 0)
+	struct drive *d = fake->arg;
+	if (fake_last_op(call) != OP_REMOVE || d->plan.times == 0)
 		return FAKE_NORMAL;
-	plan.times--;
+	d->plan.times--;
 	fake_reply(call->conn, call->xid, "nonsense", 8);
 	return FAKE_ANSWERED;
 }
@@ -270,7 +249,7 @@ static void test_garbage_for_another(void **state)
 	struct job job;
 	drive_start(d, 2);
 	lose_the_first(d);
-	plan = (struct plan){.times = 1};
+	d->plan.times = 1;
 	d->fake.script = nonsense;
 	job_remove(&job, d, 0);
 	/* the connection that brought it is given up */

@@ -19,9 +19,8 @@ import time
 
 from guest import Guest
 from initramfs import Missing, find_program, module_files, newest_kernel
-from machine import HERE, parse_args
+from machine import HERE, main
 from roottree import MODULES, RootTree
-from tap import Tap
 from virtio import add_device, find_device
 
 E2E = os.path.join(os.path.dirname(HERE), "e2e")
@@ -240,16 +239,5 @@ def run(args, tap, stack):
     boot_announced(boots, tap)
 
 
-def main():
-    args = parse_args()
-    tap = Tap()
-    try:
-        with contextlib.ExitStack() as stack:
-            run(args, tap, stack)
-    except (Missing, Unavailable) as why:
-        return tap.skip_all(why)
-    return tap.plan()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, Unavailable))

@@ -9,15 +9,13 @@ The devices are as in virtio.py.
 
 import base64
 import concurrent.futures
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 
-from initramfs import Missing, find_program
-from machine import HERE, Machine, parse_args
-from tap import Tap
+from initramfs import find_program
+from machine import HERE, Machine, main
 from virtio import KERNEL_DEVICE, find_device, start_device
 
 sys.path.append(os.path.join(os.path.dirname(HERE), "gateway"))
@@ -172,16 +170,5 @@ def run(args, tap, stack):
         guests.guests[name].tell("end")
 
 
-def main():
-    args = parse_args()
-    tap = Tap()
-    try:
-        with contextlib.ExitStack() as stack:
-            run(args, tap, stack)
-    except (Missing, Skip) as why:
-        return tap.skip_all(why)
-    return tap.plan()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, Skip))

@@ -9,6 +9,7 @@ import subprocess
 
 from guest import Guest
 from initramfs import Initramfs, Missing, find_program, newest_kernel
+from tap import Tap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,6 +24,19 @@ def parse_args():
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
     return args
+
+
+def main(run, *lacking):
+    """Runs run(args, tap, stack) and returns the exit status; Missing and the exceptions `lacking` say
+    why it cannot be run here."""
+    args = parse_args()
+    tap = Tap()
+    try:
+        with contextlib.ExitStack() as stack:
+            run(args, tap, stack)
+    except (Missing, *lacking) as why:
+        return tap.skip_all(why)
+    return tap.plan()
 
 
 class Machine:

@@ -7,7 +7,6 @@ QEMU cannot save a guest with a vhost-user-vsock device, so the stream is TCP th
 user network. What is above the stream is the same.
 """
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -15,9 +14,7 @@ import threading
 import time
 
 from guest import Guest
-from initramfs import Missing
-from machine import HERE, Machine, parse_args
-from tap import Tap
+from machine import HERE, Machine, main
 
 E2E = os.path.join(os.path.dirname(HERE), "e2e")
 sys.path.append(E2E)
@@ -149,16 +146,5 @@ def run(args, tap, stack):
         check_disk(tap, export, made)
 
 
-def main():
-    args = parse_args()
-    tap = Tap()
-    try:
-        with contextlib.ExitStack() as stack:
-            run(args, tap, stack)
-    except (Missing, Unavailable) as why:
-        return tap.skip_all(why)
-    return tap.plan()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, Unavailable))

@@ -7,7 +7,6 @@ The device is the kernel's (/dev/vhost-vsock), or vhost-device-vsock from $VHOST
 the PATH.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -18,8 +17,7 @@ import tempfile
 import time
 
 from initramfs import Missing
-from machine import HERE, Machine, parse_args
-from tap import Tap
+from machine import HERE, Machine, main
 
 E2E = os.path.join(os.path.dirname(HERE), "e2e")
 sys.path.append(E2E)
@@ -172,16 +170,5 @@ def run(args, tap, stack):
         tap.diag(server.log_tail())
 
 
-def main():
-    args = parse_args()
-    tap = Tap()
-    try:
-        with contextlib.ExitStack() as stack:
-            run(args, tap, stack)
-    except (Missing, Unavailable) as why:
-        return tap.skip_all(why)
-    return tap.plan()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(run, Unavailable))
