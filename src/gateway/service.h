@@ -14,6 +14,12 @@ int service_listen_fds(void);
 void service_notify(const char *state);
 
 /*
+ * Blocks what asks a program to end or to read its configuration again (TERM, INT, HUP): they come
+ * from a signalfd(2) that does not block, or -1 with errno. SIGPIPE is ignored from now on.
+ */
+int service_signals(void);
+
+/*
  * Gives up root for `user`, with no right left but, with `reserved_ports`, to bind ports below
  * 1024; who is not root keeps at most that right. 0 or -errno, -ESRCH for an unknown user.
  */

@@ -141,15 +141,7 @@ static void program_signalled(struct loop_poll *poll, int result)
 
 static int program_watch_signals(struct program *p)
 {
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN); /* splice(2) into a closed socket */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	p->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->signals.fd = service_signals();
 	if (p->signals.fd < 0) {
 		p->signals_done = true;
 		return -errno;

@@ -238,19 +238,6 @@ static void program_watch(
 	loop_poll_start(p->loop, poll);
 }
 
-static int program_signals(void)
-{
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN); /* splice(2) into a closed socket */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 /* Guests connect from outside; the server is inside. */
 static int program_start(struct program *p)
 {
@@ -272,7 +259,7 @@ static int program_start(struct program *p)
 
 static int program_run(struct program *p, struct conf *conf)
 {
-	int signals = program_signals(), err;
+	int signals = service_signals(), err;
 
 	err = signals < 0 ? -errno : loop_new(LOOP_AUTO, &p->loop);
 	if (err) {
