@@ -8,7 +8,10 @@
 #include "records.h"
 #include "state_file.h"
 
-/* The table as node.c (who is in it) and node_note.c (what is known of them) share it. */
+/*
+ * The table as node.c (who is in it), node_note.c (what is known of them) and node_open.c (those
+ * that are open, and their names) share it.
+ */
 
 /* A file system within the export, and what its fileids are mixed with. */
 struct node_fsid {
@@ -26,6 +29,9 @@ struct node_table {
 	struct node_fsid *fsids;
 	unsigned nfsids;
 };
+
+/* The same for the same bytes, in every daemon. */
+uint64_t node_hash(const void *data, size_t len);
 
 /* A word of the node's record; one that has none stays without. */
 static inline void table_note(
