@@ -69,11 +69,11 @@ def run(*command, cwd="/"):
                    stdout=subprocess.DEVNULL)
 
 
-def make_tree(path, noise=None):
+def make_tree(path, noise=None, files=FILES):
     noise = noise or random.Random(1)
     for d in range(DIRECTORIES):
         os.makedirs(f"{path}/d{d}")
-        for f in range(FILES):
+        for f in range(files):
             with open(f"{path}/d{d}/f{f}.c", "wb") as out:
                 out.write(noise.randbytes(SIZE))
 

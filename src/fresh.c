@@ -9,7 +9,9 @@
 #include "util/loop.h"
 
 /* Directories that programs are at work in at the same time; a power of two. */
-#define FRESH_ENTRIES 128
+#define FRESH_ENTRIES 1024
+/* So many places in a row may have one. */
+#define FRESH_WAYS 4
 
 struct fresh {
 	uint64_t id;		     /* of the node, or 0 */
@@ -22,6 +24,7 @@ struct fresh_table {
 	struct share *share;
 	pthread_mutex_t mutex;
 	struct fresh *entries[FRESH_ENTRIES]; /* by node id; made when they are first needed */
+	uint64_t lost_at;		      /* ns: the last that was known of any that gave way */
 };
 
 int fresh_table_new(struct share *share, struct fresh_table **table)
@@ -45,20 +48,43 @@ void fresh_table_free(struct fresh_table *table)
 	free(table);
 }
 
-static struct fresh **fresh_place(struct fresh_table *table, const struct node *dir)
+static struct fresh **fresh_way(struct fresh_table *table, const struct node *dir, unsigned way)
 {
-	return &table->entries[dir->id % FRESH_ENTRIES];
+	return &table->entries[(dir->id + way) % FRESH_ENTRIES];
 }
 
-/* Under the mutex. NULL without memory. */
+/* Under the mutex, as the next. NULL: none. */
+static struct fresh *fresh_find(struct fresh_table *table, const struct node *dir)
+{
+	for (unsigned way = 0; way < FRESH_WAYS; way++) {
+		struct fresh *fresh = *fresh_way(table, dir, way);
+		if (fresh && fresh->id == dir->id)
+			return fresh;
+	}
+	return NULL;
+}
+
+/* Takes the place of the one that is out of use first. NULL without memory. */
 static struct fresh *fresh_of(struct fresh_table *table, const struct node *dir)
 {
-	struct fresh **place = fresh_place(table, dir);
-	if (!*place)
-		*place = calloc(1, sizeof(**place));
-	if (*place && (*place)->id != dir->id)
-		**place = (struct fresh){.id = dir->id};
-	return *place;
+	struct fresh *fresh = fresh_find(table, dir);
+	if (fresh)
+		return fresh;
+	struct fresh **place = fresh_way(table, dir, 0);
+	for (unsigned way = 1; *place && way < FRESH_WAYS; way++) {
+		struct fresh **other = fresh_way(table, dir, way);
+		if (!*other || (*other)->until < (*place)->until)
+			place = other;
+	}
+	fresh = *place ? *place : calloc(1, sizeof(*fresh));
+	if (!fresh)
+		return NULL;
+	uint64_t known_at = fresh->put_at > fresh->dropped_at ? fresh->put_at : fresh->dropped_at;
+	if (known_at > table->lost_at)
+		table->lost_at = known_at;
+	*fresh = (struct fresh){.id = dir->id, .dropped_at = table->lost_at};
+	*place = fresh;
+	return fresh;
 }
 
 void fresh_put(struct fresh_table *table, const struct node *dir, const struct nfs_attr *attr,
@@ -108,8 +134,8 @@ bool fresh_get(struct fresh_table *table, struct node *dir, struct nfs_attr *att
 	uint64_t now = loop_clock();
 	bool found = false;
 	pthread_mutex_lock(&table->mutex);
-	const struct fresh *fresh = *fresh_place(table, dir);
-	if (fresh && fresh->id == dir->id && fresh->until > now) {
+	const struct fresh *fresh = fresh_find(table, dir);
+	if (fresh && fresh->until > now) {
 		*attr = fresh->attr;
 		*left = (double)(fresh->until - now) / 1e9;
 		found = true;

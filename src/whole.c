@@ -10,8 +10,12 @@
 #include "util/loop.h"
 
 /* Directories known at the same time; a power of two. */
-#define WHOLE_DIRS 64
-#define SET_FIRST  64
+#define WHOLE_DIRS 1024
+/* So many places in a row may have one. */
+#define WHOLE_WAYS 4
+/* What all names together may take, bytes. */
+#define WHOLE_BYTES (4u << 20)
+#define SET_FIRST   16
 
 /* Hashes, with open addressing; 0 is a free place. */
 struct name_set {
@@ -35,6 +39,7 @@ struct whole_table {
 	/* Moves with each name that is made in a directory of that place: a listing that was under
 	 * way may lack it. */
 	uint64_t adds[WHOLE_DIRS];
+	size_t bytes; /* of names */
 };
 
 struct whole_reading {
@@ -82,6 +87,11 @@ static uint64_t name_hash(const char *name, size_t len)
 	}
 	hash ^= hash >> 32;
 	return hash ? hash : 1;
+}
+
+static size_t set_bytes(const struct name_set *set)
+{
+	return set->cap * sizeof(*set->places);
 }
 
 static uint64_t *set_place(const struct name_set *set, uint64_t hash)
@@ -133,16 +143,34 @@ static unsigned whole_index(const struct node *dir)
 	return dir->id % WHOLE_DIRS;
 }
 
-static struct whole *whole_find(struct whole_table *table, const struct node *dir)
+static struct whole *whole_way(struct whole_table *table, const struct node *dir, unsigned way)
 {
-	struct whole *whole = &table->dirs[whole_index(dir)];
-	return whole->id == dir->id ? whole : NULL;
+	return &table->dirs[(whole_index(dir) + way) % WHOLE_DIRS];
 }
 
-static void whole_clear(struct whole *whole)
+static struct whole *whole_find(struct whole_table *table, const struct node *dir)
 {
+	for (unsigned way = 0; way < WHOLE_WAYS; way++)
+		if (whole_way(table, dir, way)->id == dir->id)
+			return whole_way(table, dir, way);
+	return NULL;
+}
+
+static void whole_clear(struct whole_table *table, struct whole *whole)
+{
+	table->bytes -= set_bytes(&whole->names);
 	free(whole->names.places);
 	*whole = (struct whole){0};
+}
+
+/* Under the mutex. What is out of use goes first. */
+static bool whole_has_room(struct whole_table *table, size_t bytes)
+{
+	uint64_t now = loop_clock();
+	for (unsigned i = 0; table->bytes + bytes > WHOLE_BYTES && i < WHOLE_DIRS; i++)
+		if (table->dirs[i].until <= now)
+			whole_clear(table, &table->dirs[i]);
+	return table->bytes + bytes <= WHOLE_BYTES;
 }
 
 static bool whole_wanted(const struct whole_table *table)
@@ -156,15 +184,23 @@ static uint64_t whole_until(const struct whole_table *table, uint64_t since)
 	return since + table->share->cache.dir_min_ms * UINT64_C(1000000);
 }
 
-/* Under the mutex. */
-static void whole_set(struct whole_table *table, const struct node *dir, uint64_t since,
-	struct name_set *names_take)
+/* Under the mutex. The place of the one that is out of use first. */
+static struct whole *whole_set(struct whole_table *table, const struct node *dir, uint64_t since,
+	struct name_set names_take)
 {
-	struct whole *whole = &table->dirs[whole_index(dir)];
-	whole_clear(whole);
+	struct whole *whole = whole_find(table, dir);
+	if (!whole) {
+		whole = whole_way(table, dir, 0);
+		for (unsigned way = 1; way < WHOLE_WAYS; way++)
+			if (whole_way(table, dir, way)->until < whole->until)
+				whole = whole_way(table, dir, way);
+	}
+	whole_clear(table, whole);
 	whole->id = dir->id;
 	whole->until = whole_until(table, since);
-	whole->names = *names_take;
+	whole->names = names_take;
+	table->bytes += set_bytes(&names_take);
+	return whole;
 }
 
 void whole_made(struct whole_table *table, const struct node *dir, uint64_t since, uint64_t change)
@@ -174,9 +210,9 @@ void whole_made(struct whole_table *table, const struct node *dir, uint64_t sinc
 		return;
 	pthread_mutex_lock(&table->mutex);
 	/* The kernel can have named it to nobody yet. */
-	whole_set(table, dir, since, &none);
-	table->dirs[whole_index(dir)].change = change;
-	table->dirs[whole_index(dir)].change_known = true;
+	struct whole *whole = whole_set(table, dir, since, none);
+	whole->change = change;
+	whole->change_known = true;
 	pthread_mutex_unlock(&table->mutex);
 }
 
@@ -185,8 +221,13 @@ void whole_add(struct whole_table *table, const struct node *dir, const char *na
 	pthread_mutex_lock(&table->mutex);
 	struct whole *whole = whole_find(table, dir);
 	table->adds[whole_index(dir)]++;
-	if (whole && !set_add(&whole->names, name, strlen(name)))
-		whole_clear(whole);
+	if (whole) {
+		size_t before = set_bytes(&whole->names);
+		bool added = set_add(&whole->names, name, strlen(name));
+		table->bytes += set_bytes(&whole->names) - before;
+		if (!added || !whole_has_room(table, 0))
+			whole_clear(table, whole);
+	}
 	pthread_mutex_unlock(&table->mutex);
 }
 
@@ -223,7 +264,7 @@ void whole_drop_all(struct whole_table *table)
 {
 	pthread_mutex_lock(&table->mutex);
 	for (unsigned i = 0; i < WHOLE_DIRS; i++) {
-		whole_clear(&table->dirs[i]);
+		whole_clear(table, &table->dirs[i]);
 		table->adds[i]++;
 	}
 	pthread_mutex_unlock(&table->mutex);
@@ -254,8 +295,9 @@ void whole_read_end(
 	struct whole_table *table, const struct node *dir, struct whole_reading *reading_take)
 {
 	pthread_mutex_lock(&table->mutex);
-	if (reading_take->adds == table->adds[whole_index(dir)]) {
-		whole_set(table, dir, reading_take->since, &reading_take->names);
+	if (reading_take->adds == table->adds[whole_index(dir)] &&
+		whole_has_room(table, set_bytes(&reading_take->names))) {
+		whole_set(table, dir, reading_take->since, reading_take->names);
 		reading_take->names = (struct name_set){0};
 	}
 	pthread_mutex_unlock(&table->mutex);

@@ -8,6 +8,7 @@ attributes are not trusted for longer than they may be is the consistency test's
 """
 
 import os
+import shutil
 import sys
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
@@ -31,6 +32,9 @@ def prepare(env, *needed):
         if name == "src" and not os.path.exists(f"{env.export}/src"):
             rows.make_tree(f"{env.export}/src")
             env.run(["tar", "cf", f"{env.work}/src.tar", "-C", env.export, "src"])
+        if name == "repo":  # a tenth of the benchmark's
+            shutil.rmtree(f"{env.export}/repo", ignore_errors=True)
+            rows.make_tree(f"{env.export}/repo", files=5)
         if name == "large" and not os.path.exists(f"{env.export}/large"):
             with open(f"{env.export}/large", "wb") as f:
                 f.write(bytes(32 * rows.MIB))
@@ -64,6 +68,12 @@ def copy_tree(env):
 def unpack(env):
     prepare(env, "src")
     at_most(env, (rows.untar, 2610))
+
+
+@suite.test("git adds and commits 100 small files", timeout=120)
+def git(env):
+    prepare(env, "repo")
+    at_most(env, (rows.git_commit, 1180))
 
 
 @suite.test("one small file is read, made and appended to", timeout=60)
