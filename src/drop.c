@@ -12,6 +12,7 @@
 #include "ahead.h"
 #include "fresh.h"
 #include "guard.h"
+#include "listing.h"
 #include "share.h"
 #include "whole.h"
 
@@ -98,6 +99,7 @@ int drop_caches(struct share *share, FILE *out)
 	ahead_drop_all(share->ahead);
 	fresh_drop_all(share->fresh);
 	whole_drop_all(share->whole);
+	listing_drop_all(share->listing);
 	uint64_t *ids = node_ids(share->nodes, &count);
 	int err = ids ? 0 : -ENOMEM;
 	clock_gettime(CLOCK_REALTIME, &until);

@@ -280,7 +280,23 @@ struct fsop_request *fsop_begin(fuse_req_t fuse, fuse_ino_t ino)
 		fsop_reply_err(req, -ENOMEM);
 		return NULL;
 	}
+	if (req->opcode == FUSE_SETATTR)
+		fsop_hold(req, req->node);
 	return req;
+}
+
+void fsop_hold(struct fsop_request *req, const struct node *node)
+{
+	changes_hold(req->share->changes, &req->held, changes_object(node->fh_data, node->fh_len));
+}
+
+void fsop_hold_names(struct fsop_request *req)
+{
+	req->names = true;
+	fsop_hold(req, req->node);
+	if (req->target)
+		fsop_hold(req, req->target);
+	changes_hold(req->share->changes, &req->held, CHANGES_LINKS);
 }
 
 struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_info *fi)
@@ -296,6 +312,8 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 	req->file = file_ref(file);
 	req->node = node_pin(req->share->nodes, req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
+	if (req->opcode == FUSE_WRITE)
+		fsop_hold(req, req->node);
 	return req;
 }
 
@@ -309,6 +327,7 @@ struct fsop_request *fsop_begin_gathered(struct behind *behind)
 	req->file = file_ref(behind->file);
 	req->node = node_pin(req->share->nodes, req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
+	fsop_hold(req, req->node);
 	vigil_add(&req->worker->vigil, req);
 	return req;
 }
@@ -396,6 +415,7 @@ void fsop_end(struct fsop_request *req)
 	node_unpin(share->nodes, req->victim);
 	rpc_cred_unref(req->cred);
 	takeover_drop(share, req->mark);
+	changes_release(share->changes, &req->held);
 	free(req);
 	if (gathered)
 		behind_sent(share, gathered);

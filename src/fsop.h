@@ -10,6 +10,7 @@
 
 #include "ahead.h"
 #include "behind.h"
+#include "changes.h"
 #include "closing.h"
 #include "file.h"
 #include "nfs41/deleg.h"
@@ -65,6 +66,7 @@ struct fsop_request {
 	void (*settled)(struct fsop_request *req); /* what follows fsop_settle */
 	void (*committed)(void *req, int err);	   /* what follows fsop_commit */
 	struct closing_load load;
+	struct changes_held held;
 	struct behind *gathered; /* it is the daemon's own: sends this */
 	struct reclaim_use use;
 
@@ -83,7 +85,8 @@ struct fsop_request {
 			void (*otherwise)(struct fsop_request *req); /* it is not renamed yet */
 			uint32_t record; /* of `silly`, until it is the victim's */
 			int err;
-			bool hidden; /* the victim has its silly name */
+			bool hidden;		 /* the victim has its silly name */
+			struct listing *listing; /* that a LOOKUP reads */
 		} names;
 		struct {
 			char name[FSOP_NAME_MAX];
@@ -186,6 +189,12 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 void fsop_write_gathered(struct behind *behind);
 struct fsop_request *fsop_begin_gathered(struct behind *behind);
 
+/* The request changes an object: nothing that was known of it before its end is told any more. */
+void fsop_hold(struct fsop_request *req, const struct node *node);
+/* It changes names in req->node, and in req->target if that is another directory or gets one more.
+ */
+void fsop_hold_names(struct fsop_request *req);
+
 /* `next` follows when nothing that was gathered of `node` is in its way; perhaps at once. */
 void fsop_settle(
 	struct fsop_request *req, struct node *node, void (*next)(struct fsop_request *req));
@@ -267,6 +276,10 @@ void fsop_fill_stat(
 /* Fills *entry with a kernel reference to the node. 0 or -errno. */
 int fsop_fill_entry(struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr,
 	uint64_t parent_id, const char *name, struct fuse_entry_param *entry);
+/* The same with attributes that were asked for some time ago: -ESTALE if others are known by now.
+ */
+int fsop_fill_listed(struct share *share, const struct nfs_attr *attr, uint64_t parent_id,
+	const char *name, struct fuse_entry_param *entry);
 /* Seconds that attributes of the node may be cached. */
 double fsop_attr_timeout(struct share *share, struct node *node);
 /* Attributes came from the server: cache policy, and the page cache dropped if the data changed
@@ -279,6 +292,10 @@ bool fsop_attr_complete(const struct nfs_attr *attr);
  * another type now, which the kernel would answer by giving the inode up, the root's for good.
  */
 int fsop_attr_check(const struct node *node, const struct nfs_attr *attr);
+
+/* Attributes that were asked for at `since` (ns): can they lack a change of ours? */
+bool fsop_attr_outdated(
+	struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr, uint64_t since);
 
 /* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
 void fsop_drop_dirs(struct share *share);

@@ -84,6 +84,17 @@ void fsop_note_attr(struct share *share, struct node *node, const struct nfs_att
 		notify_inval_inode(share->notify, node->id, NULL, NULL);
 }
 
+static void entry_fill(struct share *share, struct node *node, const struct nfs_attr *attr,
+	struct fuse_entry_param *entry)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->ino = node->id;
+	fsop_fill_stat(share, node, attr, &entry->attr);
+	entry->attr_timeout = fsop_attr_timeout(share, node);
+	/* A name is as good as its directory's attributes are fresh. */
+	entry->entry_timeout = share->cache.positive ? share->cache.dir_min_ms / 1000.0 : 0;
+}
+
 int fsop_fill_entry(struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr,
 	uint64_t parent_id, const char *name, struct fuse_entry_param *entry)
 {
@@ -94,13 +105,37 @@ int fsop_fill_entry(struct share *share, const struct nfs_fh *fh, const struct n
 		return -ENOMEM;
 	node_set_name(share->nodes, node, parent_id, name, strlen(name));
 	fsop_note_attr(share, node, attr);
-	memset(entry, 0, sizeof(*entry));
-	entry->ino = node->id;
-	fsop_fill_stat(share, node, attr, &entry->attr);
-	entry->attr_timeout = fsop_attr_timeout(share, node);
-	/* A name is as good as its directory's attributes are fresh. */
-	entry->entry_timeout = share->cache.positive ? share->cache.dir_min_ms / 1000.0 : 0;
+	entry_fill(share, node, attr, entry);
 	return 0;
+}
+
+int fsop_fill_listed(struct share *share, const struct nfs_attr *attr, uint64_t parent_id,
+	const char *name, struct fuse_entry_param *entry)
+{
+	struct node_table *nodes = share->nodes;
+	struct node *known = node_find_fh(nodes, &attr->fh);
+	bool same = known && node_is_at(nodes, known, attr->change);
+	struct node *node = same ? node_get(nodes, &attr->fh, attr, true) : NULL;
+	node_unpin(nodes, known);
+	if (!known)
+		return fsop_fill_entry(share, &attr->fh, attr, parent_id, name, entry);
+	if (!node)
+		return same ? -ENOMEM : -ESTALE;
+	node_set_name(nodes, node, parent_id, name, strlen(name));
+	entry_fill(share, node, attr, entry);
+	return 0;
+}
+
+bool fsop_attr_outdated(
+	struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr, uint64_t since)
+{
+	const struct changes *changes = share->changes;
+	struct node *node = node_find_fh(share->nodes, fh);
+	bool outdated = node && behind_is_unsettled(node, since);
+	node_unpin(share->nodes, node);
+	return outdated || !changes_none(changes, changes_object(fh->data, fh->len), since) ||
+	       (attr->type != NF4DIR && attr->nlink > 1 &&
+		       !changes_none(changes, CHANGES_LINKS, since));
 }
 
 static void getattr_done(struct nfs_compound *c)

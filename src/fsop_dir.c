@@ -7,6 +7,7 @@
 
 #include "fsop.h"
 #include "handle.h"
+#include "listing.h"
 
 /*
  * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
@@ -242,16 +243,6 @@ static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
 	return true;
 }
 
-/* A file of which more is gathered than the server has told. */
-static bool fill_is_unsettled(const struct dir_fill *fill, const struct nfs_fh *fh)
-{
-	struct node_table *nodes = fill->req->share->nodes;
-	struct node *node = node_find_fh(nodes, fh);
-	bool unsettled = node && behind_is_unsettled(node, fill->req->u.readdir.dir->fetched_at);
-	node_unpin(nodes, node);
-	return unsettled;
-}
-
 static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 {
 	struct share *share = fill->req->share;
@@ -262,7 +253,8 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	memcpy(name, dirent->name, dirent->name_len);
 	name[dirent->name_len] = '\0';
 	/* Without a handle (an object that could not be read, say) it is a name only. */
-	if (fill->req->u.readdir.plus && !fill_is_unsettled(fill, &attr->fh))
+	if (fill->req->u.readdir.plus &&
+		!fsop_attr_outdated(share, &attr->fh, attr, fill->req->u.readdir.dir->fetched_at))
 		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
 	/* A directory names what a mount on the server covers by the number underneath it. What has
 	 * an error instead of attributes (the server could not reach whom it is delegated to in
@@ -435,6 +427,21 @@ static void readdir_want(const struct fsop_request *req, struct nfs_bitmap *want
 	nfs_bitmap_set(want, FATTR4_MOUNTED_ON_FILEID);
 }
 
+/* Takes the directory as it was read for a LOOKUP, if it was. */
+static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	if (cookie != DIR_AFTER_DOTDOT ||
+		!listing_copy(req->share->listing, req->node, &dir->res, &dir->fetched_at))
+		return false;
+	whole_read_since(dir->names, dir->fetched_at);
+	readdir_note_names(req);
+	dir->valid = true;
+	dir->pos = 0;
+	dir->next = cookie;
+	return true;
+}
+
 /* Asks for the block behind `cookie`. */
 static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 {
@@ -444,7 +451,6 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	struct nfs_bitmap want;
 	dir->valid = false;
 	dir->fetched_at = loop_clock();
-	readdir_begin_names(req, cookie);
 	if (dir->res.cap < block) {
 		uint8_t *data = realloc(dir->res.data, block);
 		if (!data) {
@@ -453,6 +459,11 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 		}
 		dir->res.data = data;
 		dir->res.cap = block;
+	}
+	readdir_begin_names(req, cookie);
+	if (readdir_listed(req, cookie)) {
+		readdir_serve(req);
+		return;
 	}
 	if (dir->block < most)
 		dir->block *= 2;

@@ -101,7 +101,7 @@ static struct fsop_request *make_begin(
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return NULL;
-	req->names = true;
+	fsop_hold_names(req);
 	fsop_keep_name(req->u.make.name, name);
 	req->u.make.type = type;
 	req->u.make.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};
@@ -259,10 +259,10 @@ void fsop_link(fuse_req_t fuse, fuse_ino_t ino, fuse_ino_t parent, const char *n
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
-	req->names = true;
 	whole_add(req->share->whole, req->node, name);
 	fsop_keep_name(req->u.make.name, name);
 	req->target = node_find(req->share->nodes, ino);
+	fsop_hold_names(req);
 	if (req->target)
 		fsop_settle(req, req->target, link_send);
 	else

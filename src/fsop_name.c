@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fsop.h"
+#include "listing.h"
 #include "recall.h"
 #include "rootfs.h"
 
@@ -50,6 +51,8 @@ static void lookup_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
+	if (!err)
+		listing_missed(req->share->listing, req->node);
 	if (err == -ENOENT)
 		fsop_reply_negative(req);
 	else if (err || !fsop_attr_complete(&req->attr) || req->fh.len == 0)
@@ -70,6 +73,72 @@ static bool lookup_lacks(struct fsop_request *req, const char *name)
 	return true;
 }
 
+/* Answered from a listing? Not with less than is known of the object by now. */
+static bool lookup_listed(struct fsop_request *req, const char *name)
+{
+	struct share *share = req->share;
+	struct fuse_entry_param entry;
+	struct nfs_dirent found;
+	uint64_t since, until, now = loop_clock();
+	const struct nfs_attr *attr = &found.attr;
+	if (!listing_find(share->listing, req->node, name, &found, &since, &until) ||
+		attr->fh.len == 0 || !fsop_attr_complete(attr) || until <= now ||
+		fsop_attr_outdated(share, &attr->fh, attr, since) ||
+		fsop_fill_listed(share, attr, req->node->id, name, &entry) != 0)
+		return false;
+	double left = (double)(until - now) / 1e9;
+	entry.attr_timeout = entry.attr_timeout < left ? entry.attr_timeout : left;
+	entry.entry_timeout = entry.entry_timeout < left ? entry.entry_timeout : left;
+	if (attr->type == NF4DIR)
+		listing_found_dir(share->listing, entry.ino);
+	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
+		node_forget(share->nodes, entry.ino, 1);
+	fsop_end(req);
+	return true;
+}
+
+static void lookup_send(struct fsop_request *req)
+{
+	const char *name = req->u.names.name;
+	if (!fsop_compound(req, OP_LOOKUP, req->node))
+		return;
+	nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_getfh(req->compound, &req->fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send(req, fsop_carry(req, lookup_done));
+}
+
+static void lookup_read(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	struct listing_table *table = req->share->listing;
+	const char *name = req->u.names.name;
+	if (nfs_compound_errno(c) != 0)
+		listing_fail(table, req->node->id, req->u.names.listing);
+	else
+		listing_keep(table, req->node, req->u.names.listing);
+	if (!lookup_listed(req, name))
+		lookup_send(req);
+}
+
+/* The directory is read? */
+static bool lookup_read_dir(struct fsop_request *req)
+{
+	struct listing_table *table = req->share->listing;
+	struct listing *listing = listing_begin(table, req->node);
+	uint64_t dir_id = req->node->id;
+	if (!listing)
+		return false;
+	req->u.names.listing = listing;
+	if (!fsop_compound(req, OP_READDIR, req->node)) {
+		listing_fail(table, dir_id, listing);
+		return true;
+	}
+	listing_read(table, listing, req->compound);
+	fsop_send(req, fsop_carry(req, lookup_read));
+	return true;
+}
+
 void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
 	struct fsop_request *req = fsop_begin(fuse, parent);
@@ -79,13 +148,11 @@ void fsop_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		fsop_reply_err(req, -ENAMETOOLONG);
 		return;
 	}
-	if (lookup_lacks(req, name) || !fsop_compound(req, OP_LOOKUP, req->node))
+	if (lookup_lacks(req, name) || lookup_listed(req, name))
 		return;
 	fsop_keep_name(req->u.names.name, name);
-	nfs_op_lookup(req->compound, name, strlen(name));
-	nfs_op_getfh(req->compound, &req->fh);
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, fsop_carry(req, lookup_done));
+	if (!lookup_read_dir(req))
+		lookup_send(req);
 }
 
 void fsop_forget(fuse_req_t fuse, fuse_ino_t ino, uint64_t lookups)

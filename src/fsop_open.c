@@ -248,6 +248,8 @@ void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	open_prepare(req, fi);
 	fsop_mark(req, NULL, &req->u.open.owner);
+	if (fi->flags & O_TRUNC)
+		fsop_hold(req, req->node);
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
 	if (fi->flags & O_TRUNC)
 		fsop_commit(req, open_committed);
@@ -340,6 +342,8 @@ static void create_done(struct nfs_compound *c)
 	int err = nfs_compound_errno(c);
 	if (!err) {
 		whole_changed(req->share->whole, req->node, req->begun_at, &req->made.cinfo);
+		changes_hold(
+			req->share->changes, &req->held, changes_object(req->fh.data, req->fh.len));
 		create_reply(req);
 		return;
 	}
@@ -382,7 +386,7 @@ void fsop_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mo
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
-	req->names = true;
+	fsop_hold_names(req);
 	open_prepare(req, fi);
 	fsop_keep_name(req->u.open.name, name);
 	req->u.open.set = (struct nfs_setattr){.set = NFS_SET_MODE, .mode = mode & 07777};

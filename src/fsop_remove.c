@@ -171,7 +171,7 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		return;
 	/* Before a handle stops to lead anywhere. */
 	closing_send(req->share->closing);
-	req->names = true;
+	fsop_hold_names(req);
 	fsop_keep_name(req->u.names.name, name);
 	req->u.names.record = 0;
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
@@ -187,7 +187,7 @@ void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
-	req->names = true;
+	fsop_hold_names(req);
 	fsop_keep_name(req->u.names.name, name);
 	remove_plain(req);
 }
@@ -495,7 +495,7 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 		fsop_reply_err(req, -EINVAL);
 		return;
 	}
-	req->names = true;
+	fsop_hold_names(req);
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
 	whole_add(req->share->whole, req->target, to);

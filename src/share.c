@@ -12,10 +12,12 @@
 #include "ahead.h"
 #include "behind.h"
 #include "capture.h"
+#include "changes.h"
 #include "closing.h"
 #include "fresh.h"
 #include "fsop.h"
 #include "handle.h"
+#include "listing.h"
 #include "recall.h"
 #include "takeover.h"
 #include "trace.h"
@@ -167,6 +169,10 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = whole_table_new(s, &s->whole);
 	if (!err)
+		err = changes_new(&s->changes);
+	if (!err)
+		err = listing_table_new(s, &s->listing);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -229,6 +235,8 @@ void share_free(struct share *share)
 	ahead_pool_free(share->ahead);
 	fresh_table_free(share->fresh);
 	whole_table_free(share->whole);
+	listing_table_free(share->listing);
+	changes_free(share->changes);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

@@ -45,7 +45,9 @@ struct share_wait {
 	_Atomic int done;
 };
 struct closing_pool;
+struct changes;
 struct fresh_table;
+struct listing_table;
 struct whole_table;
 
 struct share {
@@ -66,6 +68,8 @@ struct share {
 	struct ahead_pool *ahead;
 	struct fresh_table *fresh;
 	struct whole_table *whole;
+	struct listing_table *listing;
+	struct changes *changes;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

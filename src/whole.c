@@ -283,6 +283,12 @@ struct whole_reading *whole_read_begin(
 	return reading;
 }
 
+void whole_read_since(struct whole_reading *reading, uint64_t since)
+{
+	if (reading)
+		reading->since = since;
+}
+
 bool whole_read_name(struct whole_reading *reading, const char *name, size_t len)
 {
 	bool added = set_add(&reading->names, name, len);

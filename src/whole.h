@@ -45,6 +45,8 @@ struct whole_reading;
 /* NULL without memory, or where it would be of no use. */
 struct whole_reading *whole_read_begin(
 	struct whole_table *table, const struct node *dir, uint64_t since);
+/* It was asked for earlier than it was begun. NULL is allowed. */
+void whole_read_since(struct whole_reading *reading, uint64_t since);
 /* False, with the reading freed: there are too many. */
 bool whole_read_name(struct whole_reading *reading, const char *name, size_t len);
 void whole_read_end(

@@ -122,6 +122,12 @@ def names(env):
                     (i, d, n)
 
 
+def forget():
+    """Has the kernel forget what nobody has open."""
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("2")
+
+
 @suite.test("names made here are there when the kernel has forgotten them")
 def forgotten(env):
     there = ["file", "hard", "link", "made", "moved", "node"]
@@ -136,9 +142,51 @@ def forgotten(env):
         os.symlink("x", f"{own}/d/link")
         os.link(f"{own}/d/file", f"{own}/d/hard")
         os.rename(f"{own}/before", f"{own}/d/moved")
-        with open("/proc/sys/vm/drop_caches", "w") as f:
-            f.write("2")
+        forget()
         assert [name for name in there if os.path.lexists(f"{own}/d/{name}")] == there
+        os.close(fd)
+
+
+def all_told(directory):
+    return {name: told(os.path.join(directory, name)) for name in NAMES
+            if os.path.lexists(os.path.join(directory, name))}
+
+
+NAMES = [f"f{i}" for i in range(8)] + ["d", "made", "moved", "hard", "link"]
+CHANGES = (
+    lambda d: write(f"{d}/f1", b"longer than before"),
+    lambda d: os.close(os.open(f"{d}/f2", os.O_WRONLY | os.O_TRUNC)),
+    lambda d: os.chmod(f"{d}/f3", 0o640),
+    lambda d: os.chown(f"{d}/f3", 1, 2),
+    lambda d: os.utime(f"{d}/f3", ns=(0, 10 ** 18)),
+    lambda d: os.rename(f"{d}/f4", f"{d}/moved"),
+    lambda d: os.link(f"{d}/f5", f"{d}/../outer"),
+    lambda d: os.link(f"{d}/f5", f"{d}/hard"),
+    lambda d: os.unlink(f"{d}/../outer"),
+    lambda d: os.unlink(f"{d}/hard"),
+    lambda d: os.rename(f"{d}/f7", f"{d}/f6"),
+    lambda d: os.mkdir(f"{d}/d/in"),
+    lambda d: write(f"{d}/made", b"x"),
+    lambda d: os.symlink("f0", f"{d}/link"),
+    lambda d: os.unlink(f"{d}/made"))
+
+
+@suite.test("names and attributes of a directory that is read for a LOOKUP are the server's", 60)
+def looked_up(env):
+    os.mkdir(env.on_disk("d"))
+    os.mkdir(env.on_disk("d/d"))
+    for i in range(8):
+        write(env.on_disk("d", f"f{i}"), b"%d" % i)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = os.path.join(mount.point, env.name, "d"), env.on_disk("d")
+        fd = os.open(here, os.O_RDONLY)
+        for change in CHANGES:
+            for _ in range(2):
+                forget()
+                assert all_told(here) == all_told(there), change.__code__.co_firstlineno
+            change(here)
+        forget()
+        assert all_told(here) == all_told(there)
         os.close(fd)
 
 

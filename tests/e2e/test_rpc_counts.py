@@ -58,6 +58,18 @@ def read_tree(env):
     at_most(env, (rows.cat, 1120), (rows.cat_again, 1120))
 
 
+def stat_each(root, _):
+    for d in range(rows.DIRECTORIES):
+        for f in range(rows.FILES):
+            os.stat(f"{root}/src/d{d}/f{f}.c")
+
+
+@suite.test("each of 1000 files is looked up by its name", timeout=60)
+def look_up(env):
+    prepare(env, "src")
+    at_most(env, (stat_each, 24))
+
+
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
@@ -73,7 +85,8 @@ def unpack(env):
 @suite.test("git adds and commits 100 small files", timeout=120)
 def git(env):
     prepare(env, "repo")
-    at_most(env, (rows.git_commit, 1180))
+    at_most(env, (rows.git_commit, 1180), (rows.git_status, 58))
+    at_most(env, (rows.git_status_cold, 85))
 
 
 @suite.test("one small file is read, made and appended to", timeout=60)

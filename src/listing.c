@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "listing.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "changes.h"
+#include "share.h"
+#include "util/loop.h"
+
+/* Directories at the same time; a power of two. */
+#define LISTING_DIRS 256
+/* LOOKUPs after which a directory is read, and what that can grow to. */
+#define LISTING_AFTER	  2
+#define LISTING_AFTER_MAX 64
+/* Names that pay for a reading. */
+#define LISTING_PAYS 4
+
+struct listing {
+	atomic_uint refs;
+	uint64_t since, until; /* ns */
+	struct nfs_readdir_res res;
+	uint32_t *places; /* 1 + position in res.data, by the name's hash; 0: free */
+	uint32_t mask;	  /* number of places - 1 */
+};
+
+/* What is known of one directory. */
+struct listing_dir {
+	uint64_t id;	      /* of the node; 0: none */
+	uint64_t missed_from; /* ns: when `missed` began */
+	unsigned missed, after, readings, served;
+	bool found; /* by a listing of its parent */
+	bool reading;
+	struct listing *listing;
+};
+
+struct listing_table {
+	struct share *share;
+	pthread_mutex_t mutex;
+	struct listing_dir dirs[LISTING_DIRS]; /* by node id */
+	size_t bytes;
+};
+
+int listing_table_new(struct share *share, struct listing_table **table)
+{
+	struct listing_table *t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->share = share;
+	pthread_mutex_init(&t->mutex, NULL);
+	*table = t;
+	return 0;
+}
+
+static size_t listing_bytes(const struct listing *listing)
+{
+	return listing->res.cap + (listing->mask + 1) * sizeof(*listing->places);
+}
+
+static void listing_unref(struct listing *listing)
+{
+	if (!listing || atomic_fetch_sub_explicit(&listing->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	free(listing->res.data);
+	free(listing->places);
+	free(listing);
+}
+
+/* Under the mutex, as what follows. */
+static void dir_drop(struct listing_table *table, struct listing_dir *dir)
+{
+	if (!dir->listing)
+		return;
+	table->bytes -= listing_bytes(dir->listing);
+	listing_unref(dir->listing);
+	dir->listing = NULL;
+}
+
+/* Its place, for which another gives way. */
+static struct listing_dir *dir_of(struct listing_table *table, uint64_t id)
+{
+	struct listing_dir *dir = &table->dirs[id % LISTING_DIRS];
+	if (dir->id != id) {
+		dir_drop(table, dir);
+		*dir = (struct listing_dir){.id = id, .after = LISTING_AFTER};
+	}
+	return dir;
+}
+
+/* NULL: none that may be believed. */
+static struct listing *dir_listing(struct listing_table *table, const struct node *node)
+{
+	struct listing_dir *dir = &table->dirs[node->id % LISTING_DIRS];
+	struct listing *listing = dir->id == node->id ? dir->listing : NULL;
+	if (listing &&
+		(listing->until <= loop_clock() ||
+			!changes_none(table->share->changes,
+				changes_object(node->fh_data, node->fh_len), listing->since))) {
+		dir_drop(table, dir);
+		listing = NULL;
+	}
+	return listing;
+}
+
+void listing_drop_all(struct listing_table *table)
+{
+	pthread_mutex_lock(&table->mutex);
+	for (unsigned i = 0; i < LISTING_DIRS; i++)
+		dir_drop(table, &table->dirs[i]);
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void listing_table_free(struct listing_table *table)
+{
+	if (!table)
+		return;
+	listing_drop_all(table);
+	pthread_mutex_destroy(&table->mutex);
+	free(table);
+}
+
+/* ns; 0: names or attributes are not to be trusted at all. */
+static uint64_t listing_time(const struct listing_table *table)
+{
+	const struct cache_policy *cache = &table->share->cache;
+	uint32_t ms = cache->reg_min_ms < cache->dir_min_ms ? cache->reg_min_ms : cache->dir_min_ms;
+	return cache->positive ? ms * UINT64_C(1000000) : 0;
+}
+
+void listing_missed(struct listing_table *table, const struct node *node)
+{
+	uint64_t now = loop_clock();
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_of(table, node->id);
+	if (now - dir->missed_from > listing_time(table)) {
+		dir->missed_from = now;
+		dir->missed = 0;
+	}
+	dir->missed++;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void listing_found_dir(struct listing_table *table, uint64_t dir_id)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_of(table, dir_id);
+	dir->found = dir->after <= LISTING_AFTER;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+/* This LOOKUP is one more than those that have missed. */
+static bool dir_is_wanted(struct listing_table *table, const struct node *node)
+{
+	struct listing_dir *dir = dir_of(table, node->id);
+	uint64_t now = loop_clock();
+	if (dir->reading || dir_listing(table, node))
+		return false;
+	if (now - dir->missed_from > listing_time(table))
+		dir->missed = 0;
+	if (!dir->found && dir->missed + 1 < dir->after)
+		return false;
+	dir->reading = true;
+	dir->found = false;
+	return true;
+}
+
+static void listing_want(const struct listing_table *table, struct nfs_bitmap *want)
+{
+	*want = table->share->want;
+	nfs_bitmap_set(want, FATTR4_FILEHANDLE);
+	nfs_bitmap_set(want, FATTR4_TYPE);
+	nfs_bitmap_set(want, FATTR4_RDATTR_ERROR);
+	nfs_bitmap_set(want, FATTR4_FILEID);
+	nfs_bitmap_set(want, FATTR4_MOUNTED_ON_FILEID);
+}
+
+static struct listing *listing_new(const struct listing_table *table)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+	uint32_t most = table->share->rsize;
+	if (!listing)
+		return NULL;
+	listing->res.cap = most < LISTING_BLOCK ? most : LISTING_BLOCK;
+	listing->res.data = malloc(listing->res.cap);
+	if (!listing->res.data) {
+		free(listing);
+		return NULL;
+	}
+	atomic_init(&listing->refs, 1);
+	listing->since = loop_clock();
+	listing->until = listing->since + listing_time(table);
+	return listing;
+}
+
+struct listing *listing_begin(struct listing_table *table, const struct node *dir)
+{
+	if (listing_time(table) == 0)
+		return NULL;
+	pthread_mutex_lock(&table->mutex);
+	bool wanted = dir_is_wanted(table, dir);
+	pthread_mutex_unlock(&table->mutex);
+	struct listing *listing = wanted ? listing_new(table) : NULL;
+	if (wanted && !listing)
+		listing_fail(table, dir->id, NULL);
+	return listing;
+}
+
+void listing_read(
+	const struct listing_table *table, struct listing *listing, struct nfs_compound *c)
+{
+	static const uint8_t verifier[NFS4_VERIFIER_SIZE];
+	uint32_t block = (uint32_t)listing->res.cap;
+	struct nfs_bitmap want;
+	listing_want(table, &want);
+	nfs_op_readdir(c, 0, verifier, block, block, &want, &listing->res);
+}
+
+/* FNV-1a. */
+static uint32_t hash_name(const char *name, size_t len)
+{
+	uint32_t hash = UINT32_C(0x811c9dc5);
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (uint8_t)name[i]) * UINT32_C(0x01000193);
+	return hash ^ hash >> 16;
+}
+
+/* False without memory. */
+static bool listing_index(struct listing *listing)
+{
+	struct nfs_dirent dirent;
+	uint32_t count = 0, cap = 16;
+	size_t pos = 0, at;
+	while (nfs_dir_next(&listing->res, &pos, &dirent))
+		count++;
+	while (cap < 2 * count)
+		cap *= 2;
+	listing->places = calloc(cap, sizeof(*listing->places));
+	if (!listing->places)
+		return false;
+	listing->mask = cap - 1;
+	for (pos = at = 0; nfs_dir_next(&listing->res, &pos, &dirent); at = pos) {
+		uint32_t place = hash_name(dirent.name, dirent.name_len) & listing->mask;
+		while (listing->places[place] != 0)
+			place = (place + 1) & listing->mask;
+		listing->places[place] = (uint32_t)at + 1;
+	}
+	return true;
+}
+
+/* Under the mutex. What is out of date goes. */
+static bool table_has_room(struct listing_table *table, size_t bytes)
+{
+	uint64_t now = loop_clock();
+	for (unsigned i = 0; table->bytes + bytes > LISTING_MAX && i < LISTING_DIRS; i++)
+		if (table->dirs[i].listing && table->dirs[i].listing->until <= now)
+			dir_drop(table, &table->dirs[i]);
+	return table->bytes + bytes <= LISTING_MAX;
+}
+
+/* After a reading that has served too few the next one has to wait for more. */
+static void dir_judge(struct listing_dir *dir)
+{
+	if (dir->readings++ == 0 || dir->served >= LISTING_PAYS)
+		dir->after = LISTING_AFTER;
+	else if (dir->after < LISTING_AFTER_MAX)
+		dir->after *= 2;
+	dir->served = 0;
+}
+
+void listing_keep(
+	struct listing_table *table, const struct node *node, struct listing *listing_take)
+{
+	uint8_t *data = realloc(listing_take->res.data, listing_take->res.len + 1);
+	if (data) {
+		listing_take->res.data = data;
+		listing_take->res.cap = listing_take->res.len + 1;
+	}
+	if (!listing_index(listing_take)) {
+		listing_fail(table, node->id, listing_take);
+		return;
+	}
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_of(table, node->id);
+	dir_judge(dir);
+	dir->reading = false;
+	dir->missed = 0;
+	dir_drop(table, dir);
+	if (table_has_room(table, listing_bytes(listing_take))) {
+		table->bytes += listing_bytes(listing_take);
+		dir->listing = listing_take;
+		listing_take = NULL;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	listing_unref(listing_take);
+}
+
+void listing_fail(struct listing_table *table, uint64_t dir_id, struct listing *listing_take)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_of(table, dir_id);
+	dir->reading = false;
+	dir->missed = 0;
+	dir->after = LISTING_AFTER_MAX;
+	pthread_mutex_unlock(&table->mutex);
+	listing_unref(listing_take);
+}
+
+static bool listing_search(
+	const struct listing *listing, const char *name, struct nfs_dirent *found)
+{
+	size_t len = strlen(name);
+	uint32_t place = hash_name(name, len) & listing->mask;
+	while (listing->places[place] != 0) {
+		size_t pos = listing->places[place] - 1;
+		if (nfs_dir_next(&listing->res, &pos, found) && found->name_len == len &&
+			memcmp(found->name, name, len) == 0)
+			return true;
+		place = (place + 1) & listing->mask;
+	}
+	return false;
+}
+
+bool listing_find(struct listing_table *table, const struct node *node, const char *name,
+	struct nfs_dirent *found, uint64_t *since, uint64_t *until)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct listing *listing = dir_listing(table, node);
+	if (listing) {
+		atomic_fetch_add(&listing->refs, 1);
+		dir_of(table, node->id)->served++;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	if (!listing)
+		return false;
+	bool there = listing_search(listing, name, found);
+	*since = listing->since;
+	*until = listing->until;
+	listing_unref(listing);
+	return there;
+}
+
+bool listing_copy(struct listing_table *table, const struct node *node, struct nfs_readdir_res *res,
+	uint64_t *since)
+{
+	bool copied = false;
+	pthread_mutex_lock(&table->mutex);
+	const struct listing *listing = dir_listing(table, node);
+	if (listing && listing->res.eof && listing->res.len <= res->cap) {
+		uint8_t *data = res->data;
+		size_t cap = res->cap;
+		memcpy(data, listing->res.data, listing->res.len);
+		*res = listing->res;
+		res->data = data;
+		res->cap = cap;
+		*since = listing->since;
+		copied = true;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	return copied;
+}
