@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 
 import knfsd  # noqa: E402
 import rows  # noqa: E402
+import side  # noqa: E402
 from mounts import Mount  # noqa: E402
 
 
@@ -101,6 +102,13 @@ def count_rows(args, work, server):
         rows.run("rm", "-rf", export)
 
 
+def compare(args, work, server):
+    side.compare(
+        side.Server(f"tcp:{server.port}", server.port, server.export, "/"), args["build"], work,
+        args["options"], args["word"], args["repeat"], args["size"],
+        lambda row, who, found: tell("side", row=row, client=who, found=found))
+
+
 def main():
     args = json.loads(sys.argv[1])
     threading.Thread(target=breathe, daemon=True).start()
@@ -109,7 +117,7 @@ def main():
     server = knfsd.Knfsd(work).start()
     tell("guest", kernel=os.uname().release, cpus=os.cpu_count())
     for part in args["parts"]:
-        {"counts": count_rows}[part](args, work, server)
+        {"knfsd": count_rows, "side": compare}[part](args, work, server)
     server.stop()
     tell("end")
 

@@ -8,6 +8,9 @@ PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
 	qemu-system-x86 busybox-static socat e2fsprogs kmod
 	dpkg-dev debhelper lintian mmdebstrap rpm rpmlint systemd autofs"
+# bench/run, which says what it does without.
+# shellcheck disable=SC2034 # for who reads this
+PACKAGES_BENCH="python3-matplotlib sshfs openssh-sftp-server"
 # The guests of the VM tests take any kernel that is there.
 ls /boot/vmlinuz-* >/dev/null 2>&1 || PACKAGES_TEST="$PACKAGES_TEST linux-image-amd64"
 
