@@ -12,6 +12,8 @@
 #include "share.h"
 #include "util/log.h"
 
+/* From this size on a mapping is cheaper than moving what is there when more follows, bytes. */
+#define BEHIND_MAPPED_MIN (32u << 10)
 /* Changes of owner that are known to be allowed. */
 #define BEHIND_OWNERS 8
 
@@ -33,7 +35,7 @@ struct behind_pool {
 	struct share *share;
 	pthread_mutex_t mutex; /* all of it, and what waits */
 	LIST_HEAD(, behind) list;
-	size_t bytes; /* memory held by buffers */
+	size_t bytes; /* of data that wait */
 	bool stopped;
 	struct behind_owner owners[BEHIND_OWNERS];
 	unsigned nowners;
@@ -83,31 +85,41 @@ void behind_pool_stop(struct behind_pool *pool)
 	pthread_mutex_unlock(&pool->mutex);
 }
 
-static size_t behind_memory(const struct behind *behind)
+static void count_copied(size_t len)
 {
-	return behind->buf ? behind->buf->size : 0;
+	nfs_conn_count_copied(worker_self()->conn, len);
+}
+
+/*
+ * Most files get one small write, which has a buffer of its size. What is longer, or goes on, gets
+ * room for the longest WRITE at once, so that it is not moved as it grows.
+ */
+static struct buf *behind_new_buf(const struct behind_pool *pool, bool first, uint32_t end)
+{
+	return first && end < BEHIND_MAPPED_MIN ? buf_alloc(end) : buf_map(pool->share->wsize);
 }
 
 /* Room for `end` bytes. False: no memory, or more than may wait. */
 static bool behind_reserve(struct behind_pool *pool, struct behind *behind, uint32_t end)
 {
-	size_t had = behind_memory(behind), size = had * 2;
-	if (end <= had)
+	struct buf *buf = behind->buf;
+	if (end <= behind->held)
 		return true;
-	if (size > pool->share->wsize)
-		size = pool->share->wsize;
-	if (size < end)
-		size = end;
-	if (pool->bytes + size > BEHIND_MAX)
+	if (pool->bytes + end - behind->held > BEHIND_MAX)
 		return false;
-	struct buf *buf = buf_alloc(size);
-	if (!buf)
-		return false;
-	if (behind->len > 0)
-		memcpy(buf->data, behind->buf->data, behind->len);
-	buf_unref(behind->buf);
-	behind->buf = buf;
-	pool->bytes += size - had;
+	if (!buf || buf->size < end) {
+		buf = behind_new_buf(pool, !buf, end);
+		if (!buf)
+			return false;
+		if (behind->len > 0) {
+			memcpy(buf->data, behind->buf->data, behind->len);
+			count_copied(behind->len);
+		}
+		buf_unref(behind->buf);
+		behind->buf = buf;
+	}
+	pool->bytes += end - behind->held;
+	behind->held = end;
 	return true;
 }
 
@@ -167,6 +179,7 @@ static bool behind_put(
 	if (!behind_reserve(pool, behind, at + data->len))
 		return false;
 	memcpy(behind->buf->data + at, data->data, data->len);
+	count_copied(data->len);
 	if (behind->len < at + data->len)
 		behind->len = at + data->len;
 	return true;
@@ -370,6 +383,8 @@ static bool behind_take(struct behind_pool *pool, struct behind *behind, bool st
 		return false;
 	behind->sending = true;
 	behind->stable = stable;
+	if (behind->buf)
+		buf_trim(behind->buf, behind->len);
 	made_drop(behind->file);
 	return true;
 }
@@ -408,7 +423,7 @@ void behind_sent(struct share *share, struct behind *behind)
 	atomic_store(&node->settled_at, loop_clock());
 	atomic_store(&node->behind, NULL);
 	LIST_REMOVE(behind, entry);
-	pool->bytes -= behind_memory(behind);
+	pool->bytes -= behind->held;
 	STAILQ_CONCAT(&waits, &behind->waits);
 	pthread_mutex_unlock(&pool->mutex);
 	behind_free(behind);

@@ -114,6 +114,7 @@ struct behind {
 	struct nfs_setattr others; /* and that after the owner */
 	bool stable;
 	/* private */
+	uint32_t held;	  /* bytes, counted in the pool */
 	uint64_t born_at; /* ns */
 	bool sending;
 	STAILQ_HEAD(, behind_wait) waits;

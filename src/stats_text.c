@@ -15,7 +15,7 @@ struct op_sum {
 
 struct sum {
 	struct op_sum op[NFS_OP_LIMIT], all;
-	uint64_t connects, callbacks, slot_waits;
+	uint64_t connects, callbacks, slot_waits, copied;
 	unsigned workers;
 };
 
@@ -70,6 +70,7 @@ static void sum_up(struct sum *sum, const struct nfs_stats *const *stats, unsign
 		sum->connects += load(&stats[w]->connects);
 		sum->callbacks += load(&stats[w]->callbacks);
 		sum->slot_waits += load(&stats[w]->slot_waits);
+		sum->copied += load(&stats[w]->copied);
 	}
 }
 
@@ -127,8 +128,8 @@ static void print_table(FILE *out, const struct stats_facts *facts, const struct
 		facts->fuse_transport, facts->loop);
 	fprintf(out,
 		"  connects %" PRIu64 ", reconnects %" PRIu64 ", waits for a slot %" PRIu64
-		", callbacks %" PRIu64 "\n",
-		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks);
+		", callbacks %" PRIu64 ", bytes copied %" PRIu64 "\n",
+		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks, sum->copied);
 	print_table_delegations(out, &facts->delegations);
 	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s %9s\n", "", "", "", "", "",
 		"", "bytes", "bytes", "queue", "rtt", "total", "longest");
@@ -185,8 +186,8 @@ static void print_json(FILE *out, const struct stats_facts *facts, const struct 
 		facts->soft ? "true" : "false", facts->age_ns, sum->workers);
 	fprintf(out,
 		"\"connects\": %" PRIu64 ", \"reconnects\": %" PRIu64 ", \"slot_waits\": %" PRIu64
-		", \"callbacks\": %" PRIu64 ",\n",
-		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks);
+		", \"callbacks\": %" PRIu64 ", \"copied\": %" PRIu64 ",\n",
+		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks, sum->copied);
 	print_json_delegations(out, &facts->delegations);
 	fputs("\"operations\": {", out);
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {

@@ -56,6 +56,8 @@ struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct fil
 {
 	struct unstable_write *write = malloc(sizeof(*write));
 	buf = len <= UNSTABLE_COPY_MAX ? buf_copy(data, len) : buf_ref(buf);
+	if (len <= UNSTABLE_COPY_MAX)
+		nfs_conn_count_copied(worker_self()->conn, len);
 	if (!write || !buf) {
 		free(write);
 		buf_unref(buf);

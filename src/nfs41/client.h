@@ -149,6 +149,8 @@ struct loop *nfs_conn_loop(const struct nfs_conn *conn);
 uint64_t nfs_conn_silence(const struct nfs_conn *conn);
 /* Any thread may read it. */
 const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn);
+/* So many bytes of files' data were copied in memory: see nfs_stats. On its thread. */
+void nfs_conn_count_copied(struct nfs_conn *conn, size_t len);
 
 /* A number for a new open-owner or lock-owner, unique within this client id. Any thread. */
 uint64_t nfs_client_owner(struct nfs_client *client);

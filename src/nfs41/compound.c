@@ -14,6 +14,7 @@
 #define REPLY_HEAD_MAX (24 + 400 + 4 + 4 + NFS4_OPAQUE_LIMIT + 4)
 #define OP_HEAD_SIZE   8  /* opcode and status */
 #define SEQUENCE_SIZE  36 /* SEQUENCE4resok */
+#define READ_HEAD_SIZE 16 /* what comes before a READ's data: opcode, status, eof, length */
 
 /*
  * Asked to cache its reply: executing it again fails, or destroys what came after it. A WRITE is
@@ -296,7 +297,7 @@ size_t nfs_compound_without_data(
 		decode_sequence(&in, c, &seq);
 	for (unsigned i = 0; i < c->nops && !in.bad && in.pos < in.len; i++) {
 		if (c->ops[i].op == OP_READ) {
-			wire_get_raw(&in, 16); /* opcode, status, eof, length */
+			wire_get_raw(&in, READ_HEAD_SIZE);
 			break;
 		}
 		if (decode_op(&in, &c->ops[i], true) != NFS4_OK)
@@ -379,7 +380,11 @@ static uint32_t decode_results(
 	}
 	c->ops_ok = 0;
 	while (count > 0 && status == NFS4_OK && !in->bad) {
-		status = decode_op(in, &c->ops[c->ops_ok], c->abandoned);
+		const struct nfs_op_slot *slot = &c->ops[c->ops_ok];
+		size_t from = in->pos + READ_HEAD_SIZE;
+		status = decode_op(in, slot, c->abandoned);
+		if (slot->op == OP_READ && slot->sunk == 0 && in->pos > from)
+			c->call.copied += in->pos - from;
 		c->ops_ok += status == NFS4_OK;
 		count--;
 	}

@@ -467,3 +467,8 @@ const struct nfs_stats *nfs_conn_stats(const struct nfs_conn *conn)
 {
 	return &conn->stats;
 }
+
+void nfs_conn_count_copied(struct nfs_conn *conn, size_t len)
+{
+	conn_count(&conn->stats.copied, len);
+}

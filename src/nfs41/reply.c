@@ -278,6 +278,7 @@ int reply_received(
 		return err;
 	}
 	watch_heard(c->conn);
+	conn_count(&c->conn->stats.copied, c->call.copied);
 	if (status != NFS4_OK)
 		reply_count_error(c);
 	if (c->sequenced)

@@ -30,6 +30,9 @@ struct nfs_stats {
 	_Atomic uint64_t connects;   /* connections made; the first is one */
 	_Atomic uint64_t callbacks;  /* calls from the server */
 	_Atomic uint64_t slot_waits; /* compounds that waited for a slot */
+	/* bytes of files' data that were moved in memory on their way: what came along with the
+	 * head of a READ's reply, small WRITEs, and what is gathered */
+	_Atomic uint64_t copied;
 };
 
 #endif

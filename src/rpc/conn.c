@@ -335,7 +335,7 @@ void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 	call->msg.xid = conn->xid++;
 	call->sent_at = loop_now(conn->loop);
 	call->replied_at = 0;
-	call->bytes_out = call->bytes_in = 0;
+	call->bytes_out = call->bytes_in = call->copied = 0;
 	call->reason = NULL;
 	call->sending = false;
 	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);

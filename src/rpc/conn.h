@@ -72,7 +72,8 @@ struct rpc_call {
 	/* for the owner: when it was sent and answered (ns), bytes each way with record marks */
 	uint64_t sent_at, replied_at;
 	size_t bytes_out, bytes_in;
-	const char *name;   /* the owner's word for it, constant, for that line; or NULL */
+	size_t copied;	  /* bytes of payload that came to the sink by way of the receive buffer */
+	const char *name; /* the owner's word for it, constant, for that line; or NULL */
 	const char *reason; /* of a rejection: constant words, such as "AUTH_TOOWEAK"; else NULL */
 	/* private */
 	struct stream_msg out;

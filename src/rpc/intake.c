@@ -84,6 +84,7 @@ static int put_sink(struct rpc_intake *in, const uint8_t *data, size_t len)
 	if (n > 0)
 		memcpy(in->sink.data + in->sunk, data, n);
 	in->sunk += n;
+	in->call->copied += n;
 	in->padding += len - n;
 	if (in->padding > 3)
 		return wrong(in, "a record goes on behind its payload of %zu bytes", in->sink.len);

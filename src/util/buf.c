@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define BUF_PAGE ((size_t)4096)
+
 struct buf_pool {
 	size_t size;
 	unsigned limit, keep;
@@ -55,6 +57,7 @@ static struct buf *buf_new(struct buf_pool *pool)
 	}
 	buf->data = data;
 	buf->size = pool->size;
+	buf->mapped = false;
 	buf->pool = pool;
 	buf->next = NULL;
 	return buf;
@@ -118,10 +121,40 @@ struct buf *buf_alloc(size_t size)
 		return NULL;
 	buf->data = (uint8_t *)(buf + 1);
 	buf->size = size;
+	buf->mapped = false;
 	buf->pool = NULL;
 	buf->next = NULL;
 	atomic_init(&buf->refs, 1);
 	return buf;
+}
+
+struct buf *buf_map(size_t size)
+{
+	struct buf *buf = buf_alloc(0);
+	void *data;
+
+	if (!buf)
+		return NULL;
+	size = (size + BUF_PAGE - 1) & ~(BUF_PAGE - 1);
+	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (data == MAP_FAILED) {
+		free(buf);
+		return NULL;
+	}
+	buf->data = data;
+	buf->size = size;
+	buf->mapped = true;
+	return buf;
+}
+
+void buf_trim(struct buf *buf, size_t len)
+{
+	size_t size = (len + BUF_PAGE - 1) & ~(BUF_PAGE - 1);
+
+	if (!buf->mapped || size == 0 || size >= buf->size)
+		return;
+	munmap(buf->data + size, buf->size - size);
+	buf->size = size;
 }
 
 struct buf *buf_copy(const void *data, size_t len)
@@ -148,6 +181,8 @@ void buf_unref(struct buf *buf)
 		return;
 	pool = buf->pool;
 	if (!pool) {
+		if (buf->mapped)
+			munmap(buf->data, buf->size);
 		free(buf);
 		return;
 	}

@@ -3,6 +3,7 @@
 #define VSOCKFS_UTIL_BUF_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct buf {
 	size_t size;
 	/* private */
 	atomic_uint refs;
+	bool mapped; /* outside of any pool */
 	struct buf_pool *pool;
 	struct buf *next;
 };
@@ -34,7 +36,11 @@ void buf_pool_free(struct buf_pool *pool);
 struct buf *buf_get(struct buf_pool *pool);
 /* One of its own, outside of any pool and its limit; not aligned. NULL without memory. */
 struct buf *buf_alloc(size_t size);
-/* The same with `len` bytes copied from `data`. */
+/* The same, page-aligned, with memory only for what has been touched. */
+struct buf *buf_map(size_t size);
+/* What lies behind the first `len` bytes of one of those is not needed; nobody else uses it yet. */
+void buf_trim(struct buf *buf, size_t len);
+/* One with `len` bytes copied from `data`. */
 struct buf *buf_copy(const void *data, size_t len);
 struct buf *buf_ref(struct buf *buf);
 /* NULL is allowed. */

@@ -15,11 +15,16 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import rows  # noqa: E402
 from harness import Suite  # noqa: E402
-from test_stats import vsockfsctl  # noqa: E402
+from test_stats import stats, vsockfsctl  # noqa: E402
 
 # without retransmissions, whatever the load: no time limit is near
 suite = Suite(options=rows.STEADY)
 SPARE = 3  # a probe of the connection, or what a reconnect asks
+PIECES = 8 * rows.MIB
+# Bytes that may be copied: what comes along with the head of a READ's reply and behind its data,
+# and what is gathered before it is known that more follows.
+HEAD = 4096
+GATHERED_FIRST = 32 << 10
 
 
 def allowed(limit):
@@ -37,7 +42,7 @@ def prepare(env, *needed):
             rows.make_tree(f"{env.export}/repo", files=5)
         if name == "large" and not os.path.exists(f"{env.export}/large"):
             with open(f"{env.export}/large", "wb") as f:
-                f.write(bytes(32 * rows.MIB))
+                f.write(bytes(256 * rows.MIB))
 
 
 def at_most(env, *limits):
@@ -96,11 +101,37 @@ def one_file(env):
     at_most(env, (rows.create_one, 3), (rows.append, 3))
 
 
-@suite.test("a large file is written and read in the largest units", timeout=60)
+def write_pieces(path, size):
+    with open(path, "wb", buffering=0) as out:
+        for _ in range(PIECES // size):
+            out.write(b"p" * size)
+
+
+def costs(env, work):
+    """(RPCs by operation, bytes of files' data that the daemon copied) of work on a fresh mount."""
+    with suite.new_mount(os.path.join(env.work, f"{env.name}-costs")) as mount:
+        os.listdir(mount.point)
+        before = stats(env, mount.point)["copied"]
+        told, _ = rows.count(vsockfsctl(), mount.point, lambda: work(mount.point, env.work))
+        return told, stats(env, mount.point)["copied"] - before
+
+
+@suite.test("256 MiB are read and written in the largest units, and stay where they are received",
+            timeout=120)
 def large(env):
     prepare(env, "large")
-    at_most(env, (rows.read_large, 34))
-    at_most(env, (lambda root, scratch: rows.write_large(root, scratch, 32), 35))
+    for work, name, limit in ((rows.read_large, "READ", 258), (rows.write_large, "WRITE", 268)):
+        told, copied = costs(env, work)
+        assert sum(told.values()) <= allowed(limit), f"{work.__name__}: {told}"
+        assert copied <= told[name] * HEAD, f"{copied} bytes were copied: {told}"
+
+
+@suite.test("what is gathered is copied once", timeout=60)
+def gathered(env):
+    for piece in (4096, 128 << 10):
+        told, copied = costs(env, lambda root, _: write_pieces(f"{root}/pieces", piece))
+        assert told["WRITE"] <= PIECES // rows.MIB + SPARE, told
+        assert PIECES <= copied <= PIECES + told["WRITE"] * GATHERED_FIRST, (piece, copied)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ static int setup(void **state)
 	workers[1].connects = 1;
 	workers[0].callbacks = 5;
 	workers[1].slot_waits = 7;
+	workers[0].copied = 1;
+	workers[1].copied = 9000;
 	workers[0].op[OP_READ] = (struct nfs_op_stats){.calls = 10,
 		.replies = 8,
 		.retransmits = 2,
@@ -108,7 +110,8 @@ static void test_table(void **state)
 	assert_contains(text,
 		"mounted for 83.5 s, 2 workers, FUSE requests through /dev/fuse, loop on "
 		"io_uring\n");
-	assert_contains(text, "connects 4, reconnects 2, waits for a slot 7, callbacks 5\n");
+	assert_contains(text,
+		"connects 4, reconnects 2, waits for a slot 7, callbacks 5, bytes copied 9001\n");
 	assert_contains(text,
 		"delegations 3 to read, 2 to write; granted 12, recalled 4, returned 6, lost 1; "
 		"opens without the server 77\n");
@@ -128,7 +131,8 @@ static void test_table_empty(void **state)
 	char *text = print(STATS_TABLE, &f, 1);
 	assert_contains(text, ", ro, soft\n");
 	assert_contains(text, " 1 worker,");
-	assert_contains(text, "connects 0, reconnects 0, waits for a slot 0, callbacks 0\n");
+	assert_contains(text,
+		"connects 0, reconnects 0, waits for a slot 0, callbacks 0, bytes copied 0\n");
 	assert_row(text, "total", "total 0 0 0 0 0 0 0 0.000 0.000 0.000 0.000");
 	free(text);
 
@@ -149,7 +153,7 @@ static void test_json(void **state)
 		"\"loop\": \"io_uring\", \"minor_version\": 2, \"rsize\": 1048576, "
 		"\"wsize\": 65536, \"read_only\": false, \"soft\": false, "
 		"\"age_ns\": 83500000000, \"workers\": 2, \"connects\": 4, \"reconnects\": 2, "
-		"\"slot_waits\": 7, \"callbacks\": 5,\n"
+		"\"slot_waits\": 7, \"callbacks\": 5, \"copied\": 9001,\n"
 		"\"delegations\": {\"read\": 3, \"write\": 2, \"granted\": 12, \"recalled\": 4, "
 		"\"returned\": 6, \"lost\": 1, \"opens\": 77},\n\"operations\": {\n"
 		"\"LOOKUP\": {\"rpcs\": 1, \"replies\": 1, \"retransmissions\": 0, "

@@ -30,6 +30,30 @@ static void test_buffers_are_aligned_and_writable(void **state)
 	buf_pool_free(pool);
 }
 
+static void test_a_mapping_is_trimmed(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct buf *buf = buf_map(100 * page - 1);
+	unsigned char there;
+
+	assert_non_null(buf);
+	assert_int_equal(buf->size, 100 * page);
+	memset(buf->data, 0xab, 2 * page + 1);
+	buf_trim(buf, 2 * page + 1);
+	assert_int_equal(buf->size, 3 * page);
+	assert_int_equal(buf->data[2 * page], 0xab);
+	assert_int_equal(mincore(buf->data + 3 * page, page, &there), -1);
+	buf_trim(buf, 4 * page);
+	buf_trim(buf, 0);
+	assert_int_equal(buf->size, 3 * page);
+	buf_unref(buf);
+
+	buf = buf_alloc(100);
+	buf_trim(buf, 1);
+	assert_int_equal(buf->size, 100);
+	buf_unref(buf);
+}
+
 static void test_the_limit_holds(void **state)
 {
 	struct buf_pool *pool;
@@ -155,6 +179,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buffers_are_aligned_and_writable),
+		cmocka_unit_test(test_a_mapping_is_trimmed),
 		cmocka_unit_test(test_the_limit_holds),
 		cmocka_unit_test(test_a_buffer_lives_with_its_last_reference),
 		cmocka_unit_test(test_only_so_many_stay_mapped),
