@@ -121,13 +121,14 @@ struct fsop_request {
 			struct nfs_read_res seen;
 			struct buf *seen_buf;
 			struct unstable_write *write;
-			uint32_t len;	    /* of it, for the answer */
-			uint32_t stable;    /* stable_how4 asked for */
-			uint32_t committed; /* the weakest that any part was given */
-			unsigned at;	    /* operations in front of WRITE */
-			bool direct;	    /* not to be gathered */
-			bool moved;	    /* appended elsewhere than the kernel thought */
-			bool placed;	    /* an append whose place is known to be ours */
+			struct unstable_commit *ride; /* a COMMIT behind it, or NULL */
+			uint32_t len;		      /* of it, for the answer */
+			uint32_t stable;	      /* stable_how4 asked for */
+			uint32_t committed;	      /* the weakest that any part was given */
+			unsigned at;		      /* operations in front of WRITE */
+			bool direct;		      /* not to be gathered */
+			bool moved;  /* appended elsewhere than the kernel thought */
+			bool placed; /* an append whose place is known to be ours */
 		} write;
 		struct {
 			struct nfs_setattr set;

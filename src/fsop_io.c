@@ -244,11 +244,24 @@ static void write_note(struct fsop_request *req, int err)
 		recall_forget_access(req->share, req->node);
 }
 
+/* What became of the COMMIT behind it. True: that failed, and nothing else. */
+static bool write_end_ride(struct fsop_request *req)
+{
+	const struct nfs_compound *c = req->compound;
+	struct unstable_commit *ride = req->u.write.ride;
+	if (!ride)
+		return false;
+	req->u.write.ride = NULL;
+	unstable_end_ride(ride, c->status == 0);
+	return c->status > 0 && c->ops_ok + 1 == c->nops;
+}
+
 static void write_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	struct unstable_write *write = req->u.write.write;
 	struct nfs_write_res *res = &req->u.write.res;
+	bool alone = write_end_ride(req);
 	if (c->status == NFS4ERR_NOT_SAME) {
 		write_get_size(req, write_append_at);
 		return;
@@ -257,9 +270,9 @@ static void write_done(struct nfs_compound *c)
 		write_get_size(req, write_look);
 		return;
 	}
-	if (fsop_refused(req, write_send))
+	if (!alone && fsop_refused(req, write_send))
 		return;
-	int err = nfs_compound_errno(c);
+	int err = alone ? 0 : nfs_compound_errno(c);
 	if (!err && write->len > 0 && res->count == 0)
 		err = -EIO;
 	/* The data is there; what was to be changed besides is not. */
@@ -322,6 +335,11 @@ static void write_send(struct fsop_request *req)
 	if (req->gathered)
 		write_put_changes(c, req->gathered);
 	nfs_op_getattr(c, &after, &req->attr);
+	if (!append && !req->gathered && write->len > 0)
+		req->u.write.ride =
+			unstable_ride(req->share->unstable, req->worker, req->node, req->cred);
+	if (req->u.write.ride)
+		unstable_put_ride(req->u.write.ride, c);
 	if (append)
 		fsop_send_once(req, write_done);
 	else
@@ -379,6 +397,7 @@ static void write_begin(struct fsop_request *req, uint32_t stable)
 	req->u.write.stable = stable;
 	req->u.write.committed = FILE_SYNC4;
 	req->u.write.moved = req->u.write.placed = false;
+	req->u.write.ride = NULL;
 }
 
 void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,

@@ -14,8 +14,6 @@
 /* Up to this size data is copied; beyond it, the megabyte buffer that it came in is kept instead.
  */
 #define UNSTABLE_COPY_MAX (64u << 10)
-/* Bytes that may wait for a commit before one is started unasked. */
-#define UNSTABLE_PRESSING (32u << 20)
 
 int unstable_pool_new(struct share *share, struct unstable_pool **pool)
 {

@@ -15,6 +15,7 @@
  * server has restarted in between and the data is written again, stable. Any worker's thread.
  */
 
+struct nfs_compound;
 struct share;
 struct worker;
 struct unstable_pool;
@@ -80,6 +81,18 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 /* Commits all of that; errors are for the next fsync or close. On the worker's thread. */
 void unstable_commit_inherited(
 	struct unstable_pool *pool, struct worker *worker, struct rpc_cred *cred);
+
+/*
+ * A commit of the node that goes along with a WRITE of it, since much is waiting; NULL: there is no
+ * need, or one is under way. The caller has it put behind the WRITE, last in the compound, and ends
+ * it with what became of that: a COMMIT that was not executed, or failed, is sent on its own then.
+ * On `worker`'s thread.
+ */
+struct unstable_commit;
+struct unstable_commit *unstable_ride(struct unstable_pool *pool, struct worker *worker,
+	struct node *node, struct rpc_cred *cred);
+void unstable_put_ride(struct unstable_commit *commit, struct nfs_compound *c);
+void unstable_end_ride(struct unstable_commit *commit_take, bool committed);
 
 /* Bytes of memory that wait for a commit. */
 size_t unstable_bytes(struct unstable_pool *pool);

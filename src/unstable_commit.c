@@ -143,14 +143,9 @@ static void commit_rewrite(struct unstable_commit *commit)
 	nfs_compound_send(c, commit_rewritten, commit);
 }
 
-static void commit_committed(struct nfs_compound *c)
+/* The server has committed all that it had, under commit->verifier. */
+static void commit_check(struct unstable_commit *commit)
 {
-	struct unstable_commit *commit = c->arg;
-	int err = nfs_compound_errno(c);
-	if (err) {
-		commit_fail(commit, err);
-		return;
-	}
 	if (commit->inherited &&
 		(commit->mixed || memcmp(commit->inherited_verifier, commit->verifier,
 					  NFS4_VERIFIER_SIZE) != 0)) {
@@ -185,6 +180,16 @@ static void commit_committed(struct nfs_compound *c)
 	commit_rewrite(commit);
 }
 
+static void commit_committed(struct nfs_compound *c)
+{
+	struct unstable_commit *commit = c->arg;
+	int err = nfs_compound_errno(c);
+	if (err)
+		commit_fail(commit, err);
+	else
+		commit_check(commit);
+}
+
 static void commit_start(struct unstable_commit *commit)
 {
 	struct nfs_compound *c = nfs_compound_new(commit->worker->conn, commit->cred, OP_COMMIT);
@@ -200,6 +205,16 @@ static void commit_start(struct unstable_commit *commit)
 	nfs_compound_send(c, commit_committed, commit);
 }
 
+static void commit_init(struct unstable_commit *commit, struct unstable_pool *pool,
+	struct node *node, struct rpc_cred *cred)
+{
+	commit->task.run = commit_task;
+	commit->pool = pool;
+	commit->node = node_pin(pool->share->nodes, node);
+	commit->cred = rpc_cred_ref(cred);
+	STAILQ_INIT(&commit->writes);
+}
+
 void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct node *node,
 	struct rpc_cred *cred, void (*done)(void *arg, int err), void *arg)
 {
@@ -212,14 +227,10 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 		done(arg, unstable ? -ENOMEM : 0);
 		return;
 	}
-	*commit = (struct unstable_commit){.task.run = commit_task,
-		.pool = pool,
-		.worker = worker,
-		.node = node_pin(pool->share->nodes, node),
-		.cred = rpc_cred_ref(cred),
-		.done = done,
-		.arg = arg};
-	STAILQ_INIT(&commit->writes);
+	commit_init(commit, pool, node, cred);
+	commit->worker = worker;
+	commit->done = done;
+	commit->arg = arg;
 	bool wait = unstable->active != NULL;
 	if (wait)
 		STAILQ_INSERT_TAIL(&unstable->waiting, commit, entry);
@@ -228,6 +239,45 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 	pthread_mutex_unlock(&pool->mutex);
 	if (!wait)
 		commit_start(commit);
+}
+
+/* Nobody waits for it: fsync or close will tell of a failure. */
+static void commit_rode(void *arg, int err)
+{
+	(void)arg;
+	(void)err;
+}
+
+struct unstable_commit *unstable_ride(
+	struct unstable_pool *pool, struct worker *worker, struct node *node, struct rpc_cred *cred)
+{
+	struct unstable_commit *commit = NULL;
+	pthread_mutex_lock(&pool->mutex);
+	struct unstable *unstable = node->unstable;
+	if (pool->bytes > UNSTABLE_RIDING && unstable && !unstable->active &&
+		!STAILQ_EMPTY(&unstable->writes))
+		commit = calloc(1, sizeof(*commit));
+	if (commit) {
+		commit_init(commit, pool, node, cred);
+		commit->worker = worker;
+		commit->done = commit_rode;
+		commit_activate(unstable, commit);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	return commit;
+}
+
+void unstable_put_ride(struct unstable_commit *commit, struct nfs_compound *c)
+{
+	nfs_op_commit(c, 0, 0, commit->verifier);
+}
+
+void unstable_end_ride(struct unstable_commit *commit_take, bool committed)
+{
+	if (committed)
+		commit_check(commit_take);
+	else
+		commit_start(commit_take);
 }
 
 struct unstable_relief {

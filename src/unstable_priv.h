@@ -12,6 +12,11 @@
 
 /* The data as unstable.c (what is kept) and unstable_commit.c (how it ceases to be) share it. */
 
+/* Bytes that may wait before a commit goes along with the next WRITE, and before one is started of
+ * its own: where there is no next one, or many nodes have a little. */
+#define UNSTABLE_RIDING	  (24u << 20)
+#define UNSTABLE_PRESSING (32u << 20)
+
 STAILQ_HEAD(unstable_list, unstable_write);
 
 /* What one node has waiting. Goes away when nothing is left and no commit is under way. */
