@@ -18,8 +18,6 @@
 #include "util/log.h"
 #include "util/probe.h"
 
-/* Read-ahead that the kernel is offered, bytes; it takes less than it has configured itself. */
-#define FSOP_READAHEAD	(1u << 20)
 #define FSOP_BACKGROUND 256
 #define FSOP_CONGESTION 192
 
@@ -68,7 +66,8 @@ static void fsop_init(void *arg, struct fuse_conn_info *conn)
 #endif
 	conn->max_write = share->wsize;
 	conn->max_read = share->rsize;
-	conn->max_readahead = FSOP_READAHEAD;
+	/* It takes no more than it has configured itself, which the guard then raises. */
+	conn->max_readahead = share->options->max_readahead;
 	conn->max_background = FSOP_BACKGROUND;
 	conn->congestion_threshold = FSOP_CONGESTION;
 	conn->time_gran = 1;

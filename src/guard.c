@@ -216,11 +216,9 @@ const struct guard_mount_id *guard_id(const struct guard *guard)
 	return &guard->id;
 }
 
-void guard_ready(struct guard *guard, uint32_t max_read, bool background)
+void guard_ready(struct guard *guard, bool background)
 {
-	guard_tell(guard,
-		&(struct guard_request){
-			.order = GUARD_READY, .max_read = max_read, .background = background});
+	guard_tell(guard, &(struct guard_request){.order = GUARD_READY, .background = background});
 }
 
 int guard_unmount(struct guard *guard, int timeout_ms)

@@ -50,10 +50,10 @@ int guard_clear(struct guard *guard);
 const struct guard_mount_id *guard_id(const struct guard *guard);
 
 /*
- * Lets the kernel read ahead by `max_read` bytes; FUSE_INIT can only lower the 128 KiB that it
- * starts with. `background`: the guard lets go of the terminal.
+ * Lets the kernel read ahead as options->max_readahead says; FUSE_INIT can only lower the 128 KiB
+ * that it starts with. `background`: the guard lets go of the terminal.
  */
-void guard_ready(struct guard *guard, uint32_t max_read, bool background);
+void guard_ready(struct guard *guard, bool background);
 
 /*
  * Takes the mount away (lazily, dirty pages are written first) if it is still there. 0, -ETIMEDOUT

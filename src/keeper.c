@@ -169,12 +169,12 @@ static int keeper_mount(struct keeper *keeper, uint32_t max_read)
 	return err ? err : fuse_session_fd(session);
 }
 
-static void keeper_read_ahead(const struct keeper *keeper, uint32_t max_read)
+static void keeper_read_ahead(const struct keeper *keeper)
 {
 	char path[64], text[16];
 	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", keeper->id.major,
 		keeper->id.minor);
-	int len = snprintf(text, sizeof(text), "%u", max_read / 1024);
+	int len = snprintf(text, sizeof(text), "%u", keeper->options->max_readahead / 1024);
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	/* Only root may, and only the speed of reading depends on it. */
 	if (fd < 0 || write(fd, text, (size_t)len) != len)
@@ -200,7 +200,7 @@ static void keeper_let_go(const struct keeper *keeper)
 
 static void keeper_settle(const struct keeper *keeper, const struct guard_request *request)
 {
-	keeper_read_ahead(keeper, request->max_read);
+	keeper_read_ahead(keeper);
 	if (chdir("/") < 0)
 		log_debug("cannot change to /: %s", strerror(errno));
 	if (request->background) {

@@ -69,6 +69,8 @@ struct options {
 	unsigned nconnect; /* connections and workers; 0: one a CPU, up to 4 */
 	uint32_t rsize, wsize;	/* bytes */
 	uint32_t socket_buffer; /* bytes asked for, each way */
+	uint32_t max_readahead; /* bytes that the kernel reads ahead in a file, rounded down to KiB
+				 */
 	enum loop_backend io;
 	char *clientaddr; /* or NULL */
 

@@ -38,8 +38,9 @@ static void show_transport(const struct options *o, FILE *out)
 		o->timeo_ds, o->retrans);
 	if (o->nconnect > 0)
 		fprintf(out, ",nconnect=%u", o->nconnect);
-	fprintf(out, ",sec=%s,%s,io=%s,buffer=%u", o->sec_none ? "none" : "sys",
-		o->reserved_port ? "resvport" : "noresvport", show_io(o->io), o->socket_buffer);
+	fprintf(out, ",sec=%s,%s,io=%s,buffer=%u,max_readahead=%u", o->sec_none ? "none" : "sys",
+		o->reserved_port ? "resvport" : "noresvport", show_io(o->io), o->socket_buffer,
+		o->max_readahead);
 	if (o->clientaddr)
 		fprintf(out, ",clientaddr=%s", o->clientaddr);
 }

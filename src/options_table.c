@@ -241,6 +241,7 @@ static const struct option_word words[] = {
 	FLAG("resvport", resvport, WORDS_RESVPORT_YES),
 	FLAG("noresvport", resvport, WORDS_RESVPORT_NO),
 	CHOICE("io", o.io, choices_io),
+	NUMBER("max_readahead", o.max_readahead, 0, 64 << 20, " bytes"),
 	NUMBER("buffer", o.socket_buffer, 0, 256 << 20, " bytes, 0 for the kernel's own choice"),
 
 	/* caching and consistency */
@@ -337,7 +338,6 @@ static const struct option_word words[] = {
 	/* words of libfuse */
 	REFUSED("max_read", "use rsize="),
 	REFUSED("max_write", "use wsize="),
-	REFUSED("max_readahead", HINT_KERNEL),
 	REFUSED("max_background", HINT_KERNEL),
 	REFUSED("congestion_threshold", HINT_KERNEL),
 	REFUSED("async_read", HINT_KERNEL),

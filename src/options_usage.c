@@ -36,6 +36,7 @@ static const char usage_text[] =
 	"  clientaddr=TEXT    names this client to the server\n"
 	"  io=auto|uring|poll event loop (auto)\n"
 	"  buffer=N           socket buffers, bytes (8388608)\n"
+	"  max_readahead=N    what the kernel reads ahead, bytes (1048576)\n"
 	"Caching\n"
 	"  cache=none|auto|always  (auto)\n"
 	"  acregmin=, acregmax=, acdirmin=, acdirmax=, actimeo=  seconds (1)\n"

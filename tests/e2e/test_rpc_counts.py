@@ -15,6 +15,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import rows  # noqa: E402
 from harness import Suite  # noqa: E402
+from test_basic import read  # noqa: E402
 from test_stats import stats, vsockfsctl  # noqa: E402
 
 # without retransmissions, whatever the load: no time limit is near
@@ -124,6 +125,26 @@ def large(env):
         told, copied = costs(env, work)
         assert sum(told.values()) <= allowed(limit), f"{work.__name__}: {told}"
         assert copied <= told[name] * HEAD, f"{copied} bytes were copied: {told}"
+
+
+def read_pieces(root, _):
+    with open(f"{root}/large", "rb", buffering=0) as f:
+        for _ in range(PIECES // 4096):
+            f.read(4096)
+
+
+@suite.test("the kernel reads ahead as far as it is told", timeout=60)
+def read_ahead(env):
+    prepare(env, "large")
+    for size in (256 << 10, rows.MIB):
+        with suite.new_mount(f"{env.work}/ahead", f"max_readahead={size}") as mount:
+            device = os.stat(mount.point).st_dev
+            knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+            env.eventually(lambda: int(read(knob)) == size >> 10, what=f"{size} in {knob}")
+            told, _ = rows.count(vsockfsctl(), mount.point,
+                                 lambda: read_pieces(mount.point, None))
+            # the window begins small, and goes on behind what the program reads
+            assert PIECES // size <= told["READ"] <= PIECES // size + 8, (size, told)
 
 
 @suite.test("what is gathered is copied once", timeout=60)

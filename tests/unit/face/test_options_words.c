@@ -87,6 +87,10 @@ static void test_sizes(void **state)
 	refuse_words("wsize=0", "-o wsize=0: must be a number from 4096 to 1048576 bytes");
 	accept_words("buffer=0");
 	assert_int_equal(options.socket_buffer, 0);
+	accept_words("max_readahead=0");
+	assert_int_equal(options.max_readahead, 0);
+	refuse_words("max_readahead=67108865",
+		"-o max_readahead=67108865: must be a number from 0 to 67108864 bytes");
 	accept_words("buffer=268435456");
 	assert_int_equal(options.socket_buffer, 268435456);
 	refuse_words("buffer=268435457",
@@ -394,14 +398,14 @@ static void test_refused_words(void **state)
 {
 	static const char *const refused[] = {"bind", "bg", "context=system_u:x", "fscontext=x",
 		"defcontext=x", "rootcontext=x", "seclabel", "udp", "rdma", "mountport=1",
-		"mountproto=tcp", "mountvers=3", "max_read=4096", "max_write=1", "max_readahead=1",
-		"max_background=1", "congestion_threshold=1", "async_read", "sync_read",
-		"big_writes", "large_read", "splice_read", "splice_write", "splice_move",
-		"clone_fd", "max_idle_threads=1", "max_threads=1", "direct_io", "kernel_cache",
-		"auto_cache", "noauto_cache", "writeback_cache", "entry_timeout=1",
-		"attr_timeout=1", "ac_attr_timeout=1", "negative_timeout=1", "uidfile=x",
-		"gidfile=x", "nomap=error", "use_ino", "readdir_ino", "no_remote_lock", "nonempty",
-		"hard_remove", "blkdev", "fd=3", "rootmode=40000", "user_id=0", "group_id=0"};
+		"mountproto=tcp", "mountvers=3", "max_read=4096", "max_write=1", "max_background=1",
+		"congestion_threshold=1", "async_read", "sync_read", "big_writes", "large_read",
+		"splice_read", "splice_write", "splice_move", "clone_fd", "max_idle_threads=1",
+		"max_threads=1", "direct_io", "kernel_cache", "auto_cache", "noauto_cache",
+		"writeback_cache", "entry_timeout=1", "attr_timeout=1", "ac_attr_timeout=1",
+		"negative_timeout=1", "uidfile=x", "gidfile=x", "nomap=error", "use_ino",
+		"readdir_ino", "no_remote_lock", "nonempty", "hard_remove", "blkdev", "fd=3",
+		"rootmode=40000", "user_id=0", "group_id=0"};
 	char words[128], want[128];
 
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
