@@ -65,6 +65,24 @@ for status, number in ((NOSPC, errno.ENOSPC), (DQUOT, errno.EDQUOT), (IO, errno.
         lambda env, s=status, n=number: commit_fails(env, s, n))
 
 
+@suite.test("a COMMIT that fails behind a WRITE is sent again on its own, and then counts")
+def riding(env):
+    h = Hostile(env)
+    data = random.Random(2).randbytes(MIB)
+    for times in (1, 2):
+        fd = os.open(h.path("f"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        h.proxy.arm(failing(IO), nfs.COMMIT, times=times)
+        for i in range(27):
+            assert os.pwrite(fd, data, i * MIB) == MIB
+        env.eventually(lambda: h.proxy.hits == times, within=BACK_WITHIN, what="failures")
+        if times == 2:
+            env.fails(errno.EIO, os.fsync, fd)
+        os.fsync(fd)
+        os.close(fd)
+        assert read(env.on_disk("f")) == data * 27
+    h.good(lines=0)
+
+
 @suite.test("an error that came while nobody waited is told to the next who does")
 def background(env):
     h = Hostile(env)

@@ -131,6 +131,26 @@ def unstable(env, config):
     assert read(os.path.join(mount.point, "f")) == data
 
 
+@suite.test("and so it is by the COMMIT that goes along with a WRITE when much is waiting",
+            timeout=90)
+def riding(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount()
+    data = random.Random(3).randbytes(MIB)
+    fd = opened(mount, "f")
+    for i in range(20):
+        assert os.pwrite(fd, data, i * MIB) == MIB
+    server.kill()
+    os.truncate(os.path.join(server.export, "f"), 0)
+    server.start()
+    for i in range(20, 30):
+        assert os.pwrite(fd, data, i * MIB) == MIB
+    env.eventually(lambda: "writing them again" in logged(mount), within=BACK_WITHIN,
+                   what="the loss found, before anybody asks for a COMMIT")
+    os.fsync(fd)
+    assert read(os.path.join(server.export, "f")) == data * 30
+
+
 @both_kinds("what is written again does not overwrite what was written stable since")
 def stable(env, config):
     server = env.server(**config)
