@@ -119,7 +119,8 @@ def find_device():
         return KERNEL_DEVICE
     program = os.environ.get("VHOST_DEVICE_VSOCK") or shutil.which("vhost-device-vsock")
     if not program:
-        raise Missing(f"no {KERNEL_DEVICE} and no vhost-device-vsock program")
+        raise Missing(f"no {KERNEL_DEVICE}, and no vhost-device-vsock in PATH or $VHOST_DEVICE_VSOCK "
+                      "(CONTRIBUTING.md, Guests)")
     return program
 
 
