@@ -83,11 +83,13 @@ int mountpoint_resolve(
 	case -ENOTCONN: return stale(path, why, why_size);
 	case -ENOENT: snprintf(why, why_size, "no such directory: create it first"); return r;
 	case -ENOTDIR:
+		/* By mount.fuse3, which has taken the right to unmount it away from us. */
 		snprintf(why, why_size, "%s",
-			strncmp(path, "/dev/fd/", 8) == 0 ? "mounting is vsockfs's own: leave "
-							    "drop_privileges out, its daemon "
-							    "drops them in any case"
-							  : "not a directory");
+			strncmp(path, "/dev/fd/", 8) == 0
+				? "mounting is vsockfs's own: leave drop_privileges out, its "
+				  "daemon drops them in any case; 'umount' what mount.fuse3 has "
+				  "mounted before"
+				: "not a directory");
 		return r;
 	default: snprintf(why, why_size, "%s", strerror(-r)); return r;
 	}

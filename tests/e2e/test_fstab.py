@@ -159,8 +159,12 @@ def failures_through_fuse(env):
         must(env, "-t", "fuse.vsockfs", suite.source(), point)
         must_not(32, "already mounted", "-t", "fuse.vsockfs", suite.source(), point)
         # it has mounted by itself, and knows no way back
-        must_not(32, "drop_privileges", "-t", "fuse.vsockfs", suite.source(), point, "-o",
+        must_not(32, "'umount'", "-t", "fuse.vsockfs", suite.source(), point, "-o",
                  "drop_privileges")
+        # what it has mounted is in the way, and goes as the line says
+        env.fails(errno.ENOTCONN, os.listdir, point)
+        env.run(["umount", point])
+        assert env.name in os.listdir(point)
 
 
 @suite.test("the same export twice on one place is refused, however it is written; others stack")
