@@ -7,17 +7,16 @@ to it renamed over ..data, and the removal of the old directory. Here a change h
 each names the change that it belongs to.
 """
 
-import errno
+import contextlib
 import os
 import select
 import shutil
 import time
 
-from harness import Suite
+from harness import SEEN_WITHIN, Suite
 
 suite = Suite()
 NAMES = ("one", "two")
-TRIES = 3
 LARGE = 3_000_000  # bytes: more than is read at once
 
 
@@ -48,15 +47,16 @@ def change(env, number):
 
 def opened(path):
     """
-    A walk finds ..data before it expires and the directory behind it after that: the old one is gone
-    (ENOENT), or was in the kernel's hands alone (ESTALE). The next walk has both anew.
+    As long as ..data is trusted (1 s), and the name of the directory behind it is not any more, that
+    is gone, and nothing tells that ..data is another link by now. What the kernel still holds while
+    the server has it no more (ESTALE) is no concern of a program's: the kernel walks again by itself,
+    and asks for each name.
     """
-    for _ in range(TRIES - 1):
-        try:
+    deadline = time.monotonic() + SEEN_WITHIN
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
             return open(path, "rb")
-        except OSError as why:
-            if why.errno not in (errno.ENOENT, errno.ESTALE):
-                raise
+        time.sleep(0.01)
     return open(path, "rb")
 
 
