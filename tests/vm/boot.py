@@ -60,6 +60,7 @@ Wants=local-fs-pre.target
 Type=oneshot
 ExecStart=/bin/sh -c 'modprobe virtio_net && ip link set eth0 up && ip addr add {ADDRESS}/24 dev eth0'
 """
+FIRMWARE = "{source} /mnt/firmware fuse.vsockfs nofail"
 # the second line is wrong
 CREDENTIAL = """{source} /mnt/credential fuse.vsockfs nofail
 {source} /mnt/../etc
@@ -69,22 +70,23 @@ FSTAB = "{source} /srv/share fuse.vsockfs nofail,x-systemd.automount 0 0\n"
 
 
 class Kind:
-    def __init__(self, what, image, ending, restarts=True, says=None):
+    def __init__(self, what, image, ending, restarts=True, says=None, announces=""):
         self.what = what
         self.image = image
         self.ending = ending  # what the guest's systemctl is told
         self.expected = {"poweroff": "guest-shutdown", "reboot": "guest-reset"}[ending]
         self.restarts = restarts  # of the server, while the guest boots
         self.says = says  # what the console shows at the end
+        self.announces = announces  # a share, by the firmware's configuration
 
 
 class Host:
     """Answers the guest from the exported tree, and restarts the server under it."""
 
-    def __init__(self, server, tree, ending):
+    def __init__(self, server, tree, kind):
         self.server = server
         self.tree = tree
-        self.ending = ending
+        self.kind = kind
 
     def restart(self):
         """Not from another thread, with which the server would end."""
@@ -97,7 +99,9 @@ class Host:
         if word == "restart":
             return self.restart()
         if word == "ending":
-            return self.ending
+            return self.kind.ending
+        if word == "announced":
+            return "yes" if self.kind.announces else "no"
         with open(self.tree.inside(args[0]), "rb") as f:
             return hashlib.sha256(f.read()).hexdigest()
 
@@ -167,11 +171,14 @@ class Boots:
         os.makedirs(log, exist_ok=True)
         with contextlib.ExitStack() as stack:
             devices, words = self.add_device(stack)
+            if kind.announces:
+                devices += ["-fw_cfg", "name=opt/io.systemd.credentials/vsockfs.fstab,"
+                            f"string={kind.announces}"]
             guest = Guest(self.qemu, self.kernel, self.tree.inside(kind.image), log,
                           [*devices, *more_devices],
                           append=f"{words}{root} rw rd.shell=0 rd.emergency=reboot")
             stack.callback(guest.stop)
-            host = Host(self.server, self.tree, kind.ending)
+            host = Host(self.server, self.tree, kind)
             start = time.monotonic()
             guest.start(tap)
             qmp = guest.qmp()
@@ -213,7 +220,8 @@ def boot_from_share(boots, tap):
     boots.dracut(image, SYSTEMD)
     boots.boot(tap, Kind("dracut with systemd", image, "poweroff", says=UNMOUNTED), root)
     boots.dracut(image, PLAIN)
-    boots.boot(tap, Kind("dracut", image, "reboot"), root)
+    boots.boot(tap, Kind("dracut", image, "reboot", says=UNMOUNTED,
+                         announces=FIRMWARE.format(source=boots.source())), root)
     boots.tree.initramfs_tools(image)
     boots.boot(tap, Kind("initramfs-tools", image, "poweroff"), root)
 

@@ -27,7 +27,7 @@ MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2
           "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount",
           "dev-mqueue.mount", "modprobe@drm.service", "modprobe@efi_pstore.service")
 MODULES = ["fuse", "vsock", "vmw_vsock_virtio_transport", "virtio_pci", "virtio_net", "autofs4",
-           "virtio_blk", "ext4", "dmi-sysfs"]
+           "virtio_blk", "ext4", "dmi-sysfs", "qemu_fw_cfg"]
 
 
 DRACUT_NETWORK = """#!/bin/bash

@@ -13,8 +13,10 @@ vsockfs_mount_root() {
 	# The device may come late, and the host's server later: retry= counts minutes.
 	vsockfs "${root#vsockfs:}" "$NEWROOT" -o "rootfs,retry=2${rflags:+,$rflags}" 2>&1 | vinfo
 	ismounted "$NEWROOT" || die "vsockfs: ${root#vsockfs:} is not mounted"
-	# At the end the machine returns here, so that the server hears of it.
+	# At the end the machine returns here, so that the server hears of it. An image without systemd
+	# forbids programs in /run, and then systemd does not find the one that it is to return to.
 	need_shutdown
+	mount -o remount,nosuid,nodev,exec /run
 }
 
 if [ "${root%%:*}" = vsockfs ] && ! ismounted "$NEWROOT"; then
