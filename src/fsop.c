@@ -13,10 +13,12 @@
 #include "caller.h"
 #include "fresh.h"
 #include "guard.h"
+#include "listing.h"
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
 #include "util/probe.h"
+#include "whole.h"
 
 #define FSOP_BACKGROUND 256
 #define FSOP_CONGESTION 192
@@ -530,10 +532,19 @@ bool fsop_refused(struct fsop_request *req, void (*again)(struct fsop_request *r
 					req->compound->status, request_again);
 }
 
+/* The kernel now walks the path again and asks for each name, to hear it from the server. */
+static void fsop_distrust_names(struct share *share)
+{
+	listing_drop_all(share->listing);
+	whole_drop_all(share->whole);
+}
+
 void fsop_reply_err(struct fsop_request *req, int err)
 {
 	req->err = err;
 	fsop_note_names(req);
+	if (err == -ESTALE && req->fuse)
+		fsop_distrust_names(req->share);
 	if (req->fuse)
 		fuse_reply_err(req->fuse, -err);
 	else if (req->gathered && err)
