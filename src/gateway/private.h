@@ -40,8 +40,8 @@ struct private_server {
 int private_enter_network(void);
 
 /*
- * Starts the server, and waits until it exports the directory. `library` signs its handles. 0, or -errno after
- * one line in the log. private_stop is allowed in either case.
+ * Starts the server, and waits until it exports the directory. `library` signs its handles. 0, or
+ * -errno after one line in the log. private_stop is allowed in either case.
  */
 int private_start(
 	struct private_server *server, const struct private_export *export, const char *library);
