@@ -98,14 +98,6 @@ bool inet_net_host(const struct inet_net *net, uint32_t host, struct inet *inet)
 	return true;
 }
 
-bool inet_is_loopback(const struct inet *inet)
-{
-	static const struct in6_addr loopback = IN6ADDR_LOOPBACK_INIT;
-
-	return inet->family == AF_INET ? inet->bytes[0] == 127
-				       : memcmp(inet->bytes, &loopback, sizeof(loopback)) == 0;
-}
-
 socklen_t inet_sockaddr(const struct inet *inet, uint16_t port, struct sockaddr_storage *sa)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)sa;

@@ -37,9 +37,6 @@ bool inet_net_overlaps(const struct inet_net *a, const struct inet_net *b);
 /* The network's address number `host`; false when it has not that many. */
 bool inet_net_host(const struct inet_net *net, uint32_t host, struct inet *inet);
 
-/* 127.0.0.0/8 or ::1. */
-bool inet_is_loopback(const struct inet *inet);
-
 socklen_t inet_sockaddr(const struct inet *inet, uint16_t port, struct sockaddr_storage *sa);
 /* AF_UNSPEC for a family that is neither. */
 void inet_from_sockaddr(const struct sockaddr_storage *sa, struct inet *inet, uint16_t *port);

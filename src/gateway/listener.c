@@ -49,7 +49,8 @@ int listener_open_vsock(uint32_t port, int *out)
 	return 0;
 }
 
-void listener_unix_path(const struct name *name, uint32_t port, char *out, size_t size)
+/* "PATH_PORT" is where a hypervisor connects for port PORT of the guest at PATH. */
+static void listener_unix_path(const struct name *name, uint32_t port, char *out, size_t size)
 {
 	snprintf(out, size, "%s_%u", name->path, port);
 }

@@ -35,9 +35,6 @@ int listener_open_vsock(uint32_t port, int *fd);
  */
 int listener_open_unix(const struct name *name, uint32_t port, uid_t owner, gid_t group, int *fd);
 
-/* "PATH_PORT" is where a hypervisor connects for port PORT of the guest at PATH. */
-void listener_unix_path(const struct name *name, uint32_t port, char *out, size_t size);
-
 /*
  * What a socket that was handed to us is: the guest behind it, when that is known by the socket.
  * *listening tells whether it listens, else it is a connection. 0, or -errno for a socket of

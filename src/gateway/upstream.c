@@ -17,8 +17,11 @@ static void upstream_free_bind(int fd, sa_family_t family)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on));
 }
 
-/* A datagram that comes back tells; the loopback device delivers it before send(2) returns. */
-bool upstream_is_local(const struct inet *address)
+/*
+ * Whether this machine would receive what it sends to this address. A datagram that comes back
+ * tells; the loopback device delivers it before send(2) returns.
+ */
+static bool upstream_is_local(const struct inet *address)
 {
 	int fd = socket(address->family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_storage sa;

@@ -28,7 +28,4 @@ struct upstream {
  */
 int upstream_connect(const struct upstream *upstream, uint16_t *next_port, int *fd);
 
-/* Whether this machine would receive what it sends to this address. */
-bool upstream_is_local(const struct inet *address);
-
 #endif

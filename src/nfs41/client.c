@@ -376,16 +376,6 @@ void nfs_client_limit_io(struct nfs_client *client, uint64_t maxread, uint64_t m
 	limits->wsize = limit_io(limits->wsize, maxwrite);
 }
 
-unsigned nfs_client_conns(const struct nfs_client *client)
-{
-	return client->nconns;
-}
-
-struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i)
-{
-	return client->conns[i];
-}
-
 uint64_t nfs_client_owner(struct nfs_client *client)
 {
 	return atomic_fetch_add(&client->next_owner, 1);

@@ -141,8 +141,6 @@ const struct nfs_limits *nfs_client_limits(const struct nfs_client *client);
 /* After GETATTR of maxread and maxwrite at the root: lowers rsize and wsize to them. */
 void nfs_client_limit_io(struct nfs_client *client, uint64_t maxread, uint64_t maxwrite);
 
-unsigned nfs_client_conns(const struct nfs_client *client);
-struct nfs_conn *nfs_client_conn(const struct nfs_client *client, unsigned i);
 struct nfs_client *nfs_conn_client(const struct nfs_conn *conn);
 struct loop *nfs_conn_loop(const struct nfs_conn *conn);
 /* For how long the server has said nothing while something was asked of it, ns. On its thread. */

@@ -229,7 +229,8 @@ static int conn_called(void *arg, const struct rpc_msg_call *msg, const uint8_t 
 
 static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called, conn_may_log};
 
-void conn_connect(struct nfs_conn *conn)
+/* When nothing is connected. */
+static void conn_connect(struct nfs_conn *conn)
 {
 	const struct nfs_client_config *config = &conn->client->config;
 	client_check_machine(conn->client);

@@ -110,8 +110,6 @@ void conn_free(struct nfs_conn *conn);
 void conn_kick(struct nfs_conn *conn);
 /* Does that now. */
 void conn_update(struct nfs_conn *conn);
-/* Connects, when nothing is connected. */
-void conn_connect(struct nfs_conn *conn);
 /* The present connection is associated with session `generation` (CREATE_SESSION does that). */
 void conn_set_associated(struct nfs_conn *conn, uint32_t generation);
 /* The probe went well, or says that nothing speaks against going on. */
