@@ -9,8 +9,9 @@
 
 #include "util/loop.h"
 
-/* A power of two. */
-#define CHANGES_PLACES 4096
+/* Many more than what is changed in a second; no more than fit a place. A megabyte, of which pages
+ * that were never needed are not there. */
+#define CHANGES_PLACES 65536
 
 struct changes {
 	struct {

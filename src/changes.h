@@ -18,13 +18,13 @@ int changes_new(struct changes **changes);
 /* NULL is allowed. */
 void changes_free(struct changes *changes);
 
-/* What can change: an object (with a directory the names in it), and the number of names of
- * whatever has several. */
+/* What can change: an object (with a directory the names in it), what a name stands for
+ * (node_name_mark), and the number of names of whatever has several. */
 uint32_t changes_object(const uint8_t *fh, size_t len);
 #define CHANGES_LINKS 0u
 
 /* What one request is about to change, or is changing. Zero-initialised. */
-#define CHANGES_MAX 4
+#define CHANGES_MAX 6
 struct changes_held {
 	uint16_t places[CHANGES_MAX];
 	uint8_t count;

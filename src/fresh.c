@@ -8,8 +8,8 @@
 #include "share.h"
 #include "util/loop.h"
 
-/* Directories that programs are at work in at the same time; a power of two. */
-#define FRESH_ENTRIES 1024
+/* Objects that programs are at work with at the same time; a power of two. */
+#define FRESH_ENTRIES 4096
 /* So many places in a row may have one. */
 #define FRESH_WAYS 4
 
@@ -17,6 +17,7 @@ struct fresh {
 	uint64_t id;		     /* of the node, or 0 */
 	uint64_t until;		     /* ns; 0: nothing is known */
 	uint64_t put_at, dropped_at; /* ns */
+	uint64_t since;		     /* ns; of files */
 	struct nfs_attr attr;
 };
 
@@ -104,6 +105,38 @@ void fresh_put(struct fresh_table *table, const struct node *dir, const struct n
 		fresh->attr = *attr;
 	}
 	pthread_mutex_unlock(&table->mutex);
+}
+
+void fresh_put_file(struct fresh_table *table, const struct node *file, const struct nfs_attr *attr,
+	uint64_t since)
+{
+	uint64_t until = since + table->share->cache.reg_min_ms * UINT64_C(1000000);
+	if (until <= loop_now(worker_self()->loop))
+		return;
+	pthread_mutex_lock(&table->mutex);
+	struct fresh *fresh = fresh_of(table, file);
+	if (fresh && since >= fresh->dropped_at && since >= fresh->since) {
+		fresh->until = until;
+		fresh->since = since;
+		fresh->attr = *attr;
+	}
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool fresh_get_file(struct fresh_table *table, const struct node *file, struct nfs_attr *attr,
+	uint64_t *since, uint64_t *until)
+{
+	bool found = false;
+	pthread_mutex_lock(&table->mutex);
+	const struct fresh *fresh = fresh_find(table, file);
+	if (fresh && fresh->until > loop_clock()) {
+		*attr = fresh->attr;
+		*since = fresh->since;
+		*until = fresh->until;
+		found = true;
+	}
+	pthread_mutex_unlock(&table->mutex);
+	return found;
 }
 
 void fresh_drop(struct fresh_table *table, const struct node *dir)

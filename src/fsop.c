@@ -300,6 +300,11 @@ void fsop_hold_names(struct fsop_request *req)
 	changes_hold(req->share->changes, &req->held, CHANGES_LINKS);
 }
 
+void fsop_hold_name(struct fsop_request *req, const struct node *dir, const char *name)
+{
+	changes_hold(req->share->changes, &req->held, node_mark_of(dir->id, name, strlen(name)));
+}
+
 struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_info *fi)
 {
 	struct fsop_request *req = request_new(fuse);

@@ -195,6 +195,8 @@ void fsop_hold(struct fsop_request *req, const struct node *node);
 /* It changes names in req->node, and in req->target if that is another directory or gets one more.
  */
 void fsop_hold_names(struct fsop_request *req);
+/* A name in `dir` will stand for something else, or nothing. */
+void fsop_hold_name(struct fsop_request *req, const struct node *dir, const char *name);
 
 /* `next` follows when nothing that was gathered of `node` is in its way; perhaps at once. */
 void fsop_settle(

@@ -150,13 +150,30 @@ static void getattr_done(struct nfs_compound *c)
 		fsop_reply_attr(req, &req->attr);
 }
 
-/* Answered with what came with the last change? */
+/* What came with OPEN, if nothing was changed here since. */
+static bool getattr_fresh_file(struct fsop_request *req, double *left)
+{
+	struct share *share = req->share;
+	struct node *node = req->node;
+	uint64_t since, until, now = loop_clock();
+	if (!fresh_get_file(share->fresh, node, &req->attr, &since, &until) || until <= now)
+		return false;
+	node_fh(node, &req->fh);
+	*left = (double)(until - now) / 1e9;
+	return node_is_at(share->nodes, node, req->attr.change) &&
+	       !fsop_attr_outdated(share, &req->fh, &req->attr, since) &&
+	       changes_none(share->changes, node_name_mark(share->nodes, node), since);
+}
+
+/* Answered with what is known already? */
 static bool getattr_fresh(struct fsop_request *req)
 {
 	struct stat st;
 	double left;
-	if (req->node->type != NF4DIR ||
-		!fresh_get(req->share->fresh, req->node, &req->attr, &left))
+	bool known = req->node->type == NF4DIR
+			     ? fresh_get(req->share->fresh, req->node, &req->attr, &left)
+			     : getattr_fresh_file(req, &left);
+	if (!known)
 		return false;
 	fsop_fill_stat(req->share, req->node, &req->attr, &st);
 	fuse_reply_attr(req->fuse, &st, left);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fresh.h"
 #include "fsop.h"
 
 /* OPEN, CREATE, FLUSH, RELEASE, FSYNC: the life of an open file. */
@@ -170,6 +171,8 @@ static void open_done(struct nfs_compound *c)
 		ahead_keep(req->share->ahead, req->file, req->u.open.buf, req->u.open.data.len,
 			req->u.open.data.eof, req->attr.change);
 	buf_unref(req->u.open.buf);
+	if (!err)
+		fresh_put_file(req->share->fresh, req->node, &req->attr, req->begun_at);
 	if (err)
 		fsop_reply_err(req, err);
 	else

@@ -172,6 +172,7 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	/* Before a handle stops to lead anywhere. */
 	closing_send(req->share->closing);
 	fsop_hold_names(req);
+	fsop_hold_name(req, req->node, name);
 	fsop_keep_name(req->u.names.name, name);
 	req->u.names.record = 0;
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
@@ -496,6 +497,8 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 		return;
 	}
 	fsop_hold_names(req);
+	fsop_hold_name(req, req->node, name);
+	fsop_hold_name(req, req->target, to);
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
 	whole_add(req->share->whole, req->target, to);

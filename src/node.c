@@ -376,6 +376,24 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 	pthread_mutex_unlock(&table->mutex);
 }
 
+static uint32_t node_mark(uint64_t parent_id, uint32_t name_hash)
+{
+	return (uint32_t)((parent_id * UINT64_C(0x9e3779b97f4a7c15)) >> 32) ^ name_hash;
+}
+
+uint32_t node_mark_of(uint64_t parent_id, const char *name, size_t len)
+{
+	return node_mark(parent_id, (uint32_t)node_hash(name, len));
+}
+
+uint32_t node_name_mark(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	uint32_t mark = node_mark(node->parent_id, node->name_hash);
+	pthread_mutex_unlock(&table->mutex);
+	return mark;
+}
+
 uint64_t node_parent_ino(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);

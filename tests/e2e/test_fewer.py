@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is asked of the server once, or not at all, is right all the same."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -126,6 +127,44 @@ def forget():
     """Has the kernel forget what nobody has open."""
     with open("/proc/sys/vm/drop_caches", "w") as f:
         f.write("2")
+
+
+@suite.test("attributes that came with an open are told again, and never after a change made here")
+def reopened(env):
+    changes = (
+        lambda path: None,
+        lambda path: write(path, b"longer than before"),
+        lambda path: os.truncate(path, 1),
+        lambda path: os.chmod(path, 0o600),
+        lambda path: os.chown(path, 1, 2),
+        lambda path: os.utime(path, ns=(0, 10 ** 18)),
+        lambda path: os.link(path, path + ".hard"),
+        lambda path: os.unlink(path + ".hard"),
+        lambda path: os.rename(path, path + ".moved"),
+        lambda path: os.rename(path + ".moved", path))
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        path, there = os.path.join(mount.point, env.name, "f"), env.on_disk("f")
+        write(there, b"before")
+        by_path = os.open(path, os.O_PATH)
+        for change in changes:
+            with contextlib.suppress(FileNotFoundError):
+                read(path)  # the kernel forgets what it knew of the file
+            change(path)
+            now = there if os.path.exists(there) else there + ".moved"
+            assert told(f"/proc/self/fd/{by_path}") == told(now), change.__code__.co_firstlineno
+        read(path)
+        # what is still open when it is removed gets another name first
+        env.eventually(lambda: not held_open(env.suite.server.pid, env.disk), within=10)
+        os.unlink(path)
+        assert_gone(by_path)
+        os.close(by_path)
+
+
+def assert_gone(fd):
+    try:
+        assert os.fstat(fd).st_nlink == 0
+    except OSError as e:
+        assert e.errno in (errno.ESTALE, errno.ENOENT), e
 
 
 @suite.test("names made here are there when the kernel has forgotten them")

@@ -91,7 +91,7 @@ def unpack(env):
 @suite.test("git adds and commits 100 small files", timeout=120)
 def git(env):
     prepare(env, "repo")
-    at_most(env, (rows.git_commit, 1180), (rows.git_status, 58))
+    at_most(env, (rows.git_commit, 1040), (rows.git_status, 55))
     at_most(env, (rows.git_status_cold, 85))
 
 
