@@ -28,7 +28,7 @@ int ctl_flush(void);
 
 /* Has the daemon of the mount at `path` answer to `out`, `with` a descriptor unless it is -1. */
 int ctl_ask(const char *path, const char *request, int with, FILE *out);
-/* The same into *text, to be freed. */
+/* The same into *text, to be freed; NULL when it fails. */
 int ctl_ask_text(const char *path, const char *request, int with, char **text);
 /* `ask` for every mount of this kind whose daemon may be asked: the worst status. */
 int ctl_each_mount(int (*ask)(const char *path));

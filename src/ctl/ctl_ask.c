@@ -73,6 +73,7 @@ int ctl_ask(const char *path, const char *request, int with, FILE *out)
 int ctl_ask_text(const char *path, const char *request, int with, char **text)
 {
 	size_t len = 0;
+	*text = NULL;
 	FILE *out = open_memstream(text, &len);
 
 	if (!out)
