@@ -140,7 +140,6 @@ uint64_t carry_move(struct carry_lane *lane, uint64_t *calls)
 	uint64_t before = lane->flow.bytes, called = lane->flow.calls, moved;
 
 	lane->flow.few = guest_is_flooding(carry->guest);
-
 	lane->state = flow_move(&lane->flow, lane == &carry->up && carry->guest->gateway->draining);
 	moved = lane->flow.bytes - before;
 	*calls = lane->flow.calls - called;

@@ -48,7 +48,7 @@ static void gateway_deadline(struct loop_timer *timer)
 		"the gateway ends");
 }
 
-int gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf)
+void gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf)
 {
 	*gateway = (struct gateway){.loop = loop, .conf = conf};
 	TAILQ_INIT(&gateway->guests);
@@ -59,7 +59,6 @@ int gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf)
 	gateway->deadline.fire = gateway_deadline;
 	loop_hook_add(loop, &gateway->hook);
 	gateway_set_total(gateway);
-	return 0;
 }
 
 void gateway_deinit(struct gateway *gateway)

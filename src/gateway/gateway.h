@@ -30,7 +30,7 @@ struct gateway {
 };
 
 /* Takes `conf`. `total` is the lower of the configuration's and what the descriptors allow. */
-int gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf_take);
+void gateway_init(struct gateway *gateway, struct loop *loop, struct conf *conf_take);
 /* After the loop has ended with nothing left (gateway_busy). */
 void gateway_deinit(struct gateway *gateway);
 

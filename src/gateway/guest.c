@@ -211,7 +211,7 @@ bool guest_run_all(struct gateway *gateway)
 	TAILQ_CONCAT(&round, &gateway->running, run_entry);
 	if (TAILQ_EMPTY(&round))
 		return false;
-	/* None goes away meanwhile: guests are freed at the end only. */
+	/* None goes away meanwhile: guests are freed when another connects, and at the end. */
 	while ((guest = TAILQ_FIRST(&round))) {
 		TAILQ_REMOVE(&round, guest, run_entry);
 		guest->running = false;
