@@ -16,7 +16,8 @@ struct buf_pool {
 	unsigned limit, keep;
 	bool populate;
 	pthread_mutex_t lock; /* over what follows */
-	unsigned used, nidle;
+	atomic_uint used;     /* read without it, too */
+	unsigned nidle;
 	struct buf *idle;
 };
 
@@ -204,10 +205,5 @@ void buf_unref(struct buf *buf)
 
 unsigned buf_pool_used(struct buf_pool *pool)
 {
-	unsigned used;
-
-	pthread_mutex_lock(&pool->lock);
-	used = pool->used;
-	pthread_mutex_unlock(&pool->lock);
-	return used;
+	return atomic_load_explicit(&pool->used, memory_order_relaxed);
 }
