@@ -381,7 +381,7 @@ unsigned conf_parse(struct text *text, struct conf **out)
 	conf->server4_port = conf->server6_port = 2049;
 	conf->port = 2049;
 	conf->total = 4096;
-	conf->share = 5000;
+	conf->share = 2500;
 	conf->wait = 30 * CONF_SECOND;
 	conf->drain = 5 * CONF_SECOND;
 	while (text_next(text))
