@@ -47,14 +47,17 @@ static void fsop_init(void *arg, struct fuse_conn_info *conn)
 	struct share *share = arg;
 	const unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
 			      FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
-			      FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_HANDLE_KILLPRIV;
+			      FUSE_CAP_HANDLE_KILLPRIV;
 	/* AUTO_INVAL_DATA would drop the page cache after our own writes; the change attribute
 	 * tells better. EXPLICIT_INVAL_DATA would keep a page that ends at the old size of a file
 	 * which grew on the server, and read zeros behind it. Splicing loses to writev(2) for what
-	 * we have in memory anyway. */
+	 * we have in memory anyway. READDIRPLUS_AUTO asks for attributes with the first entries of
+	 * a directory only: who lists all before the first stat(2) pays a LOOKUP for each of the
+	 * rest. */
 	const unsigned refuse = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_EXPLICIT_INVAL_DATA |
-				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
-				FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE;
+				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ |
+				FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+				FUSE_CAP_WRITEBACK_CACHE;
 	const unsigned locks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 	fsop_enable(conn, want);
 	fsop_disable(conn, refuse);

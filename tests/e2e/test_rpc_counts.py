@@ -76,6 +76,14 @@ def look_up(env):
     at_most(env, (stat_each, 24))
 
 
+@suite.test("all is listed before the first stat of many files in one directory", timeout=60)
+def wide_directory(env):
+    os.mkdir(f"{env.export}/wide")
+    for i in range(1000):
+        os.close(os.open(f"{env.export}/wide/file-{i}.txt", os.O_CREAT | os.O_WRONLY))
+    at_most(env, (lambda root, _: rows.run("find", f"{root}/wide", "-printf", "%s"), 4))
+
+
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
