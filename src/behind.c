@@ -111,7 +111,7 @@ static bool behind_reserve(struct behind_pool *pool, struct behind *behind, uint
 		buf = behind_new_buf(pool, !buf, end);
 		if (!buf)
 			return false;
-		if (behind->len > 0) {
+		if (behind->buf) {
 			memcpy(buf->data, behind->buf->data, behind->len);
 			count_copied(behind->len);
 		}
