@@ -314,10 +314,10 @@ static void test_more_than_the_buffer(void **state)
 {
 	struct fixture *f = fixture_get(state);
 	struct stream_config config = {.buffer_size = 128 << 10};
-	struct end *end = end_new(f);
-	uint8_t *data = malloc(1 << 20);
 	struct address address;
 	int listener = listen_vsock(&address);
+	struct end *end = end_new(f);
+	uint8_t *data = malloc(1 << 20);
 
 	assert_non_null(data);
 	assert_int_equal(
