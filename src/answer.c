@@ -28,6 +28,11 @@ static const char *answer_loop(const struct share *share)
 	return loop_backend(share->workers[0]->loop) == LOOP_URING ? "io_uring" : "poll";
 }
 
+static const char *answer_transport(const struct share *share)
+{
+	return share_rings(share) ? "io_uring" : "/dev/fuse";
+}
+
 static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 {
 	const struct options *o = share->options;
@@ -40,7 +45,7 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 		.mountpoint = o->mountpoint,
 		.netid = address_netid(&o->server),
 		.uaddr = address_uaddr(&o->server, uaddr, sizeof(uaddr)),
-		.fuse_transport = "/dev/fuse",
+		.fuse_transport = answer_transport(share),
 		.loop = answer_loop(share),
 		.read_only = o->read_only,
 		.soft = o->soft,
@@ -74,6 +79,7 @@ static bool answer_status(struct share *share, bool json, FILE *out)
 	struct status_facts facts = {
 		.options = o,
 		.server = address_describe(&o->server, server, sizeof(server)),
+		.transport = answer_transport(share),
 		.loop = answer_loop(share),
 		.age_ns = loop_clock() - share->mounted_at,
 		.rsize = share->rsize,

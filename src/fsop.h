@@ -168,6 +168,8 @@ extern const struct fuse_lowlevel_ops fsop_table;
 
 /* Decodes one request as the kernel wrote it and starts it. On the worker's thread. */
 void fsop_process(struct worker *worker, void *data, size_t len);
+/* The same for one that came over io_uring; its answer goes to ring_reply, with this number. */
+void fsop_process_ring(struct worker *worker, void *data, size_t len, uint64_t number);
 /* Has libfuse decode the FUSE_INIT of share->init, whose answer the kernel has had. 0 or -EPROTO.
  */
 int fsop_replay_init(struct share *share);

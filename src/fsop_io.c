@@ -377,14 +377,16 @@ static void write_gather(struct fsop_request *req, const struct behind_data *dat
 static bool write_keep(struct fsop_request *req, const struct behind_data *data)
 {
 	struct worker *worker = req->worker;
+	/* What came over io_uring goes with the answer. */
+	struct buf *in = worker->in_ring ? NULL : worker->in;
 	struct unstable_write *write = unstable_write_new(
-		req->share->unstable, req->file, worker->in, data->data, data->len, data->offset);
+		req->share->unstable, req->file, in, data->data, data->len, data->offset);
 	if (!write) {
 		fsop_reply_err(req, -ENOMEM);
 		return false;
 	}
 	/* The data stays where it was read to: the next request is read elsewhere. */
-	if (write->buf == worker->in) {
+	if (in && write->buf == in) {
 		buf_unref(worker->in);
 		worker->in = NULL;
 	}

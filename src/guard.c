@@ -216,9 +216,10 @@ const struct guard_mount_id *guard_id(const struct guard *guard)
 	return &guard->id;
 }
 
-void guard_ready(struct guard *guard, bool background)
+void guard_ready(struct guard *guard, bool background, bool rings)
 {
-	guard_tell(guard, &(struct guard_request){.order = GUARD_READY, .background = background});
+	guard_tell(guard, &(struct guard_request){
+				  .order = GUARD_READY, .background = background, .rings = rings});
 }
 
 int guard_unmount(struct guard *guard, int timeout_ms)

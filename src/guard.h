@@ -51,9 +51,11 @@ const struct guard_mount_id *guard_id(const struct guard *guard);
 
 /*
  * Lets the kernel read ahead as options->max_readahead says; FUSE_INIT can only lower the 128 KiB
- * that it starts with. `background`: the guard lets go of the terminal.
+ * that it starts with. `background`: the guard lets go of the terminal. `rings`: requests come over
+ * io_uring, where those in a dead daemon's hands end only with the connection, so the guard ends
+ * that.
  */
-void guard_ready(struct guard *guard, bool background);
+void guard_ready(struct guard *guard, bool background, bool rings);
 
 /*
  * Takes the mount away (lazily, dirty pages are written first) if it is still there. 0, -ETIMEDOUT

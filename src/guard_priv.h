@@ -22,7 +22,7 @@ enum guard_order {
 struct guard_request {
 	enum guard_order order;
 	uint32_t max_read;
-	bool background;
+	bool background, rings;
 	struct guard_mount_id id;
 };
 
@@ -42,6 +42,8 @@ struct keeper {
 	int fd, notify_fd;
 	const atomic_bool *kept;  /* notifier.h */
 	struct guard_mount_id id; /* id 0: not mounted */
+	bool rings;		  /* guard_ready */
+	int abort_fd;		  /* what ends the connection when written to, or -1 */
 	bool abort;		  /* nobody serves it: what waits for it is not waited for */
 };
 

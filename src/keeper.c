@@ -183,6 +183,36 @@ static void keeper_read_ahead(const struct keeper *keeper)
 		close(fd);
 }
 
+/* Kept open, since afterwards no file is opened for writing, and the mount may be out of sight. */
+static void keeper_prepare_abort(struct keeper *keeper)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", keeper->id.minor);
+	keeper->abort_fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (keeper->abort_fd < 0)
+		log_debug("%s: %s", path, strerror(errno));
+}
+
+/*
+ * The notifier may wait for a page which a request has locked that the dead daemon had, and keeps
+ * the connection alive by that.
+ */
+static void keeper_abort(const struct keeper *keeper)
+{
+	char path[32];
+	if (keeper->abort_fd >= 0 && write(keeper->abort_fd, "1", 1) == 1)
+		return;
+	int fd = keeper_open(keeper);
+	struct guard_mount_id id = {0};
+	if (fd >= 0 && keeper_identify(fd, &id) == 0 && id.id == keeper->id.id) {
+		/* It is busy, with this descriptor, and so stays where it is. */
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		umount2(path, MNT_FORCE);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 /* Of the terminal, the session and the working directory; of the session not where the daemon has
  * made one for all. */
 static void keeper_let_go(const struct keeper *keeper)
@@ -198,9 +228,12 @@ static void keeper_let_go(const struct keeper *keeper)
 		log_debug("cannot change to /: %s", strerror(errno));
 }
 
-static void keeper_settle(const struct keeper *keeper, const struct guard_request *request)
+static void keeper_settle(struct keeper *keeper, const struct guard_request *request)
 {
 	keeper_read_ahead(keeper);
+	keeper->rings = request->rings;
+	if (keeper->rings)
+		keeper_prepare_abort(keeper);
 	if (chdir("/") < 0)
 		log_debug("cannot change to /: %s", strerror(errno));
 	if (request->background) {
@@ -287,6 +320,8 @@ static bool keeper_serve(struct keeper *keeper)
 		n = guard_receive(keeper->fd, &request, sizeof(request), &fd);
 	while (n < 0 && errno == EINTR);
 	if (n != sizeof(request)) {
+		if (keeper->rings)
+			keeper_abort(keeper);
 		int err = keeper->orphan == GUARD_UNMOUNT ? keeper_detach(keeper) : 0;
 		if (err)
 			log_error("%s: the daemon has died, and its mount cannot be removed: %s",
@@ -325,6 +360,7 @@ static void keeper_close_others(const struct keeper *keeper)
 void keeper_main(struct keeper *keeper)
 {
 	keeper_close_others(keeper);
+	keeper->abort_fd = -1;
 	static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);

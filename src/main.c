@@ -52,7 +52,7 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
 	int err = control_new(id->major, id->minor, &ops, share, &control);
 	if (err)
 		log_debug("no control socket: %s", strerror(-err));
-	guard_ready(guard, !options->foreground);
+	guard_ready(guard, !options->foreground, share_rings(share));
 	if (options->rootfs && (err = rootfs_start(share)) < 0)
 		log_error("shutting down may hang: %s", strerror(-err));
 	err = options->sandbox ? sandbox_enter(!options->rootfs) : 0;

@@ -201,6 +201,9 @@ static int finish_values(struct words *w)
 	o->allow_other = w->allow == WORDS_ALLOW_DEFAULT ? root : w->allow == WORDS_ALLOW_OTHER;
 	o->allow_root = w->allow == WORDS_ALLOW_ROOT;
 	o->access_server = w->access == WORDS_ACCESS_SERVER;
+	if (o->fuse_ring == OPTIONS_RING_ON && (o->takeover || o->rootfs))
+		return words_fail(w, STATUS_USAGE, "-o fuse_uring=on and -o %s exclude each other",
+			o->takeover ? "takeover" : "rootfs");
 	if (o->rootfs)
 		return finish_rootfs(w);
 	/* What is open under a delegation the server does not know to be open. */

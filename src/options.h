@@ -25,6 +25,8 @@ enum options_lookupcache {
 	OPTIONS_LOOKUPCACHE_NONE
 };
 
+enum options_ring { OPTIONS_RING_AUTO, OPTIONS_RING_ON, OPTIONS_RING_OFF };
+
 #define OPTIONS_NO_ID	UINT32_MAX
 #define OPTIONS_NO_MASK UINT32_MAX
 
@@ -72,7 +74,8 @@ struct options {
 	uint32_t max_readahead; /* bytes that the kernel reads ahead in a file, rounded down to KiB
 				 */
 	enum loop_backend io;
-	char *clientaddr; /* or NULL */
+	enum options_ring fuse_ring; /* fuse_uring=: requests come over io_uring; on: or no mount */
+	char *clientaddr;	     /* or NULL */
 
 	/* caching; seconds */
 	enum options_cache cache;

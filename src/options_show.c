@@ -6,6 +6,11 @@ static const char *show_io(enum loop_backend io)
 	return io == LOOP_URING ? "uring" : io == LOOP_POLL ? "poll" : "auto";
 }
 
+static const char *show_ring(enum options_ring ring)
+{
+	return ring == OPTIONS_RING_AUTO ? "auto" : ring == OPTIONS_RING_ON ? "on" : "off";
+}
+
 static const char *show_cache(const struct options *o)
 {
 	return o->cache == OPTIONS_CACHE_NONE	? "none"
@@ -38,9 +43,9 @@ static void show_transport(const struct options *o, FILE *out)
 		o->timeo_ds, o->retrans);
 	if (o->nconnect > 0)
 		fprintf(out, ",nconnect=%u", o->nconnect);
-	fprintf(out, ",sec=%s,%s,io=%s,buffer=%u,max_readahead=%u", o->sec_none ? "none" : "sys",
-		o->reserved_port ? "resvport" : "noresvport", show_io(o->io), o->socket_buffer,
-		o->max_readahead);
+	fprintf(out, ",sec=%s,%s,io=%s,fuse_uring=%s,buffer=%u,max_readahead=%u",
+		o->sec_none ? "none" : "sys", o->reserved_port ? "resvport" : "noresvport",
+		show_io(o->io), show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead);
 	if (o->clientaddr)
 		fprintf(out, ",clientaddr=%s", o->clientaddr);
 }

@@ -162,6 +162,8 @@ static const struct option_choice choices_proto[] = {{"vsock", WORDS_PROTO_VSOCK
 	{"unix", WORDS_PROTO_UNIX}, {"tcp", WORDS_PROTO_TCP}, {"tcp6", WORDS_PROTO_TCP6}, {NULL}};
 static const struct option_choice choices_io[] = {
 	{"auto", LOOP_AUTO}, {"uring", LOOP_URING}, {"poll", LOOP_POLL}, {NULL}};
+static const struct option_choice choices_ring[] = {
+	{"auto", OPTIONS_RING_AUTO}, {"on", OPTIONS_RING_ON}, {"off", OPTIONS_RING_OFF}, {NULL}};
 static const struct option_choice choices_cache[] = {{"none", OPTIONS_CACHE_NONE},
 	{"auto", OPTIONS_CACHE_AUTO}, {"always", OPTIONS_CACHE_ALWAYS}, {NULL}};
 static const struct option_choice choices_access[] = {
@@ -242,6 +244,7 @@ static const struct option_word words[] = {
 	FLAG("noresvport", resvport, WORDS_RESVPORT_NO),
 	CHOICE("io", o.io, choices_io),
 	NUMBER("max_readahead", o.max_readahead, 0, 64 << 20, " bytes"),
+	CHOICE("fuse_uring", o.fuse_ring, choices_ring),
 	NUMBER("buffer", o.socket_buffer, 0, 256 << 20, " bytes, 0 for the kernel's own choice"),
 
 	/* caching and consistency */
@@ -348,6 +351,8 @@ static const struct option_word words[] = {
 	REFUSED("splice_write", HINT_KERNEL),
 	REFUSED("splice_move", HINT_KERNEL),
 	REFUSED("clone_fd", HINT_KERNEL),
+	REFUSED("io_uring", "use fuse_uring="),
+	REFUSED("io_uring_q_depth", HINT_KERNEL),
 	REFUSED("max_idle_threads", "use nconnect="),
 	REFUSED("max_threads", "use nconnect="),
 	REFUSED("direct_io", HINT_CACHE),

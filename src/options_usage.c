@@ -35,6 +35,7 @@ static const char usage_text[] =
 	"  resvport, noresvport  bind a port below 1024 (resvport for root)\n"
 	"  clientaddr=TEXT    names this client to the server\n"
 	"  io=auto|uring|poll event loop (auto)\n"
+	"  fuse_uring=auto|on|off  requests by io_uring instead of /dev/fuse (auto)\n"
 	"  buffer=N           socket buffers, bytes (8388608)\n"
 	"  max_readahead=N    what the kernel reads ahead, bytes (1048576)\n"
 	"Caching\n"

@@ -19,6 +19,7 @@
 #include "handle.h"
 #include "listing.h"
 #include "recall.h"
+#include "ring.h"
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
@@ -106,17 +107,30 @@ static unsigned share_worker_count(const struct options *options)
 
 static int share_new_workers(struct share *share)
 {
+	const char *why = "";
+	share->ring_queues = ring_count_queues(share->options, &why);
 	unsigned count = share_worker_count(share->options);
 	for (unsigned i = 0; i < count; i++) {
 		int err = worker_new(share, i, &share->workers[i]);
 		if (err)
 			return err;
 		share->nworkers++;
+		if (share->ring_queues > 0 && !loop_takes_commands(share->workers[i]->loop)) {
+			share->ring_queues = 0;
+			why = "the workers' loops cannot";
+		}
 		err = nfs_client_attach(
 			share->client, share->workers[i]->loop, &share->workers[i]->conn);
 		if (err)
 			return err;
 	}
+	if (share->ring_queues > 0)
+		return 0;
+	if (share->options->fuse_ring == OPTIONS_RING_ON) {
+		log_error("no FUSE over io_uring: %s", why);
+		return -EOPNOTSUPP;
+	}
+	log_debug("no FUSE over io_uring: %s", why);
 	return 0;
 }
 

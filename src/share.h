@@ -79,9 +79,12 @@ struct share {
 	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
-	uint64_t mounted_at; /* ns, as loop_clock() */
-	int fuse_fd;	     /* the FUSE device, for notifications; -1 before it is mounted */
-	int event_fd;	     /* eventfd: something happened that the main thread waits for */
+	unsigned ring_queues;	 /* of FUSE over io_uring, which is to be used; or 0 */
+	bool ring_agreed;	 /* and the kernel agrees */
+	_Atomic int ring_failed; /* and does not keep its word */
+	uint64_t mounted_at;	 /* ns, as loop_clock() */
+	int fuse_fd;		 /* the FUSE device, for notifications; -1 before it is mounted */
+	int event_fd;		 /* eventfd: something happened that the main thread waits for */
 	struct capture *capture;
 	struct trace *trace;
 	const _Atomic uint64_t *trace_threshold;
@@ -91,6 +94,7 @@ struct share {
 	uint8_t init[256];
 	char why[256]; /* what went wrong, while connecting */
 	struct share_wait connected, stopped;
+	bool init_seen;			/* FUSE_INIT, by libfuse */
 	_Atomic int init_done;		/* the kernel and the daemon have agreed on FUSE_INIT */
 	_Atomic int ended;		/* the file system was unmounted or its device failed */
 	struct loop_timer commit_timer; /* the first worker's: rootfs.c */
@@ -129,6 +133,12 @@ void share_return_state(struct share *share);
 void share_unmount(struct share *share, int timeout_ms);
 /* Gives state back to the server and stops the workers. Blocks at most about `timeout_ns`. */
 void share_disconnect(struct share *share, uint64_t timeout_ns);
+
+/* Do requests come over io_uring? Once it is mounted; any thread. */
+static inline bool share_rings(const struct share *share)
+{
+	return share->ring_agreed && !share->ring_failed;
+}
 
 /* answer.c: control_ops.answer, with the share as argument. */
 bool share_answer(void *arg, const char *request, int *fd, FILE *out);

@@ -11,6 +11,7 @@
 
 #include "fsop.h"
 #include "guard.h"
+#include "ring.h"
 #include "share.h"
 #include "takeover.h"
 #include "util/log.h"
@@ -106,6 +107,28 @@ static int share_serve_all(struct share *share)
 	return err ? err : share_wait_init(share);
 }
 
+static void share_start_ring(void *arg)
+{
+	struct worker *worker = arg;
+	ring_start(worker->ring);
+}
+
+/*
+ * The kernel has been told of the rings, and lets nobody ask before it has all of them or one has
+ * failed.
+ */
+static int share_start_rings(struct share *share)
+{
+	int err = 0;
+	if (!share->ring_agreed)
+		return share->options->fuse_ring == OPTIONS_RING_ON ? -EOPNOTSUPP : 0;
+	for (unsigned i = 0; !err && i < share->nworkers; i++)
+		err = ring_new(share->workers[i], &share->workers[i]->ring);
+	for (unsigned i = 0; !err && i < share->nworkers; i++)
+		worker_call(share->workers[i], share_start_ring, share->workers[i]);
+	return err;
+}
+
 /*
  * Goes on with the device of the last daemon. The kernel has agreed on FUSE_INIT with that one, and
  * libfuse decodes nothing before it has seen it: it sees it again, and its answer goes nowhere.
@@ -172,6 +195,8 @@ int share_mount(struct share *share)
 		return err;
 	}
 	err = share_serve_all(share);
+	if (!err)
+		err = share_start_rings(share);
 	if (err) {
 		snprintf(share->why, sizeof(share->why),
 			"the kernel does not answer on /dev/fuse: %s", strerror(-err));

@@ -105,8 +105,9 @@ static void print_people(FILE *out, const struct status_facts *f)
 	print_state(out, f);
 	fprintf(out,
 		"  daemon       vsockfs " VSOCKFS_VERSION
-		", pid %d, mounted for %.1f s, loop on %s, %s, log level %s\n",
-		(int)getpid(), seconds(f->age_ns), f->loop, f->capture,
+		", pid %d, mounted for %.1f s, requests by %s, "
+		"loop on %s, %s, log level %s\n",
+		(int)getpid(), seconds(f->age_ns), f->transport, f->loop, f->capture,
 		f->debug ? "debug" : "info");
 	fprintf(out, "  options      rsize=%" PRIu32 ",wsize=%" PRIu32 ",", f->rsize, f->wsize);
 	options_show(f->options, out);
@@ -201,6 +202,7 @@ static void print_json(FILE *out, const struct status_facts *f)
 	put_member(out, "source", f->options->source);
 	put_member(out, "mountpoint", f->options->mountpoint);
 	put_member(out, "server", f->server);
+	put_member(out, "fuse_transport", f->transport);
 	put_member(out, "loop", f->loop);
 	put_member(out, "version", VSOCKFS_VERSION);
 	fprintf(out, "\"pid\": %d, ", (int)getpid());

@@ -23,8 +23,8 @@ struct status_requests {
 
 struct status_facts {
 	const struct options *options;
-	const char *server; /* as address_describe */
-	const char *loop;
+	const char *server;	      /* as address_describe */
+	const char *transport, *loop; /* as in stats_text.h */
 	uint64_t age_ns;
 	uint32_t rsize, wsize;
 	/* by the workers; what one that does not answer would have told is zero */

@@ -49,21 +49,34 @@ void unstable_pool_free(struct unstable_pool *pool)
 	free(pool);
 }
 
+static struct buf *write_buf(
+	const struct unstable_pool *pool, struct buf *buf, const uint8_t *data, uint32_t len)
+{
+	if (len <= UNSTABLE_COPY_MAX || !buf)
+		nfs_conn_count_copied(worker_self()->conn, len);
+	if (len <= UNSTABLE_COPY_MAX)
+		return buf_copy(data, len);
+	if (buf)
+		return buf_ref(buf);
+	buf = buf_get(pool->share->bufs);
+	if (buf)
+		memcpy(buf->data, data, len);
+	return buf;
+}
+
 struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
 	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset)
 {
 	struct unstable_write *write = malloc(sizeof(*write));
-	buf = len <= UNSTABLE_COPY_MAX ? buf_copy(data, len) : buf_ref(buf);
-	if (len <= UNSTABLE_COPY_MAX)
-		nfs_conn_count_copied(worker_self()->conn, len);
-	if (!write || !buf) {
+	struct buf *held = write_buf(pool, buf, data, len);
+	if (!write || !held) {
 		free(write);
-		buf_unref(buf);
+		buf_unref(held);
 		return NULL;
 	}
 	*write = (struct unstable_write){.file = file_ref(file),
-		.buf = buf,
-		.data = len <= UNSTABLE_COPY_MAX ? buf->data : data,
+		.buf = held,
+		.data = held == buf ? data : held->data,
 		.offset = offset,
 		.len = len,
 		.epoch = pool->epoch};

@@ -37,7 +37,7 @@ int unstable_pool_new(struct share *share, struct unstable_pool **pool);
  */
 void unstable_pool_free(struct unstable_pool *pool);
 
-/* A range to be written; `buf` holds `data`. NULL without memory. */
+/* A range to be written; `buf` holds `data`, or is NULL: `data` is copied. NULL without memory. */
 struct unstable_write *unstable_write_new(struct unstable_pool *pool, struct file *file,
 	struct buf *buf, const uint8_t *data, uint32_t len, uint64_t offset);
 /* The same for the first `len` bytes of a buffer that nobody else changes, never copied. */

@@ -13,6 +13,7 @@
 #include "behind.h"
 #include "closing.h"
 #include "fsop.h"
+#include "ring.h"
 #include "share.h"
 #include "util/log.h"
 
@@ -40,7 +41,8 @@ int worker_new(struct share *share, unsigned index, struct worker **worker)
 	w->share = share;
 	w->index = index;
 	w->fuse_fd = -1;
-	int err = loop_new(share->options->io, &w->loop);
+	int err = share->ring_queues > 0 ? loop_new_commands(share->options->io, &w->loop)
+					 : loop_new(share->options->io, &w->loop);
 	if (err) {
 		free(w);
 		return err;
@@ -55,6 +57,7 @@ void worker_free(struct worker *worker)
 	if (!worker)
 		return;
 	loop_free(worker->loop);
+	ring_free(worker->ring);
 	vigil_deinit(&worker->vigil);
 	buf_unref(worker->in);
 	if (worker->fuse_fd >= 0)
@@ -152,16 +155,20 @@ static void worker_device_ended(struct worker *worker)
 	eventfd_write(worker->share->event_fd, 1);
 }
 
+/* A request takes one buffer at most (the data of a READ, or the next request's place when a WRITE
+ * keeps this one), so with two to spare for each worker buf_get cannot fail further on. */
+bool worker_lacks_buffers(const struct worker *worker)
+{
+	const struct share *share = worker->share;
+	return buf_pool_used(share->bufs) + 2 * share->nworkers > SHARE_BUFS;
+}
+
 /* One request from the device. 1: served; 0: none there; -ENOBUFS; -ENODEV. */
 static int worker_read_request(struct worker *worker)
 {
-	struct share *share = worker->share;
-	/* A request takes one buffer at most (the data of a READ, or the next request's place when
-	 * a WRITE keeps this one), so with two to spare for each worker buf_get cannot fail further
-	 * on. */
-	if (!worker->in && !(worker->in = buf_get(share->bufs)))
+	if (!worker->in && !(worker->in = buf_get(worker->share->bufs)))
 		return -ENOBUFS;
-	if (buf_pool_used(share->bufs) + 2 * share->nworkers > SHARE_BUFS)
+	if (worker_lacks_buffers(worker))
 		return -ENOBUFS;
 	ssize_t n = read(worker->fuse_fd, worker->in->data, worker->in->size);
 	if (n > 0) {
@@ -193,11 +200,23 @@ static void worker_retry(struct loop_timer *timer)
 	(void)timer;
 }
 
+/*
+ * One request, as worker_read_request. Where they come from the ring the device has little, and is
+ * read only when the poll says so.
+ */
+static int worker_next_request(struct worker *worker)
+{
+	int r = worker->ring ? ring_serve(worker->ring) : 0;
+	if (r == 0 && !(worker->ring && worker->polling))
+		r = worker_read_request(worker);
+	return r;
+}
+
 static bool worker_hook(struct loop_hook *hook)
 {
 	struct worker *worker = (struct worker *)((char *)hook - offsetof(struct worker, hook));
 	for (int i = 0; i < WORKER_BATCH; i++) {
-		int r = worker_read_request(worker);
+		int r = worker_next_request(worker);
 		if (r == 1)
 			continue;
 		if (r == -ENODEV) {

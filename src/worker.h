@@ -34,7 +34,9 @@ struct worker {
 	uint64_t unique; /* the kernel's number of the request being decoded */
 	uint32_t opcode; /* and its kind */
 	struct vigil vigil;
-	struct buf *in; /* the request being read or decoded; a WRITE may keep it */
+	struct buf *in;	   /* the request being read or decoded; a WRITE may keep it */
+	struct ring *ring; /* or NULL: all requests come from the device */
+	bool in_ring;	   /* the request being decoded came from there */
 	struct loop_hook hook;
 	struct loop_poll poll;
 	struct loop_timer retry;  /* no buffer was free */
@@ -59,6 +61,9 @@ void worker_stop(struct worker *worker);
 
 /* On the worker's thread: serves FUSE requests from `fd` (non-blocking) from now on. */
 void worker_serve(struct worker *worker, int fd_take);
+
+/* Fewer are free than requests that begin may take. */
+bool worker_lacks_buffers(const struct worker *worker);
 
 /* On its thread: there is something for behind_tick. */
 void worker_watch_behind(struct worker *worker);

@@ -63,24 +63,29 @@ static void loop_woken(struct loop_poll *wake, int result)
 	loop_poll_start(loop, wake);
 }
 
-static int loop_new_engine(enum loop_backend want, struct loop_engine **engine)
+bool loop_takes_commands(const struct loop *loop)
+{
+	return loop->engine->commands;
+}
+
+static int loop_new_engine(enum loop_backend want, bool commands, struct loop_engine **engine)
 {
 	if (want != LOOP_POLL) {
-		int err = loop_uring_new(engine);
+		int err = loop_uring_new(commands, engine);
 		if (!err || want == LOOP_URING)
 			return err;
 	}
 	return loop_poll_new(engine);
 }
 
-int loop_new(enum loop_backend want, struct loop **out)
+static int loop_new_with(enum loop_backend want, bool commands, struct loop **out)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 	int err;
 
 	if (!loop)
 		return -ENOMEM;
-	err = loop_new_engine(want, &loop->engine);
+	err = loop_new_engine(want, commands, &loop->engine);
 	if (err)
 		goto err_loop;
 	loop->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -103,6 +108,16 @@ err_engine:
 err_loop:
 	free(loop);
 	return err;
+}
+
+int loop_new(enum loop_backend want, struct loop **loop)
+{
+	return loop_new_with(want, false, loop);
+}
+
+int loop_new_commands(enum loop_backend want, struct loop **loop)
+{
+	return loop_new_with(want, true, loop);
 }
 
 void loop_free(struct loop *loop)
@@ -150,6 +165,11 @@ void loop_poll_start(struct loop *loop, struct loop_poll *op)
 void loop_poll_cancel(struct loop *loop, struct loop_poll *op)
 {
 	loop_cancel(loop, &op->op);
+}
+
+void loop_command_start(struct loop *loop, struct loop_command *op)
+{
+	loop_start(loop, &op->op, LOOP_OP_COMMAND);
 }
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline)

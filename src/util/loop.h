@@ -68,6 +68,24 @@ struct loop_poll {
 	struct loop_op op;
 };
 
+/*
+ * A command for the driver behind `fd` (IORING_OP_URING_CMD), only on a loop that takes them. It
+ * cannot be cancelled: it ends when the driver says so, with the driver's result, or with the
+ * thread that ran the loop.
+ */
+#define LOOP_COMMAND_DATA 32
+
+struct loop_command {
+	int fd;
+	uint32_t number;
+	const void *address;				     /* of what the driver takes as such, */
+	uint32_t len;					     /* and its length */
+	uint64_t data[LOOP_COMMAND_DATA / sizeof(uint64_t)]; /* in the submission itself */
+	void (*done)(struct loop_command *op, int result);
+	/* private to the loop */
+	struct loop_op op;
+};
+
 /* Fires once at `deadline`, unless it is cancelled or set anew first. */
 struct loop_timer {
 	uint64_t deadline; /* ns, as loop_now(); moved up to the next turn if it was past */
@@ -97,7 +115,13 @@ struct loop_hook {
 
 /* 0 or -errno. LOOP_AUTO falls back to poll(2) when io_uring cannot be set up. */
 int loop_new(enum loop_backend want, struct loop **loop);
-/* Nothing may be active any more but timers and hooks, which are forgotten. NULL is allowed. */
+/* The same, but it takes commands where the kernel can (Linux 6.1): loop_takes_commands. */
+int loop_new_commands(enum loop_backend want, struct loop **loop);
+bool loop_takes_commands(const struct loop *loop);
+/*
+ * Nothing may be active any more but timers, hooks and commands, which are forgotten. The thread
+ * that ran it must have ended if there are commands. NULL is allowed.
+ */
 void loop_free(struct loop *loop);
 /* LOOP_URING or LOOP_POLL: what is in use. */
 enum loop_backend loop_backend(const struct loop *loop);
@@ -120,6 +144,8 @@ void loop_recv_cancel(struct loop *loop, struct loop_recv *op);
 
 void loop_poll_start(struct loop *loop, struct loop_poll *op);
 void loop_poll_cancel(struct loop *loop, struct loop_poll *op);
+
+void loop_command_start(struct loop *loop, struct loop_command *op);
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);

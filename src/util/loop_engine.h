@@ -9,7 +9,7 @@
  * loop.c and the back ends include this.
  */
 
-enum loop_op_kind { LOOP_OP_RECV, LOOP_OP_POLL };
+enum loop_op_kind { LOOP_OP_RECV, LOOP_OP_POLL, LOOP_OP_COMMAND };
 
 enum loop_op_state {
 	LOOP_OP_IDLE,	/* the owner's */
@@ -22,6 +22,7 @@ TAILQ_HEAD(loop_op_list, loop_op);
 
 struct loop_engine {
 	const struct loop_engine_ops *ops;
+	bool commands; /* it takes them */
 };
 
 #define LOOP_FOREVER UINT64_MAX
@@ -41,7 +42,8 @@ struct loop_engine_ops {
 	void (*reap)(struct loop_engine *engine);
 };
 
-int loop_uring_new(struct loop_engine **engine);
+/* `commands`: to take them, if it can. */
+int loop_uring_new(bool commands, struct loop_engine **engine);
 int loop_poll_new(struct loop_engine **engine);
 
 static inline struct loop_recv *loop_op_recv(struct loop_op *op)
@@ -54,6 +56,11 @@ static inline struct loop_poll *loop_op_poll(struct loop_op *op)
 	return (struct loop_poll *)((char *)op - offsetof(struct loop_poll, op));
 }
 
+static inline struct loop_command *loop_op_command(struct loop_op *op)
+{
+	return (struct loop_command *)((char *)op - offsetof(struct loop_command, op));
+}
+
 /* Gives `op` back to its owner. Bytes that a receive already has count for more than `result`. */
 static inline void loop_op_end(struct loop_op *op, ssize_t result)
 {
@@ -61,6 +68,9 @@ static inline void loop_op_end(struct loop_op *op, ssize_t result)
 	if (op->kind == LOOP_OP_RECV) {
 		struct loop_recv *recv = loop_op_recv(op);
 		recv->done(recv, recv->got > 0 ? (ssize_t)recv->got : result);
+	} else if (op->kind == LOOP_OP_COMMAND) {
+		struct loop_command *command = loop_op_command(op);
+		command->done(command, (int)result);
 	} else {
 		struct loop_poll *poll = loop_op_poll(op);
 		poll->done(poll, (int)result);

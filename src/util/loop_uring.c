@@ -3,6 +3,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -109,6 +110,23 @@ static void uring_prep_poll(struct io_uring_sqe *sqe, struct loop_poll *poll)
 	io_uring_prep_poll_add(sqe, poll->fd, mask);
 }
 
+/* Only in the rings whose SQEs have room for it. */
+static void uring_prep_command(struct io_uring_sqe *sqe, const struct loop_command *command)
+{
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, command->fd, command->address, command->len, 0);
+	sqe->cmd_op = command->number;
+	memcpy(sqe->cmd, command->data, sizeof(command->data));
+}
+
+static void uring_prep(struct io_uring_sqe *sqe, struct loop_op *op)
+{
+	switch ((enum loop_op_kind)op->kind) {
+	case LOOP_OP_RECV: uring_prep_recv(sqe, loop_op_recv(op)); break;
+	case LOOP_OP_POLL: uring_prep_poll(sqe, loop_op_poll(op)); break;
+	case LOOP_OP_COMMAND: uring_prep_command(sqe, loop_op_command(op)); break;
+	}
+}
+
 /* Makes the SQEs of all that is to do. False if the ring has room for a part of them only. */
 static bool uring_fill(struct uring_engine *u)
 {
@@ -128,10 +146,7 @@ static bool uring_fill(struct uring_engine *u)
 			io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
 			io_uring_sqe_set_data64(sqe, 0);
 		} else {
-			if (op->kind == LOOP_OP_RECV)
-				uring_prep_recv(sqe, loop_op_recv(op));
-			else
-				uring_prep_poll(sqe, loop_op_poll(op));
+			uring_prep(sqe, op);
 			io_uring_sqe_set_data64(sqe, (uintptr_t)op);
 		}
 		op->state = LOOP_OP_BUSY;
@@ -246,16 +261,16 @@ static const struct loop_engine_ops uring_engine_ops = {
  * What a ring does is not seen by seccomp(2), so it is told by itself to do no more than this file
  * asks of it. Kernels that make disabled rings know restrictions; a ring without them works too.
  */
-static void uring_restrict(struct io_uring *ring)
+static void uring_restrict(struct io_uring *ring, bool commands)
 {
-	static const uint8_t submits[] = {
-		IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_TIMEOUT};
+	static const uint8_t submits[] = {IORING_OP_RECV, IORING_OP_POLL_ADD,
+		IORING_OP_ASYNC_CANCEL, IORING_OP_TIMEOUT, IORING_OP_URING_CMD};
 	static const uint8_t registers[] = {
 		IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS};
 	struct io_uring_restriction all[sizeof(submits) + sizeof(registers)] = {0};
 	unsigned count = 0;
 
-	for (size_t i = 0; i < sizeof(submits); i++)
+	for (size_t i = 0; i < sizeof(submits) - !commands; i++)
 		all[count++] = (struct io_uring_restriction){
 			.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = submits[i]};
 	for (size_t i = 0; i < sizeof(registers); i++)
@@ -265,10 +280,12 @@ static void uring_restrict(struct io_uring *ring)
 	syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, all, count);
 }
 
-/* The best ring that this kernel makes: 6.1, 6.0, 5.19, 5.10. */
-static int uring_setup(struct io_uring *ring)
+/* The best ring that this kernel makes: 6.1 (with room for commands), 6.1, 6.0, 5.19, 5.10. */
+static int uring_setup(struct io_uring *ring, bool *commands)
 {
 	static const unsigned tries[] = {
+		IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
@@ -276,27 +293,29 @@ static int uring_setup(struct io_uring *ring)
 	};
 	int err = -EINVAL;
 
-	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]) && err == -EINVAL; i++) {
+	for (size_t i = !*commands; i < sizeof(tries) / sizeof(tries[0]) && err == -EINVAL; i++) {
 		struct io_uring_params params = {.flags = tries[i] | IORING_SETUP_R_DISABLED};
 		err = io_uring_queue_init_params(URING_ENTRIES, ring, &params);
 	}
+	*commands = err >= 0 && (ring->flags & IORING_SETUP_SQE128);
 	return err;
 }
 
-int loop_uring_new(struct loop_engine **engine)
+int loop_uring_new(bool commands, struct loop_engine **engine)
 {
 	struct uring_engine *u = calloc(1, sizeof(*u));
 	int err;
 
 	if (!u)
 		return -ENOMEM;
-	err = uring_setup(&u->ring);
+	err = uring_setup(&u->ring, &commands);
 	if (err < 0) {
 		free(u);
 		return err;
 	}
-	uring_restrict(&u->ring);
+	uring_restrict(&u->ring, commands);
 	u->engine.ops = &uring_engine_ops;
+	u->engine.commands = commands;
 	TAILQ_INIT(&u->todo);
 	TAILQ_INIT(&u->ended);
 	*engine = &u->engine;

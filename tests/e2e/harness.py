@@ -23,6 +23,7 @@ import time
 import traceback
 
 import compare
+import ring
 from ganesha import Ganesha, Unavailable, die_with_parent
 from mounts import (Mount, MountFailed, guards_of, identity, kernel_stacks, mountinfo,
                     stacks)
@@ -304,6 +305,8 @@ class Suite:
             raise RuntimeError(f"{self.program()} is not built")
         if not os.path.exists("/dev/fuse"):
             raise Unavailable("/dev/fuse does not exist")
+        if "fuse_uring=on" in self.options.split(","):
+            ring.check()
         sweep_work()
         self.work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=WORK_PARENT)
         os.chmod(self.work, 0o755)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 
+import ring
 from ganesha import die_with_parent
 
 MOUNT_SECONDS = 20
@@ -125,6 +126,15 @@ class Mount:
         return words
 
     def start(self):
+        words = [w for w in self.options.split(",") if w.startswith("fuse_uring=")]
+        if words[-1:] != ["fuse_uring=on"]:
+            return self._start()
+        with ring.enabled():
+            self._start()
+            os.stat(self.point)  # answered when the kernel and the daemon have agreed
+        return self
+
+    def _start(self):
         os.makedirs(self.point, exist_ok=True)
         if self.background:
             self._start_background()

@@ -175,6 +175,16 @@ static void test_choices(void **state)
 	accept_words("io=poll,io=auto");
 	assert_int_equal(options.io, LOOP_AUTO);
 	refuse_words("io=epoll", "-o io=epoll: must be auto, uring or poll");
+	accept_words("io=auto");
+	assert_int_equal(options.fuse_ring, OPTIONS_RING_AUTO);
+	accept_words("fuse_uring=on");
+	assert_int_equal(options.fuse_ring, OPTIONS_RING_ON);
+	accept_words("fuse_uring=off,takeover");
+	assert_int_equal(options.fuse_ring, OPTIONS_RING_OFF);
+	refuse_words("fuse_uring=yes", "-o fuse_uring=yes: must be auto, on or off");
+	refuse_words(
+		"fuse_uring=on,takeover", "-o fuse_uring=on and -o takeover exclude each other");
+	refuse_words("fuse_uring=on,rootfs", "-o fuse_uring=on and -o rootfs exclude each other");
 	accept_words("cache=none");
 	assert_int_equal(options.cache, OPTIONS_CACHE_NONE);
 	accept_words("cache=always");

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -429,6 +430,54 @@ static void test_the_ring_takes_no_other_orders(void **state)
 	assert_int_equal(probed, EACCES);
 }
 
+/* SOCKET_URING_OP_SIOCINQ: how much there is to read. Any socket's driver knows it (Linux 6.5). */
+#define COMMAND_INQ 0
+
+struct commands {
+	struct loop *loop;
+	struct loop_command command;
+	int result;
+};
+
+static void command_done(struct loop_command *op, int result)
+{
+	struct commands *c = OF(op, struct commands, command);
+
+	c->result = result;
+	loop_stop(c->loop);
+}
+
+/* Poll(2) has none, so this asks io_uring only. */
+static void test_command(void **state)
+{
+	struct fixture *f = fixture_get(state);
+	struct commands c = {.command.done = command_done};
+	int fds[2];
+
+	assert_false(loop_takes_commands(f->loop));
+	assert_int_equal(loop_new_commands(LOOP_URING, &c.loop), 0);
+	if (!loop_takes_commands(c.loop)) {
+		loop_free(c.loop);
+		skip();
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+	assert_int_equal(write(fds[1], "four", 4), 4);
+	c.command.fd = fds[0];
+	c.command.number = COMMAND_INQ;
+	loop_command_start(c.loop, &c.command);
+	assert_int_equal(loop_run(c.loop), 0);
+	if (c.result != -EOPNOTSUPP)
+		assert_int_equal(c.result, 4);
+	/* What the driver does not know is its error, not the loop's. */
+	c.command.number = 12345;
+	loop_command_start(c.loop, &c.command);
+	assert_int_equal(loop_run(c.loop), 0);
+	assert_int_equal(c.result, -EOPNOTSUPP);
+	close(fds[0]);
+	close(fds[1]);
+	loop_free(c.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +498,8 @@ int main(void)
 			test_auto_prefers_io_uring, fixture_setup_uring, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_the_ring_takes_no_other_orders, fixture_setup_uring, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_command, fixture_setup_uring, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
