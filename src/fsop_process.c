@@ -166,12 +166,15 @@ static uint64_t fsop_init_flags(const struct share *share, const void *data, siz
 {
 	uint64_t flags = FUSE_HANDLE_KILLPRIV | FUSE_HANDLE_KILLPRIV_V2;
 	struct fuse_in_header header;
-	struct fuse_init_in init;
-	const size_t init_end = offsetof(struct fuse_init_in, flags2) + sizeof(init.flags2);
-	if (len < sizeof(header) + init_end)
+	struct fuse_init_in init = {0};
+	/* Before Linux 5.17 it ends with the first flags. */
+	const size_t least = offsetof(struct fuse_init_in, flags) + sizeof(init.flags);
+	if (len < sizeof(header) + least)
 		return 0;
+	len -= sizeof(header);
 	memcpy(&header, data, sizeof(header));
-	memcpy(&init, (const uint8_t *)data + sizeof(header), init_end);
+	memcpy(&init, (const uint8_t *)data + sizeof(header),
+		len < sizeof(init) ? len : sizeof(init));
 	if (header.opcode != FUSE_INIT)
 		return 0;
 	if (share->ring_queues > 0 && (init.flags & FUSE_INIT_EXT))
