@@ -119,18 +119,20 @@ def many_locks(env):
 def idle(env):
     write(env.on_disk("f"), bytes(64 * MIB))
     mount = env.mount("cache=none")
+
+    def anonymous():
+        with open(f"/proc/{mount.process.pid}/status") as f:
+            return next(int(s.split()[1]) for s in f if s.startswith("RssAnon"))
+    # of each entry a header and 64 KiB stay, and a buffer here or there
+    enough = anonymous() + os.cpu_count() * ENTRIES * 68 + 1024
     # many at once, so that as many entries are used
     readers = [subprocess.Popen(["dd", f"if={mount.point}/{env.name}/f", "of=/dev/null", "bs=4M"],
                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for _ in range(4)]
     assert not any(reader.wait(60) for reader in readers)
-
-    def anonymous():
-        with open(f"/proc/{mount.process.pid}/status") as f:
-            return next(int(s.split()[1]) for s in f if s.startswith("RssAnon"))
-    print(f"# {anonymous()} KiB after reading", flush=True)
+    print(f"# {anonymous()} KiB after reading, {enough} would do", flush=True)
     if env.slowness() == 1:
-        env.eventually(lambda: anonymous() < 6 << 10, within=20, what="its memory again")
+        env.eventually(lambda: anonymous() < enough, within=20, what="its memory again")
         print(f"# {anonymous()} KiB then", flush=True)
 
     def ticks():
