@@ -36,6 +36,8 @@ def inner(env, name):
     here, there = os.path.join(env.root, name), os.path.join(env.export, name)
     if not os.path.ismount(there):
         raise Skip("no loop device to mount a disk image on")
+    # who has just listed the root does not believe in a new name there for a second
+    env.eventually(lambda: os.path.isdir(env.mnt))
     return here, there
 
 
