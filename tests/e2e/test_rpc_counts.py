@@ -16,6 +16,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import rows  # noqa: E402
 from harness import Suite  # noqa: E402
 from test_basic import read  # noqa: E402
+from test_inside import await_control  # noqa: E402
 from test_stats import stats, vsockfsctl  # noqa: E402
 
 # without retransmissions, whatever the load: no time limit is near
@@ -50,6 +51,7 @@ def at_most(env, *limits):
     """Each of limits is (work, RPCs); the first one is done on a fresh mount."""
     with suite.new_mount(os.path.join(env.work, f"{env.name}-counted")) as mount:
         os.listdir(mount.point)
+        await_control(env, mount.point)
         for work, limit in limits:
             told, _ = rows.count(vsockfsctl(), mount.point,
                                  lambda: work(mount.point, env.work))
@@ -120,6 +122,7 @@ def costs(env, work):
     """(RPCs by operation, bytes of files' data that the daemon copied) of work on a fresh mount."""
     with suite.new_mount(os.path.join(env.work, f"{env.name}-costs")) as mount:
         os.listdir(mount.point)
+        await_control(env, mount.point)
         before = stats(env, mount.point)["copied"]
         told, _ = rows.count(vsockfsctl(), mount.point, lambda: work(mount.point, env.work))
         return told, stats(env, mount.point)["copied"] - before
@@ -149,6 +152,7 @@ def read_ahead(env):
             device = os.stat(mount.point).st_dev
             knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
             env.eventually(lambda: int(read(knob)) == size >> 10, what=f"{size} in {knob}")
+            await_control(env, mount.point)
             told, _ = rows.count(vsockfsctl(), mount.point,
                                  lambda: read_pieces(mount.point, None))
             # the window begins small, and goes on behind what the program reads
