@@ -134,7 +134,7 @@ static struct behind *behind_begin(struct behind_pool *pool, struct file *file)
 	behind->born_at = loop_clock();
 	/* before a program hears of success: whoever takes over knows what was lost */
 	LIST_INSERT_HEAD(&pool->list, behind, entry);
-	atomic_store(&file->node->behind, behind);
+	atomic_store(&file->node->file->behind, behind);
 	worker_watch_behind(worker_self());
 	return behind;
 }
@@ -143,7 +143,7 @@ static struct behind *behind_begin(struct behind_pool *pool, struct file *file)
 static void behind_cancel(struct behind_pool *pool, struct behind *behind)
 {
 	LIST_REMOVE(behind, entry);
-	atomic_store(&behind->file->node->behind, NULL);
+	atomic_store(&behind->file->node->file->behind, NULL);
 	behind_free(behind);
 }
 
@@ -205,7 +205,7 @@ enum behind_answer behind_write(
 	bool small = data->len > 0 && data->len <= BEHIND_WRITE_MAX &&
 		     data->len <= pool->share->wsize && behind_wants(pool, file);
 	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = atomic_load(&file->node->behind);
+	struct behind *behind = node_behind(file->node);
 	if (behind)
 		answer = small && behind_fits(pool, behind, file, data) &&
 					 behind_put(pool, behind, data)
@@ -225,10 +225,10 @@ void behind_made(
 		return;
 	*made = (struct file_made){.pid = pid, .attr = *attr};
 	pthread_mutex_lock(&pool->mutex);
-	bool first = !file->node->maker;
+	bool first = !file->node->file->maker;
 	if (first) {
 		file->made = made;
-		file->node->maker = file;
+		file->node->file->maker = file;
 	}
 	pthread_mutex_unlock(&pool->mutex);
 	if (!first)
@@ -242,7 +242,7 @@ static void made_drop(struct file *file)
 		return;
 	free(file->made);
 	file->made = NULL;
-	file->node->maker = NULL;
+	file->node->file->maker = NULL;
 }
 
 void behind_forget_made(struct behind_pool *pool, struct file *file)
@@ -353,8 +353,9 @@ bool behind_setattr(struct behind_pool *pool, struct node *node, const struct be
 {
 	bool taken = false;
 	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = atomic_load(&node->behind);
-	struct file *file = node->maker;
+	struct behind *behind = node_behind(node);
+	struct node_file *node_file = node->file;
+	struct file *file = node_file ? node_file->maker : NULL;
 	if (file && !pool->stopped && setattr_may_wait(pool, behind, file, change)) {
 		if (!behind)
 			behind = behind_begin(pool, file);
@@ -396,7 +397,7 @@ void behind_settle(struct share *share, struct node *node, bool stable, struct b
 	wait->worker = worker_self();
 	wait->task.run = wait_end;
 	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = atomic_load(&node->behind);
+	struct behind *behind = node_behind(node);
 	if (behind) {
 		STAILQ_INSERT_TAIL(&behind->waits, wait, entry);
 		send = behind_take(pool, behind, stable);
@@ -410,18 +411,19 @@ void behind_settle(struct share *share, struct node *node, bool stable, struct b
 
 bool behind_is_unsettled(const struct node *node, uint64_t since)
 {
-	return atomic_load(&node->behind) != NULL || atomic_load(&node->settled_at) >= since;
+	const struct node_file *file = atomic_load(&node->file);
+	return file && (atomic_load(&file->behind) || atomic_load(&file->settled_at) >= since);
 }
 
 void behind_sent(struct share *share, struct behind *behind)
 {
 	struct behind_pool *pool = share->behind;
-	struct node *node = behind->file->node;
+	struct node_file *file = behind->file->node->file;
 	STAILQ_HEAD(, behind_wait) waits = STAILQ_HEAD_INITIALIZER(waits);
 	struct behind_wait *wait;
 	pthread_mutex_lock(&pool->mutex);
-	atomic_store(&node->settled_at, loop_clock());
-	atomic_store(&node->behind, NULL);
+	atomic_store(&file->settled_at, loop_clock());
+	atomic_store(&file->behind, NULL);
 	LIST_REMOVE(behind, entry);
 	pool->bytes -= behind->held;
 	STAILQ_CONCAT(&waits, &behind->waits);

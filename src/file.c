@@ -18,7 +18,8 @@
 struct file *file_new(struct share *share, struct node *node, struct nfs_open *open_take, int flags)
 {
 	struct file *file = calloc(1, sizeof(*file));
-	if (!file) {
+	if (!file || node_opened(share->nodes, node)) {
+		free(file);
 		file_close(share, open_take);
 		return NULL;
 	}
@@ -28,7 +29,6 @@ struct file *file_new(struct share *share, struct node *node, struct nfs_open *o
 	file->flags = flags;
 	file->errors_seen = node_error_mark(share->nodes, node);
 	atomic_init(&file->refs, 1);
-	node_opened(share->nodes, node);
 	return file;
 }
 
@@ -61,7 +61,9 @@ int file_restore(struct share *share, struct node *node, const struct file_past 
 		.handle = past->handle,
 		.record = past->record};
 	atomic_init(&file->refs, 1);
-	int err = handle_restore(share->files, past->handle, file);
+	int err = node_need_file(share->nodes, node);
+	if (!err)
+		err = handle_restore(share->files, past->handle, file);
 	if (err) {
 		free(file);
 		return err;

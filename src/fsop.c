@@ -133,7 +133,7 @@ static void fsop_settled(struct behind_wait *wait)
 static void fsop_settle_as(struct fsop_request *req, struct node *node, bool stable,
 	void (*next)(struct fsop_request *req))
 {
-	if (!atomic_load(&node->behind)) {
+	if (!node_behind(node)) {
 		next(req);
 		return;
 	}

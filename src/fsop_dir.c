@@ -261,7 +261,7 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	 * time) is there all the same, and programs take the number 0 for a gap. */
 	bool covered = nfs_bitmap_has(&attr->have, FATTR4_MOUNTED_ON_FILEID);
 	bool known = covered || nfs_bitmap_has(&attr->have, FATTR4_FILEID);
-	entry.attr.st_ino = known ? node_ino(share->nodes, &dir->fsid,
+	entry.attr.st_ino = known ? node_ino(share->nodes, dir,
 					    covered ? attr->mounted_on_fileid : attr->fileid)
 				  : DIR_UNKNOWN_INO;
 	if (entry.ino == 0 && nfs_bitmap_has(&attr->have, FATTR4_TYPE))

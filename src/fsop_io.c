@@ -65,7 +65,7 @@ static void read_send(struct fsop_request *req)
 /* Answered with what came with the open? */
 static bool read_ahead(struct fsop_request *req)
 {
-	if (atomic_load(&req->node->behind))
+	if (node_behind(req->node))
 		return false;
 	req->u.read.buf = ahead_read(req->share->ahead, req->file, req->u.read.offset,
 		req->u.read.len, &req->u.read.got);

@@ -34,16 +34,6 @@ static void statx_fill(const struct stat *st, const struct nfs_attr *attr, struc
 	}
 }
 
-/* On the export's own file system; others within it may differ. */
-static bool statx_on_root(struct fsop_request *req)
-{
-	struct node *root = node_find(req->share->nodes, NODE_ROOT_ID);
-	bool same = root && root->fsid.major == req->node->fsid.major &&
-		    root->fsid.minor == req->node->fsid.minor;
-	node_unpin(req->share->nodes, root);
-	return same;
-}
-
 static void statx_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
@@ -56,8 +46,9 @@ static void statx_done(struct nfs_compound *c)
 		fsop_reply_err(req, err);
 		return;
 	}
-	if (!nfs_bitmap_has(&req->attr.have, FATTR4_TIME_CREATE) && statx_on_root(req)) {
-		/* The kernel goes back to GETATTR for good, and to what it has cached. */
+	if (!nfs_bitmap_has(&req->attr.have, FATTR4_TIME_CREATE) && req->node->fsid == 0) {
+		/* Other file systems of the export may differ from its own. The kernel goes back to
+		 * GETATTR for good, and to what it has cached. */
 		fsop_reply_err(req, -ENOSYS);
 		return;
 	}

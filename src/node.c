@@ -8,7 +8,6 @@
 #include "node_priv.h"
 
 #define NODE_BUCKETS_MIN 256
-#define NODE_FSIDS_MAX	 1024
 /* Tags keep the low 40 bits of a fileid free: see node_ino. */
 #define NODE_INO_TAG_SHIFT 40
 
@@ -53,10 +52,16 @@ int node_table_new(const struct nfs_fsid *root_fsid, struct node_table **table)
 	}
 	t->fsids[0] = (struct node_fsid){.fsid = *root_fsid, .tag = 0};
 	t->nfsids = 1;
-	LIST_INIT(&t->open_nodes);
+	LIST_INIT(&t->open_files);
 	pthread_mutex_init(&t->mutex, NULL);
 	*table = t;
 	return 0;
+}
+
+static void node_free(struct node *node)
+{
+	free(node->file);
+	free(node);
 }
 
 void node_table_free(struct node_table *table)
@@ -66,7 +71,7 @@ void node_table_free(struct node_table *table)
 	for (size_t i = 0; i < table->buckets; i++)
 		for (struct node *node = table->by_id[i], *next; node; node = next) {
 			next = node->id_next;
-			free(node);
+			node_free(node);
 		}
 	free(table->by_id);
 	free(table->by_fh);
@@ -122,38 +127,60 @@ static struct node *table_lookup(struct node_table *table, uint64_t id)
 	return node;
 }
 
-static uint64_t table_ino(struct node_table *table, const struct nfs_fsid *fsid, uint64_t fileid)
+/* A fixed function of the fsid, so that numbers are the same on the next mount; moved on only if
+ * another file system of this export has that tag. */
+static uint64_t table_new_tag(const struct node_table *table, const struct nfs_fsid *fsid)
 {
 	uint64_t tag = 0;
-	unsigned i;
-	for (i = 0; i < table->nfsids; i++)
-		if (table->fsids[i].fsid.major == fsid->major &&
-			table->fsids[i].fsid.minor == fsid->minor)
-			return fileid ^ table->fsids[i].tag;
-	/* A fixed function of the fsid, so that numbers are the same on the next mount; moved on
-	 * only if another file system of this export has that tag. */
 	for (uint64_t salt = 0; tag == 0; salt++) {
 		tag = node_mix(fsid->major ^ node_mix(fsid->minor + salt)) >>
 		      NODE_INO_TAG_SHIFT << NODE_INO_TAG_SHIFT;
-		for (i = 0; i < table->nfsids; i++)
+		for (unsigned i = 0; i < table->nfsids; i++)
 			if (table->fsids[i].tag == tag)
 				tag = 0;
 	}
-	if (table->nfsids < NODE_FSIDS_MAX) {
-		struct node_fsid *fsids =
-			realloc(table->fsids, (table->nfsids + 1) * sizeof(*fsids));
-		if (fsids) {
-			table->fsids = fsids;
-			fsids[table->nfsids++] = (struct node_fsid){.fsid = *fsid, .tag = tag};
-		}
-	}
-	return fileid ^ tag;
+	return tag;
 }
 
-uint64_t node_ino(struct node_table *table, const struct nfs_fsid *fsid, uint64_t fileid)
+static bool table_add_fsid(struct node_table *table, const struct nfs_fsid *fsid)
+{
+	struct node_fsid *fsids =
+		table->nfsids < NODE_FSIDS_MAX
+			? realloc(table->fsids, (table->nfsids + 1) * sizeof(*fsids))
+			: NULL;
+	if (!fsids)
+		return false;
+	table->fsids = fsids;
+	fsids[table->nfsids] = (struct node_fsid){.fsid = *fsid, .tag = table_new_tag(table, fsid)};
+	table->nfsids++;
+	return true;
+}
+
+static bool table_is_fsid(
+	const struct node_table *table, uint16_t place, const struct nfs_fsid *fsid)
+{
+	const struct nfs_fsid *there = &table->fsids[place].fsid;
+	return there->major == fsid->major && there->minor == fsid->minor;
+}
+
+/* Its place in table->fsids. */
+static uint16_t table_fsid(struct node_table *table, const struct nfs_fsid *fsid)
+{
+	uint32_t place = table->fsid;
+	if (!table_is_fsid(table, table->fsid, fsid))
+		for (place = 0; place < table->nfsids; place++)
+			if (table_is_fsid(table, (uint16_t)place, fsid))
+				break;
+	if (place == table->nfsids && !table_add_fsid(table, fsid))
+		place--;
+	table->fsid = (uint16_t)place;
+	return table->fsid;
+}
+
+uint64_t node_ino(struct node_table *table, const struct node *node, uint64_t fileid)
 {
 	pthread_mutex_lock(&table->mutex);
-	uint64_t ino = table_ino(table, fsid, fileid);
+	uint64_t ino = fileid ^ table->fsids[node->fsid].tag;
 	pthread_mutex_unlock(&table->mutex);
 	return ino;
 }
@@ -172,9 +199,10 @@ static struct node *table_find_fh(
 
 static void table_keep_node(struct node_table *table, struct node *node)
 {
+	const struct nfs_fsid fsid = table->fsids[node->fsid].fsid;
 	struct record_node record = {.ino = node->ino,
-		.fsid_major = node->fsid.major,
-		.fsid_minor = node->fsid.minor,
+		.fsid_major = fsid.major,
+		.fsid_minor = fsid.minor,
 		.type = node->type,
 		.fh_len = node->fh_len};
 	const uint64_t words[STATE_FILE_WORDS] = {
@@ -201,18 +229,26 @@ static void table_insert(struct node_table *table, struct node *node)
 	table->count++;
 }
 
-static struct node *table_add(struct node_table *table, const struct nfs_fh *fh,
-	const struct nfs_attr *attr, uint64_t ino)
+static struct node *node_new(const struct nfs_fh *fh, uint32_t type)
 {
-	struct node *node = calloc(1, sizeof(*node) + fh->len);
+	struct node *node = calloc(1, offsetof(struct node, fh_data) + fh->len);
+	if (!node)
+		return NULL;
+	node->type = (uint8_t)type;
+	node->fh_len = fh->len;
+	memcpy(node->fh_data, fh->data, fh->len);
+	return node;
+}
+
+static struct node *table_add(struct node_table *table, const struct nfs_fh *fh, uint32_t type,
+	uint16_t fsid, uint64_t ino)
+{
+	struct node *node = node_new(fh, type);
 	if (!node)
 		return NULL;
 	node->id = table->next_id++;
 	node->ino = ino;
-	node->fsid = attr->fsid;
-	node->type = attr->type;
-	node->fh_len = fh->len;
-	memcpy(node->fh_data, fh->data, fh->len);
+	node->fsid = fsid;
 	table_insert(table, node);
 	if (table->keep)
 		table_keep_node(table, node);
@@ -235,27 +271,39 @@ void node_table_begin(struct node_table *table, uint64_t id)
 	table->next_id = id;
 }
 
+static struct node *node_of_past(const struct node_past *past)
+{
+	struct node *node = node_new(&past->fh, past->type);
+	if (!node)
+		return NULL;
+	node->id = past->id;
+	node->ino = past->ino;
+	node->lookups = past->lookups;
+	node->parent_id = past->parent_id;
+	node->name_hash = past->name_hash;
+	/* Pages that nothing is known of any more. */
+	node->data = NODE_DATA_UNKNOWN;
+	node->record = past->record;
+	node->pins = 1;
+	if (past->errors > 0) {
+		struct node_file *file = table_need_file(node);
+		if (!file) {
+			node_free(node);
+			return NULL;
+		}
+		file->error = past->error;
+		file->errors = past->errors;
+		file->error_told = past->error_told;
+	}
+	return node;
+}
+
 struct node *node_restore(struct node_table *table, const struct node_past *past)
 {
 	struct node *node = NULL;
 	pthread_mutex_lock(&table->mutex);
-	if (!table_lookup(table, past->id) && (node = calloc(1, sizeof(*node) + past->fh.len))) {
-		node->id = past->id;
-		node->ino = past->ino;
-		node->fsid = past->fsid;
-		node->type = past->type;
-		node->lookups = past->lookups;
-		node->parent_id = past->parent_id;
-		node->name_hash = past->name_hash;
-		node->error = past->error;
-		node->errors = past->errors;
-		node->error_told = past->error_told;
-		/* Pages that nothing is known of any more. */
-		node->data = NODE_DATA_UNKNOWN;
-		node->record = past->record;
-		node->pins = 1;
-		node->fh_len = past->fh.len;
-		memcpy(node->fh_data, past->fh.data, past->fh.len);
+	if (!table_lookup(table, past->id) && (node = node_of_past(past))) {
+		node->fsid = table_fsid(table, &past->fsid);
 		table_insert(table, node);
 	}
 	pthread_mutex_unlock(&table->mutex);
@@ -275,7 +323,7 @@ static void table_remove(struct node_table *table, struct node *node)
 	table->count--;
 	if (table->keep)
 		state_file_drop(table->keep, node->record);
-	free(node);
+	node_free(node);
 }
 
 static void table_drop_unused(struct node_table *table, struct node *node)
@@ -288,10 +336,11 @@ struct node *node_get(
 	struct node_table *table, const struct nfs_fh *fh, const struct nfs_attr *attr, bool lookup)
 {
 	pthread_mutex_lock(&table->mutex);
-	uint64_t ino = table_ino(table, &attr->fsid, attr->fileid);
+	uint16_t fsid = table_fsid(table, &attr->fsid);
+	uint64_t ino = attr->fileid ^ table->fsids[fsid].tag;
 	struct node *node = table_find_fh(table, fh, ino, attr->type);
 	if (!node)
-		node = table_add(table, fh, attr, ino);
+		node = table_add(table, fh, attr->type, fsid, ino);
 	if (node && lookup)
 		table_note(table, node, RECORD_NODE_LOOKUPS, ++node->lookups);
 	else if (node)

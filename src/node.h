@@ -2,6 +2,7 @@
 #ifndef VSOCKFS_NODE_H
 #define VSOCKFS_NODE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -36,44 +37,62 @@ enum node_data {
 	NODE_DATA_UNKNOWN, /* anything, until an invalidation that was asked for since is done */
 };
 
+/* What there is to know of a file only once it is open: most are never opened. */
+struct node_file {
+	/* under the table's mutex */
+	struct node *node;
+	LIST_ENTRY(node_file) entry; /* while opens > 0 */
+	uint32_t opens;		     /* open files */
+	uint32_t errors;	     /* of data acknowledged early: how many, */
+	int error;		     /* the last one, -errno, */
+	bool error_told;	     /* which was told to some program */
+	struct node_silly *silly;    /* the name that keeps its data, or NULL */
+
+	/* under those of unstable.h and behind.h */
+	struct unstable *unstable;	 /* written and not committed, or NULL */
+	_Atomic(struct behind *) behind; /* gathered and not sent, or NULL */
+	struct file *maker;		 /* which has made it, as behind.c knows it, or NULL */
+	_Atomic uint64_t settled_at;	 /* ns: when something gathered was last sent */
+};
+
+/* There may be millions: members are in the order that packs them. */
 struct node {
 	/* set at creation, then constant */
 	uint64_t id;
 	uint64_t ino; /* st_ino, unique across the file systems of the export */
-	struct nfs_fsid fsid;
-	uint32_t type; /* enum nfs_ftype4 */
 
 	/* under the table's mutex: see the functions */
 	uint64_t lookups;     /* the kernel's references */
-	uint32_t pins;	      /* ours */
-	uint32_t opens;	      /* open files */
 	uint64_t change;      /* change attribute last seen */
 	uint64_t data_change; /* the kernel's page cache holds data of this change, if data is
 				 NODE_DATA_KNOWN */
 	uint64_t size;	      /* bytes, when the change attribute was size_change; valid if */
 	uint64_t size_change; /* size_known */
-	uint8_t data;	      /* enum node_data */
-	bool change_known, size_known;
-	bool delegated;	    /* what is known of it stays true until the server calls */
+	uint64_t parent_id;   /* where it was last looked up */
+	struct node *id_next, *fh_next;
+	_Atomic(struct node_file *) file; /* from its first open on, else NULL */
+	uint32_t pins;			  /* our references */
+	uint32_t name_hash; /* the name at parent_id: silly renames find open files by it */
 	uint32_t hold_ms;   /* present attribute timeout, doubling from min to max while nothing
 			       changes */
-	uint64_t parent_id; /* where it was last looked up, */
-	uint32_t name_hash; /* and under which name: silly renames find open files by it */
-	int error;	    /* the last one of data acknowledged early, -errno */
-	uint32_t errors;    /* counts them */
-	bool error_told;    /* the last one was told to some program */
-	struct unstable *unstable;	 /* written and not committed, or NULL: see unstable.h */
-	_Atomic(struct behind *) behind; /* gathered and not sent, or NULL: see behind.h */
-	struct file *maker;		 /* which has made it, as behind.c knows it, or NULL */
-	_Atomic uint64_t settled_at;	 /* ns: when something gathered was last sent */
-	struct node_silly *silly;	 /* the name that keeps its data, or NULL */
-	uint32_t record;		 /* in the state file, or 0 */
-	struct node *id_next, *fh_next;
-	LIST_ENTRY(node) open_entry; /* while opens > 0 */
+	uint32_t record;    /* in the state file, or 0 */
+	uint8_t data;	    /* enum node_data */
+	bool change_known, size_known;
+	bool delegated; /* what is known of it stays true until the server calls */
 
+	/* constant */
+	uint16_t fsid; /* which file system of the export: 0 for the root's */
+	uint8_t type;  /* enum nfs_ftype4 */
 	uint8_t fh_len;
 	uint8_t fh_data[];
 };
+
+/* What is gathered of it and not sent, or NULL: see behind.h. */
+static inline struct behind *node_behind(struct node *node)
+{
+	struct node_file *file = atomic_load(&node->file);
+	return file ? atomic_load(&file->behind) : NULL;
+}
 
 int node_table_new(const struct nfs_fsid *root_fsid, struct node_table **table);
 void node_table_free(struct node_table *table);
@@ -122,8 +141,8 @@ static inline void node_fh(const struct node *node, struct nfs_fh *fh)
 	memcpy(fh->data, node->fh_data, node->fh_len);
 }
 
-/* Inode number for an object of any file system of the export; stable from mount to mount. */
-uint64_t node_ino(struct node_table *table, const struct nfs_fsid *fsid, uint64_t fileid);
+/* The inode number of another object of the node's file system; the same on the next mount. */
+uint64_t node_ino(struct node_table *table, const struct node *node, uint64_t fileid);
 
 /* Remembers where the object was found. */
 void node_set_name(struct node_table *table, struct node *node, uint64_t parent_id,
@@ -144,8 +163,11 @@ bool node_is_known(struct node_table *table, uint64_t parent_id, const char *nam
  */
 struct node *node_find_open(
 	struct node_table *table, uint64_t parent_id, const char *name, size_t len);
-/* Counts open files. The last close hands over the silly name, if there is one, to be removed. */
-void node_opened(struct node_table *table, struct node *node);
+/* Makes node->file, if need be. 0 or -ENOMEM. */
+int node_need_file(struct node_table *table, struct node *node);
+/* Counts open files; 0 or -ENOMEM. The last close hands over the silly name, if there is one, to be
+ * removed. */
+int node_opened(struct node_table *table, struct node *node);
 struct node_silly *node_closed(struct node_table *table, struct node *node);
 /* Returns a name to be removed at once: `silly_take` (NULL: none) if the node is not open any more,
  * or the one it had. */
@@ -194,10 +216,10 @@ bool node_is_delegated(struct node_table *table, struct node *node);
 uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min, uint32_t max);
 
 /*
- * Errors of data written behind a program's back: each open file hears of each once, as with
- * Linux's own errseq_t. *seen is the open file's place: node_error_mark gives it at open, before an
- * error that nobody has heard of yet; node_error_since moves it on, and returns the last error or
- * 0.
+ * Errors of data written behind a program's back, of a node that has a file: each open file hears
+ * of each once, as with Linux's own errseq_t. *seen is the open file's place: node_error_mark gives
+ * it at open, before an error that nobody has heard of yet; node_error_since moves it on, and
+ * returns the last error or 0.
  */
 void node_set_error(struct node_table *table, struct node *node, int err);
 uint32_t node_error_mark(struct node_table *table, const struct node *node);

@@ -142,17 +142,24 @@ uint32_t node_hold_ms(struct node_table *table, struct node *node, uint32_t min,
 void node_set_error(struct node_table *table, struct node *node, int err)
 {
 	pthread_mutex_lock(&table->mutex);
-	node->error = err;
-	node->errors++;
-	node->error_told = false;
+	struct node_file *file = node->file;
+	file->error = err;
+	file->errors++;
+	file->error_told = false;
 	table_note(table, node, RECORD_NODE_ERROR, node_error_word(node));
 	pthread_mutex_unlock(&table->mutex);
+}
+
+static bool file_has_untold_error(const struct node_file *file)
+{
+	return file && file->errors > 0 && !file->error_told;
 }
 
 uint32_t node_error_mark(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);
-	uint32_t mark = node->errors - (node->errors > 0 && !node->error_told);
+	const struct node_file *file = node->file;
+	uint32_t mark = file->errors - file_has_untold_error(file);
 	pthread_mutex_unlock(&table->mutex);
 	return mark;
 }
@@ -160,9 +167,10 @@ uint32_t node_error_mark(struct node_table *table, const struct node *node)
 int node_error_since(struct node_table *table, struct node *node, uint32_t *seen)
 {
 	pthread_mutex_lock(&table->mutex);
-	int err = *seen != node->errors ? node->error : 0;
-	*seen = node->errors;
-	node->error_told = true;
+	struct node_file *file = node->file;
+	int err = *seen != file->errors ? file->error : 0;
+	*seen = file->errors;
+	file->error_told = true;
 	table_note(table, node, RECORD_NODE_ERROR, node_error_word(node));
 	pthread_mutex_unlock(&table->mutex);
 	return err;
@@ -171,7 +179,7 @@ int node_error_since(struct node_table *table, struct node *node, uint32_t *seen
 bool node_has_untold_error(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);
-	bool untold = node->errors > 0 && !node->error_told;
+	bool untold = file_has_untold_error(node->file);
 	pthread_mutex_unlock(&table->mutex);
 	return untold;
 }

@@ -13,6 +13,9 @@
  * that are open, and their names) share it.
  */
 
+/* What node.fsid can tell apart. */
+#define NODE_FSIDS_MAX (UINT16_MAX + 1U)
+
 /* A file system within the export, and what its fileids are mixed with. */
 struct node_fsid {
 	struct nfs_fsid fsid;
@@ -24,10 +27,11 @@ struct node_table {
 	struct node **by_id, **by_fh;
 	size_t buckets; /* of each; a power of two */
 	uint64_t count, next_id;
-	LIST_HEAD(, node) open_nodes;
+	LIST_HEAD(, node_file) open_files;
 	struct state_file *keep; /* or NULL */
-	struct node_fsid *fsids;
-	unsigned nfsids;
+	struct node_fsid *fsids; /* the root's first; those that find no place share the last */
+	uint32_t nfsids;
+	uint16_t fsid; /* of the node that was asked for last */
 };
 
 /* The same for the same bytes, in every daemon. */
@@ -44,8 +48,13 @@ static inline void table_note(
 /* What is known of its errors, as one word of a record. */
 static inline uint64_t node_error_word(const struct node *node)
 {
-	return (uint64_t)node->errors << 32 | (uint64_t)node->error_told << 31 |
-	       (uint32_t)-node->error;
+	const struct node_file *file = node->file;
+	return file ? (uint64_t)file->errors << 32 | (uint64_t)file->error_told << 31 |
+			       (uint32_t)-file->error
+		    : 0;
 }
+
+/* Under the mutex. NULL without memory. */
+struct node_file *table_need_file(struct node *node);
 
 #endif

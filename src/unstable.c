@@ -111,22 +111,24 @@ size_t unstable_write_memory(const struct unstable_write *write)
 	return sizeof(*write) + write->buf->size;
 }
 
-/* Under the mutex: the node's lists, made if need be. */
-static struct unstable *node_unstable(struct unstable_pool *pool, struct node *node)
+/* Under the mutex: the lists of a node that has a file, made if need be. */
+static struct unstable *unstable_need(struct unstable_pool *pool, struct node *node)
 {
-	if (!node->unstable && (node->unstable = calloc(1, sizeof(*node->unstable)))) {
-		STAILQ_INIT(&node->unstable->writes);
-		STAILQ_INIT(&node->unstable->waiting);
-		LIST_INSERT_HEAD(&pool->nodes, node->unstable, entry);
+	struct unstable *unstable = unstable_of(node);
+	if (!unstable && (unstable = calloc(1, sizeof(*unstable)))) {
+		STAILQ_INIT(&unstable->writes);
+		STAILQ_INIT(&unstable->waiting);
+		LIST_INSERT_HEAD(&pool->nodes, unstable, entry);
+		node->file->unstable = unstable;
 	}
-	return node->unstable;
+	return unstable;
 }
 
 /* Under the mutex: the record says under which verifier the node's data is. */
 static void unstable_note(
 	struct unstable_pool *pool, struct node *node, const uint8_t verifier[NFS4_VERIFIER_SIZE])
 {
-	struct unstable *unstable = node->unstable;
+	struct unstable *unstable = unstable_of(node);
 	bool same = memcmp(unstable->verifier, verifier, NFS4_VERIFIER_SIZE) == 0;
 	if (!pool->share->keep || (unstable->record && (same || unstable->mixed)))
 		return;
@@ -139,7 +141,7 @@ static void unstable_note(
 void unstable_note_left(struct unstable_pool *pool, struct node *node)
 {
 	const struct unstable_write *write;
-	struct unstable *unstable = node->unstable;
+	struct unstable *unstable = unstable_of(node);
 	if (!unstable->record)
 		return;
 	takeover_drop(pool->share, unstable->record);
@@ -152,7 +154,7 @@ void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
 {
 	struct node *node = write_take->file->node;
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node_unstable(pool, node);
+	struct unstable *unstable = unstable_need(pool, node);
 	if (unstable) {
 		STAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
 		pool->bytes += unstable_write_memory(write_take);
@@ -170,7 +172,7 @@ bool unstable_covered(
 	struct unstable_pool *pool, const struct node *node, const struct unstable_write *write)
 {
 	pthread_mutex_lock(&pool->mutex);
-	const struct unstable *unstable = node->unstable;
+	const struct unstable *unstable = unstable_of(node);
 	bool rewriting = unstable && unstable->active && unstable->active->rewriting;
 	pthread_mutex_unlock(&pool->mutex);
 	return rewriting || write->epoch != pool->epoch;
@@ -179,7 +181,7 @@ bool unstable_covered(
 bool unstable_waits(struct unstable_pool *pool, const struct node *node)
 {
 	pthread_mutex_lock(&pool->mutex);
-	bool waits = node->unstable != NULL;
+	bool waits = unstable_of(node) != NULL;
 	pthread_mutex_unlock(&pool->mutex);
 	return waits;
 }
@@ -187,8 +189,10 @@ bool unstable_waits(struct unstable_pool *pool, const struct node *node)
 int unstable_inherit(struct unstable_pool *pool, struct node *node,
 	const uint8_t verifier[NFS4_VERIFIER_SIZE], uint32_t record)
 {
+	if (node_need_file(pool->share->nodes, node))
+		return -ENOMEM;
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node->unstable ? NULL : node_unstable(pool, node);
+	struct unstable *unstable = unstable_of(node) ? NULL : unstable_need(pool, node);
 	if (unstable) {
 		unstable->inherited = true;
 		unstable->record = record;
@@ -212,7 +216,7 @@ size_t unstable_bytes(struct unstable_pool *pool)
 bool unstable_pressing(struct unstable_pool *pool, const struct node *node)
 {
 	pthread_mutex_lock(&pool->mutex);
-	const struct unstable *unstable = node->unstable;
+	const struct unstable *unstable = unstable_of(node);
 	bool pressing = pool->bytes > UNSTABLE_PRESSING && unstable && !unstable->active;
 	pthread_mutex_unlock(&pool->mutex);
 	return pressing;

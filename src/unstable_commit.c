@@ -36,7 +36,7 @@ static void commit_finish(struct unstable_commit *commit)
 	pthread_mutex_lock(&pool->mutex);
 	if (commit->rewriting)
 		pool->epoch++;
-	struct unstable *unstable = node->unstable;
+	struct unstable *unstable = unstable_of(node);
 	struct unstable_commit *next = STAILQ_FIRST(&unstable->waiting);
 	unstable->active = NULL;
 	if (next) {
@@ -48,7 +48,7 @@ static void commit_finish(struct unstable_commit *commit)
 		takeover_drop(pool->share, unstable->record);
 		LIST_REMOVE(unstable, entry);
 		free(unstable);
-		node->unstable = NULL;
+		node->file->unstable = NULL;
 	}
 	pthread_mutex_unlock(&pool->mutex);
 	if (next)
@@ -220,7 +220,7 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 {
 	struct unstable_commit *commit = calloc(1, sizeof(*commit));
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node->unstable;
+	struct unstable *unstable = unstable_of(node);
 	if (!unstable || !commit) {
 		pthread_mutex_unlock(&pool->mutex);
 		free(commit);
@@ -253,7 +253,7 @@ struct unstable_commit *unstable_ride(
 {
 	struct unstable_commit *commit = NULL;
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = node->unstable;
+	struct unstable *unstable = unstable_of(node);
 	if (pool->bytes > UNSTABLE_RIDING && unstable && !unstable->active &&
 		!STAILQ_EMPTY(&unstable->writes))
 		commit = calloc(1, sizeof(*commit));

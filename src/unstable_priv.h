@@ -70,6 +70,13 @@ struct unstable_commit {
 	STAILQ_ENTRY(unstable_commit) entry;
 };
 
+/* Under the mutex. NULL: nothing is waiting. */
+static inline struct unstable *unstable_of(const struct node *node)
+{
+	const struct node_file *file = node->file;
+	return file ? file->unstable : NULL;
+}
+
 /* Bytes of memory that count for it. */
 size_t unstable_write_memory(const struct unstable_write *write);
 /* Under the mutex, after a commit: has the record say under which verifiers the rest of the node's

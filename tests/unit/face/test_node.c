@@ -137,16 +137,29 @@ static void test_many_nodes(void **state)
 	assert_int_equal(node_table_count(table), 1);
 }
 
+/* Of a node, and of another object that it names, where both are on that file system. */
+static uint64_t ino_of(struct node_table *table, const struct nfs_fsid *fsid, uint64_t fileid)
+{
+	struct nfs_fh fh = make_fh(fileid);
+	struct nfs_attr attr = make_attr(fileid, 1);
+	attr.fsid = *fsid;
+	struct node *node = node_get(table, &fh, &attr, false);
+	uint64_t ino = node->ino;
+	assert_int_equal(node_ino(table, node, fileid), ino);
+	node_unpin(table, node);
+	return ino;
+}
+
 static void test_inode_numbers_across_file_systems(void **state)
 {
 	struct node_table *table = *state;
-	assert_int_equal(node_ino(table, &root_fsid, 42), 42);
+	assert_int_equal(ino_of(table, &root_fsid, 42), 42);
 	uint64_t seen[200];
 	for (uint64_t i = 0; i < 200; i++) {
 		struct nfs_fsid fsid = {.major = 7, .minor = i};
-		seen[i] = node_ino(table, &fsid, 42);
+		seen[i] = ino_of(table, &fsid, 42);
 		assert_int_not_equal(seen[i], 42);
-		assert_int_equal(node_ino(table, &fsid, 42), seen[i]);
+		assert_int_equal(ino_of(table, &fsid, 42), seen[i]);
 		for (uint64_t j = 0; j < i; j++)
 			assert_int_not_equal(seen[i], seen[j]);
 	}
@@ -155,7 +168,7 @@ static void test_inode_numbers_across_file_systems(void **state)
 	assert_int_equal(node_table_new(&root_fsid, &other), 0);
 	for (uint64_t i = 200; i-- > 0;) {
 		struct nfs_fsid fsid = {.major = 7, .minor = i};
-		assert_int_equal(node_ino(other, &fsid, 42), seen[i]);
+		assert_int_equal(ino_of(other, &fsid, 42), seen[i]);
 	}
 	node_table_free(other);
 }
@@ -304,7 +317,7 @@ static void test_open_files_are_found_by_name(void **state)
 	struct node *node = lookup(table, 1);
 	node_set_name(table, node, NODE_ROOT_ID, "a", 1);
 	assert_null(node_find_open(table, NODE_ROOT_ID, "a", 1));
-	node_opened(table, node);
+	assert_int_equal(node_opened(table, node), 0);
 	struct node *found = node_find_open(table, NODE_ROOT_ID, "a", 1);
 	assert_ptr_equal(found, node);
 	node_unpin(table, found);
@@ -332,13 +345,15 @@ static void test_silly_name_goes_with_the_last_close(void **state)
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	struct node_silly silly = {0};
-	assert_ptr_equal(node_set_silly(table, node, &silly), &silly); /* not open */
-	node_opened(table, node);
-	node_opened(table, node);
+	assert_ptr_equal(node_set_silly(table, node, &silly), &silly); /* never opened */
+	assert_false(node_is_silly(table, node));
+	assert_int_equal(node_opened(table, node), 0);
+	assert_int_equal(node_opened(table, node), 0);
 	assert_null(node_set_silly(table, node, &silly));
 	assert_true(node_is_silly(table, node));
 	assert_null(node_closed(table, node));
 	assert_ptr_equal(node_closed(table, node), &silly);
+	assert_ptr_equal(node_set_silly(table, node, &silly), &silly); /* not open any more */
 	assert_false(node_is_silly(table, node));
 }
 
@@ -346,6 +361,7 @@ static void test_each_open_file_hears_once_of_an_error(void **state)
 {
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
+	assert_int_equal(node_opened(table, node), 0);
 	uint32_t a = node_error_mark(table, node), b = node_error_mark(table, node);
 	assert_int_equal(node_error_since(table, node, &a), 0);
 	node_set_error(table, node, -28);
@@ -364,9 +380,18 @@ static void test_each_open_file_hears_once_of_an_error(void **state)
 	assert_int_equal(node_error_since(table, node, &e), 0);
 }
 
+/* With the longest handle, the emptiest hash tables, and what malloc adds. */
+static void test_an_inode_takes_300_bytes_at_most(void **state)
+{
+	(void)state;
+	size_t places = 2 * 2 * sizeof(struct node *), block = 2 * sizeof(size_t);
+	assert_true(offsetof(struct node, fh_data) + NFS4_FHSIZE + places + block <= 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_an_inode_takes_300_bytes_at_most),
 		cmocka_unit_test_setup_teardown(test_same_handle_same_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_forget_drops_at_the_last_reference, setup, teardown),
