@@ -114,7 +114,7 @@ int fsop_fill_listed(struct share *share, const struct nfs_attr *attr, uint64_t 
 {
 	struct node_table *nodes = share->nodes;
 	struct node *known = node_find_fh(nodes, &attr->fh);
-	bool same = known && node_is_at(nodes, known, attr->change);
+	bool same = known && node_is_as(nodes, known, attr);
 	struct node *node = same ? node_get(nodes, &attr->fh, attr, true) : NULL;
 	node_unpin(nodes, known);
 	if (!known)
@@ -160,7 +160,7 @@ static bool getattr_fresh_file(struct fsop_request *req, double *left)
 		return false;
 	node_fh(node, &req->fh);
 	*left = (double)(until - now) / 1e9;
-	return node_is_at(share->nodes, node, req->attr.change) &&
+	return node_is_as(share->nodes, node, &req->attr) &&
 	       !fsop_attr_outdated(share, &req->fh, &req->attr, since) &&
 	       changes_none(share->changes, node_name_mark(share->nodes, node), since);
 }

@@ -153,12 +153,16 @@ static void open_done(struct nfs_compound *c)
 	 * again. */
 	if (!err && nfs_bitmap_has(&req->attr.have, FATTR4_NUMLINKS) && req->attr.nlink == 0)
 		err = -ESTALE;
+	/* The file was changing while it was looked at: neither is to be kept. */
+	if (!err && read && req->u.open.data.eof && req->u.open.data.len != req->attr.size) {
+		node_note_unknown(nodes, req->node);
+		read = false;
+	}
 	/* before a delegation lets others open without asking */
 	if (err)
 		node_note_unknown(nodes, req->node);
 	else
-		stale = open_note(
-			req, req->node, node_note_open(nodes, req->node, req->attr.change));
+		stale = open_note(req, req->node, node_note_open(nodes, req->node, &req->attr));
 	/* PUTFH, OPEN, then what may fail after the file is open: file_unref closes it again. */
 	if (c->ops_ok >= 2) {
 		node_fh(req->node, &req->fh);
@@ -287,7 +291,7 @@ static void create_reply(struct fsop_request *req)
 		return;
 	}
 	struct node *node = node_find(share->nodes, entry.ino);
-	bool stale = open_note(req, node, node_note_open(share->nodes, node, req->attr.change));
+	bool stale = open_note(req, node, node_note_open(share->nodes, node, &req->attr));
 	err = open_make_file(req, node);
 	if (!err)
 		err = file_publish(req->file, &fi->fh);

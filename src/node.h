@@ -186,9 +186,10 @@ enum node_cached {
 	NODE_CACHED_ATTR,  /* attributes, and no pages */
 	NODE_CACHED_STALE, /* neither: both are to be dropped, and node_note_dropped called then */
 };
-/* At open, with the change attribute that came with it: the cache counts as filled from it on, or
- * from node_note_dropped on. Until then nobody else finds it fresh. */
-enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change);
+/* At open, with the attributes that came with it: the cache counts as filled from their change on,
+ * or from node_note_dropped on. Until then nobody else finds it fresh. */
+enum node_cached node_note_open(
+	struct node_table *table, struct node *node, const struct nfs_attr *attr);
 /* The kernel has dropped its pages since `change` was seen. */
 void node_note_dropped(struct node_table *table, struct node *node, uint64_t change);
 /* The same under a delegation, without asking, with the change attribute last seen. False: it is
@@ -203,6 +204,8 @@ void node_note_write(
 bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size);
 /* Is `change` the last that is known? */
 bool node_is_at(struct node_table *table, const struct node *node, uint64_t change);
+/* Are these attributes of the last change that is known, and of the size that was seen with it? */
+bool node_is_as(struct node_table *table, const struct node *node, const struct nfs_attr *attr);
 /* A file whose size is known, and whose data the page cache does not have. */
 bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size);
 /* The page cache's state is not known any more: the next open drops it. */

@@ -14,17 +14,32 @@ static void node_note_size(struct node *node, const struct nfs_attr *attr)
 	node->size_known = true;
 }
 
+/*
+ * Servers count a change before they make it, and the clock that some count by stands still for
+ * milliseconds: a change attribute that was seen with another size stands for something else.
+ */
+static bool node_is_resized(const struct node *node, const struct nfs_attr *attr)
+{
+	return node->type == NF4REG && node->size_known && node->size_change == attr->change &&
+	       nfs_bitmap_has(&attr->have, FATTR4_SIZE) && node->size != attr->size;
+}
+
+static bool node_is_same(const struct node *node, const struct nfs_attr *attr)
+{
+	return node->change_known && node->change == attr->change && !node_is_resized(node, attr);
+}
+
 bool node_note_attr(struct node_table *table, struct node *node, const struct nfs_attr *attr)
 {
 	if (!nfs_bitmap_has(&attr->have, FATTR4_CHANGE))
 		return false;
 	pthread_mutex_lock(&table->mutex);
-	bool same = node->change_known && node->change == attr->change;
+	bool resized = node_is_resized(node, attr), same = node_is_same(node, attr);
 	node->hold_ms = same ? node->hold_ms * 2 : 0;
 	node->change = attr->change;
 	node->change_known = true;
 	node_note_size(node, attr);
-	bool stale = node->data == NODE_DATA_KNOWN     ? node->data_change != attr->change
+	bool stale = node->data == NODE_DATA_KNOWN ? node->data_change != attr->change || resized
 		     : node->data == NODE_DATA_UNKNOWN ? !same
 						       : false;
 	if (stale)
@@ -33,12 +48,12 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	return stale && node->type == NF4REG;
 }
 
-static enum node_cached node_opened_at(struct node *node, uint64_t change)
+/* `same`: the attributes are as they were known. */
+static enum node_cached node_opened_at(struct node *node, uint64_t change, bool same)
 {
-	bool attr = node->change_known && node->change == change;
 	node->change = change;
 	node->change_known = true;
-	if (node->data == NODE_DATA_KNOWN && node->data_change == change && attr)
+	if (node->data == NODE_DATA_KNOWN && node->data_change == change && same)
 		return NODE_CACHED_FRESH;
 	if (node->data != NODE_DATA_NONE) {
 		node->data = NODE_DATA_UNKNOWN;
@@ -46,13 +61,15 @@ static enum node_cached node_opened_at(struct node *node, uint64_t change)
 	}
 	node->data = NODE_DATA_KNOWN;
 	node->data_change = change;
-	return attr ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
+	return same ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
 }
 
-enum node_cached node_note_open(struct node_table *table, struct node *node, uint64_t change)
+enum node_cached node_note_open(
+	struct node_table *table, struct node *node, const struct nfs_attr *attr)
 {
 	pthread_mutex_lock(&table->mutex);
-	enum node_cached cached = node_opened_at(node, change);
+	enum node_cached cached = node_opened_at(node, attr->change, node_is_same(node, attr));
+	node_note_size(node, attr);
 	pthread_mutex_unlock(&table->mutex);
 	return cached;
 }
@@ -72,7 +89,7 @@ bool node_note_local_open(
 	bool known = node->change_known;
 	*change = node->change;
 	if (known)
-		*cached = node_opened_at(node, *change);
+		*cached = node_opened_at(node, *change, true);
 	pthread_mutex_unlock(&table->mutex);
 	return known;
 }
@@ -190,6 +207,14 @@ bool node_is_at(struct node_table *table, const struct node *node, uint64_t chan
 	bool at = node->change_known && node->change == change;
 	pthread_mutex_unlock(&table->mutex);
 	return at;
+}
+
+bool node_is_as(struct node_table *table, const struct node *node, const struct nfs_attr *attr)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool same = node_is_same(node, attr);
+	pthread_mutex_unlock(&table->mutex);
+	return same;
 }
 
 bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size)

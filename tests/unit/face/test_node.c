@@ -30,6 +30,12 @@ static struct nfs_attr make_attr(uint64_t fileid, uint64_t change)
 	return attr;
 }
 
+static enum node_cached open_at(struct node_table *table, struct node *node, uint64_t change)
+{
+	struct nfs_attr attr = make_attr(1, change);
+	return node_note_open(table, node, &attr);
+}
+
 static struct node *lookup(struct node_table *table, uint64_t number)
 {
 	struct nfs_fh fh = make_fh(number);
@@ -178,21 +184,21 @@ static void test_page_cache_follows_the_change_attribute(void **state)
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	struct nfs_attr attr = make_attr(1, 5);
-	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_STALE);
-	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_FRESH);
+	assert_int_equal(open_at(table, node, 5), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 5), NODE_CACHED_FRESH);
 	assert_false(node_note_attr(table, node, &attr));
 	attr.change = 6;
 	assert_true(node_note_attr(table, node, &attr)); /* changed elsewhere: once */
 	assert_false(node_note_attr(table, node, &attr));
 	attr.change = 7;
 	assert_true(node_note_attr(table, node, &attr)); /* and once more */
-	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 7), NODE_CACHED_STALE);
 	node_note_dropped(table, node, 7);
-	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_FRESH);
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 7), NODE_CACHED_FRESH);
+	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 	node_note_dropped(table, node, 8);
 	node_note_unknown(table, node);
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 }
 
 /* One open has the old pages dropped, and another comes before that has happened. */
@@ -201,19 +207,19 @@ static void test_pages_are_not_fresh_before_the_old_ones_are_dropped(void **stat
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	struct nfs_attr attr = make_attr(1, 6);
-	node_note_open(table, node, 5);
-	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_STALE);
-	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_STALE);
+	open_at(table, node, 5);
+	assert_int_equal(open_at(table, node, 6), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 6), NODE_CACHED_STALE);
 	node_note_dropped(table, node, 6);
-	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
+	assert_int_equal(open_at(table, node, 6), NODE_CACHED_FRESH);
 	/* the same where attributes had them dropped */
 	attr.change = 7;
 	assert_true(node_note_attr(table, node, &attr));
-	assert_int_equal(node_note_open(table, node, 7), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 7), NODE_CACHED_STALE);
 	/* what was dropped when the file was at 7 says nothing of 8 */
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 	node_note_dropped(table, node, 7);
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 }
 
 static void test_local_opens(void **state)
@@ -223,7 +229,7 @@ static void test_local_opens(void **state)
 	enum node_cached cached;
 	uint64_t change;
 	assert_false(node_note_local_open(table, node, &change, &cached));
-	node_note_open(table, node, 5);
+	open_at(table, node, 5);
 	assert_true(node_note_local_open(table, node, &change, &cached));
 	assert_int_equal(change, 5);
 	assert_int_equal(cached, NODE_CACHED_FRESH);
@@ -257,6 +263,27 @@ static void test_size_of_the_highest_change(void **state)
 	assert_int_equal(size, 300);
 }
 
+/* A server's clock that stands still, or a change that was counted before it was made. */
+static void test_another_size_of_the_same_change(void **state)
+{
+	struct node_table *table = *state;
+	struct node *node = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	nfs_bitmap_set(&attr.have, FATTR4_SIZE);
+	node_note_open(table, node, &attr);
+	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_FRESH);
+	attr.size = 4;
+	assert_false(node_is_as(table, node, &attr));
+	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_STALE);
+	assert_true(node_is_as(table, node, &attr));
+	node_note_dropped(table, node, 5);
+	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_FRESH);
+	attr.size = 8;
+	assert_true(node_note_attr(table, node, &attr));
+	assert_false(node_note_attr(table, node, &attr));
+	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_STALE);
+}
+
 static void test_forgotten_while_delegated(void **state)
 {
 	struct node_table *table = *state;
@@ -280,19 +307,19 @@ static void test_known_attributes_without_pages(void **state)
 	struct node *node = lookup(table, 1);
 	struct nfs_attr attr = make_attr(1, 5);
 	node_note_attr(table, node, &attr);
-	assert_int_equal(node_note_open(table, node, 5), NODE_CACHED_ATTR);
+	assert_int_equal(open_at(table, node, 5), NODE_CACHED_ATTR);
 }
 
 static void test_own_writes_keep_the_page_cache(void **state)
 {
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
-	node_note_open(table, node, 5);
+	open_at(table, node, 5);
 	node_note_write(table, node, 5, &(struct nfs_attr){.change = 6});
-	assert_int_equal(node_note_open(table, node, 6), NODE_CACHED_FRESH);
+	assert_int_equal(open_at(table, node, 6), NODE_CACHED_FRESH);
 	/* Somebody else wrote between: 6 to 7 was not ours. */
 	node_note_write(table, node, 7, &(struct nfs_attr){.change = 8});
-	assert_int_equal(node_note_open(table, node, 8), NODE_CACHED_STALE);
+	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 }
 
 static void test_hold_doubles_while_nothing_changes(void **state)
@@ -410,6 +437,8 @@ int main(void)
 			test_pages_are_not_fresh_before_the_old_ones_are_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_opens, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size_of_the_highest_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_another_size_of_the_same_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forgotten_while_delegated, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_known_attributes_without_pages, setup, teardown),
