@@ -3,43 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "behind_priv.h"
 #include "fsop.h"
 #include "share.h"
 #include "util/log.h"
 
 /* From this size on a mapping is cheaper than moving what is there when more follows, bytes. */
 #define BEHIND_MAPPED_MIN (32u << 10)
-/* Changes of owner that are known to be allowed. */
-#define BEHIND_OWNERS 8
-
-/* Who changed which owner to what. */
-struct behind_owner {
-	uid_t caller;
-	unsigned set;
-	uid_t uid;
-	gid_t gid;
-};
-
-/* What is known of a file that an open has made. */
-struct file_made {
-	pid_t pid;
-	struct nfs_attr attr;
-};
-
-struct behind_pool {
-	struct share *share;
-	pthread_mutex_t mutex; /* all of it, and what waits */
-	LIST_HEAD(, behind) list;
-	size_t bytes; /* of data that wait */
-	bool stopped;
-	struct behind_owner owners[BEHIND_OWNERS];
-	unsigned nowners;
-};
 
 int behind_pool_new(struct share *share, struct behind_pool **pool)
 {
@@ -49,9 +22,28 @@ int behind_pool_new(struct share *share, struct behind_pool **pool)
 	p->share = share;
 	p->stopped = share->takeover != NULL;
 	pthread_mutex_init(&p->mutex, NULL);
-	LIST_INIT(&p->list);
+	for (unsigned i = 0; i < BEHIND_SHARDS; i++) {
+		pthread_mutex_init(&p->shards[i].mutex, NULL);
+		LIST_INIT(&p->shards[i].list);
+	}
 	*pool = p;
 	return 0;
+}
+
+/* Under the mutex: off the lists, and its memory is not counted any more. */
+static void behind_unlist(struct behind_pool *pool, struct behind *behind)
+{
+	struct node *node = behind->file->node;
+	struct behind_queue *queue = node_behind(node);
+	LIST_REMOVE(behind, entry);
+	TAILQ_REMOVE(&queue->order, behind, order);
+	atomic_fetch_sub(&pool->bytes, behind->held);
+	if (behind->sending && --queue->flying == 0)
+		queue->span = (struct node_span){0};
+	if (TAILQ_EMPTY(&queue->order)) {
+		atomic_store(&node->file->behind, NULL);
+		free(queue);
+	}
 }
 
 static void behind_free(struct behind *behind)
@@ -61,17 +53,27 @@ static void behind_free(struct behind *behind)
 	free(behind);
 }
 
-void behind_pool_free(struct behind_pool *pool)
+/* What is left. How many bytes. */
+static size_t shard_drop(struct behind_pool *pool, struct behind_shard *shard)
 {
 	struct behind *behind;
 	size_t lost = 0;
-	if (!pool)
-		return;
-	while ((behind = LIST_FIRST(&pool->list))) {
-		LIST_REMOVE(behind, entry);
+	while ((behind = LIST_FIRST(&shard->list))) {
 		lost += behind->len;
+		behind_unlist(pool, behind);
 		behind_free(behind);
 	}
+	pthread_mutex_destroy(&shard->mutex);
+	return lost;
+}
+
+void behind_pool_free(struct behind_pool *pool)
+{
+	size_t lost = 0;
+	if (!pool)
+		return;
+	for (unsigned i = 0; i < BEHIND_SHARDS; i++)
+		lost += shard_drop(pool, &pool->shards[i]);
 	if (lost)
 		log_warn("%zu bytes were written but never sent", lost);
 	pthread_mutex_destroy(&pool->mutex);
@@ -80,9 +82,7 @@ void behind_pool_free(struct behind_pool *pool)
 
 void behind_pool_stop(struct behind_pool *pool)
 {
-	pthread_mutex_lock(&pool->mutex);
 	pool->stopped = true;
-	pthread_mutex_unlock(&pool->mutex);
 }
 
 static void count_copied(size_t len)
@@ -99,57 +99,85 @@ static struct buf *behind_new_buf(const struct behind_pool *pool, bool first, ui
 	return first && end < BEHIND_MAPPED_MIN ? buf_alloc(end) : buf_map(pool->share->wsize);
 }
 
-/* Room for `end` bytes. False: no memory, or more than may wait. */
-static bool behind_reserve(struct behind_pool *pool, struct behind *behind, uint32_t end)
+/* Counts memory of `behind`: up to `held` bytes. False: more than may wait. */
+static bool behind_hold(struct behind_pool *pool, struct behind *behind, uint32_t held)
 {
-	struct buf *buf = behind->buf;
-	if (end <= behind->held)
-		return true;
-	if (pool->bytes + end - behind->held > BEHIND_MAX)
+	uint32_t more = held - behind->held;
+	if (atomic_fetch_add(&pool->bytes, more) + more > BEHIND_MAX) {
+		atomic_fetch_sub(&pool->bytes, more);
 		return false;
-	if (!buf || buf->size < end) {
-		buf = behind_new_buf(pool, !buf, end);
-		if (!buf)
-			return false;
-		if (behind->buf) {
-			memcpy(buf->data, behind->buf->data, behind->len);
-			count_copied(behind->len);
-		}
-		buf_unref(behind->buf);
-		behind->buf = buf;
 	}
-	pool->bytes += end - behind->held;
-	behind->held = end;
+	behind->held = held;
 	return true;
 }
 
-/* Under the mutex. */
-static struct behind *behind_begin(struct behind_pool *pool, struct file *file)
+/* A buffer for `end` bytes, with what there is. */
+static bool behind_grow(struct behind_pool *pool, struct behind *behind, uint32_t end)
+{
+	struct buf *buf = behind_new_buf(pool, !behind->buf, end);
+	if (!buf)
+		return false;
+	if (behind->buf) {
+		memcpy(buf->data, behind->buf->data, behind->len);
+		count_copied(behind->len);
+		buf_unref(behind->buf);
+	}
+	behind->buf = buf;
+	return true;
+}
+
+/* Room for `end` bytes. False: no memory, or more than may wait. */
+static bool behind_reserve(struct behind_pool *pool, struct behind *behind, uint32_t end)
+{
+	if (end <= behind->held)
+		return true;
+	if ((!behind->buf || behind->buf->size < end) && !behind_grow(pool, behind, end))
+		return false;
+	return behind_hold(pool, behind, end);
+}
+
+static struct behind *behind_last(const struct node *node)
+{
+	const struct behind_queue *queue = node_behind(node);
+	return queue ? TAILQ_LAST(&queue->order, behind_order) : NULL;
+}
+
+struct behind *behind_open_end(const struct node *node)
+{
+	struct behind *last = behind_last(node);
+	return last && !last->sending ? last : NULL;
+}
+
+static struct behind_queue *queue_get(struct node *node)
+{
+	struct behind_queue *queue = node_behind(node);
+	if (!queue && (queue = calloc(1, sizeof(*queue)))) {
+		TAILQ_INIT(&queue->order);
+		/* before a program hears of success: whoever looks at the file knows */
+		atomic_store(&node->file->behind, queue);
+	}
+	return queue;
+}
+
+struct behind *behind_begin(struct behind_pool *pool, struct file *file)
 {
 	struct behind *behind = calloc(1, sizeof(*behind));
-	if (!behind)
+	struct behind_queue *queue = behind ? queue_get(file->node) : NULL;
+	if (!queue) {
+		free(behind);
 		return NULL;
+	}
 	STAILQ_INIT(&behind->waits);
 	behind->file = file_ref(file);
 	behind->born_at = loop_clock();
 	/* before a program hears of success: whoever takes over knows what was lost */
-	LIST_INSERT_HEAD(&pool->list, behind, entry);
-	atomic_store(&file->node->file->behind, behind);
+	LIST_INSERT_HEAD(&behind_shard(pool, file->node)->list, behind, entry);
+	TAILQ_INSERT_TAIL(&queue->order, behind, order);
 	worker_watch_behind(worker_self());
 	return behind;
 }
 
-/* Under the mutex: takes a beginning back. */
-static void behind_cancel(struct behind_pool *pool, struct behind *behind)
-{
-	LIST_REMOVE(behind, entry);
-	atomic_store(&behind->file->node->file->behind, NULL);
-	behind_free(behind);
-}
-
-/* What fails, fails at once: an open that is lost, and a file of which nobody has heard yet that
- * data was lost. */
-static bool behind_wants(struct behind_pool *pool, const struct file *file)
+bool behind_wants(struct behind_pool *pool, const struct file *file)
 {
 	const struct share *share = pool->share;
 	struct nfs_stateid stateid;
@@ -163,13 +191,34 @@ static bool behind_wants(struct behind_pool *pool, const struct file *file)
 static bool behind_fits(const struct behind_pool *pool, const struct behind *behind,
 	const struct file *file, const struct behind_data *data)
 {
-	if (behind->sending || behind->file != file || behind->owner.set || behind->others.set)
+	if (behind->file != file || behind->owner.set || behind->others.set)
 		return false;
 	if (behind->len == 0 || data->offset < behind->offset)
 		return false;
 	uint64_t at = data->offset - behind->offset;
 	return at <= behind->len && at + data->len <= pool->share->wsize &&
 	       (at == behind->len || !(file->flags & O_APPEND));
+}
+
+/*
+ * May it be under way together with what is there? Not if the same bytes are meant, or the place is
+ * not certain; nor where programs lock the file: it would not be seen then that others, under their
+ * lock, change it at the same time.
+ */
+static bool behind_may_join(const struct file *file, const struct behind_data *data)
+{
+	const struct behind_queue *queue = node_behind(file->node);
+	const struct behind *behind;
+	if (!queue)
+		return true;
+	if (atomic_load(&file->node->file->locked) || (file->flags & O_APPEND))
+		return false;
+	TAILQ_FOREACH (behind, &queue->order, order)
+		if (behind->owner.set || behind->others.set || (behind->file->flags & O_APPEND) ||
+			(data->offset < behind->offset + behind->len &&
+				behind->offset < data->offset + data->len))
+			return false;
+	return true;
 }
 
 static bool behind_put(
@@ -194,180 +243,91 @@ static bool behind_start(
 	behind->offset = data->offset;
 	if (behind_put(pool, behind, data))
 		return true;
-	behind_cancel(pool, behind);
+	behind_unlist(pool, behind);
+	behind_free(behind);
 	return false;
 }
 
-enum behind_answer behind_write(
-	struct behind_pool *pool, struct file *file, const struct behind_data *data)
+/* Under the mutex: it is the caller's to be sent. */
+static void behind_take(struct behind *behind, bool stable)
 {
-	enum behind_answer answer = BEHIND_DIRECT;
-	bool small = data->len > 0 && data->len <= BEHIND_WRITE_MAX &&
-		     data->len <= pool->share->wsize && behind_wants(pool, file);
-	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = node_behind(file->node);
-	if (behind)
-		answer = small && behind_fits(pool, behind, file, data) &&
-					 behind_put(pool, behind, data)
-				 ? BEHIND_TAKEN
-				 : BEHIND_WAIT;
-	else if (small && behind_start(pool, file, data))
-		answer = BEHIND_TAKEN;
-	pthread_mutex_unlock(&pool->mutex);
+	struct node *node = behind->file->node;
+	struct behind_queue *queue = node_behind(node);
+	behind->sending = true;
+	/* What is under way besides has to be committed anyway. */
+	behind->stable = stable && queue->flying == 0;
+	queue->flying++;
+	if (behind->buf)
+		buf_trim(behind->buf, behind->len);
+	behind_unmake(node);
+}
+
+static unsigned node_flying(const struct node *node)
+{
+	const struct behind_queue *queue = node_behind(node);
+	return queue ? queue->flying : 0;
+}
+
+/* Under the mutex. `full` is what is being gathered, and has to leave to make room, or NULL. */
+static enum behind_answer write_small(struct behind_pool *pool, struct file *file,
+	const struct behind_data *data, struct behind *full)
+{
+	bool alone = !node_behind(file->node);
+	if (full && behind_fits(pool, full, file, data) && behind_put(pool, full, data))
+		return BEHIND_TAKEN;
+	if (!behind_may_join(file, data))
+		return BEHIND_WAIT;
+	if (node_flying(file->node) + (full != NULL) >= BEHIND_FLYING)
+		return BEHIND_FULL;
+	if (behind_start(pool, file, data))
+		return BEHIND_TAKEN;
+	return alone ? BEHIND_DIRECT : BEHIND_WAIT;
+}
+
+static enum behind_answer write_large(struct behind_pool *pool, struct file *file,
+	const struct behind_data *data, struct behind **behind)
+{
+	if (!behind_may_join(file, data))
+		return BEHIND_WAIT;
+	bool late = node_flying(file->node) >= BEHIND_FLYING;
+	bool alone = !node_behind(file->node);
+	*behind = behind_begin(pool, file);
+	if (!*behind)
+		return alone ? BEHIND_DIRECT : BEHIND_WAIT;
+	(*behind)->offset = data->offset;
+	(*behind)->len = data->len;
+	(*behind)->late = late || !behind_hold(pool, *behind, data->len);
+	behind_take(*behind, false);
+	return BEHIND_FLIES;
+}
+
+enum behind_answer behind_write(struct behind_pool *pool, struct file *file,
+	const struct behind_data *data, struct behind **behind)
+{
+	struct behind_shard *shard = behind_shard(pool, file->node);
+	struct behind *full;
+	enum behind_answer answer;
+	bool wanted = data->len > 0 && data->len <= pool->share->wsize && behind_wants(pool, file);
+	bool small = data->len <= BEHIND_WRITE_MAX;
+	pthread_mutex_lock(&shard->mutex);
+	full = behind_open_end(file->node);
+	if (wanted && small)
+		answer = write_small(pool, file, data, full);
+	else if (wanted && !(file->flags & O_APPEND))
+		answer = write_large(pool, file, data, behind);
+	else
+		answer = node_behind(file->node) ? BEHIND_WAIT : BEHIND_DIRECT;
+	/* Something else begins behind it. */
+	if (full && (answer == BEHIND_FULL || full != behind_last(file->node)))
+		behind_take(full, false);
+	else
+		full = NULL;
+	if (answer == BEHIND_DIRECT)
+		behind_unmake(file->node);
+	pthread_mutex_unlock(&shard->mutex);
+	if (full)
+		fsop_write_gathered(full);
 	return answer;
-}
-
-void behind_made(
-	struct behind_pool *pool, struct file *file, pid_t pid, const struct nfs_attr *attr)
-{
-	struct file_made *made = behind_wants(pool, file) ? malloc(sizeof(*made)) : NULL;
-	if (!made)
-		return;
-	*made = (struct file_made){.pid = pid, .attr = *attr};
-	pthread_mutex_lock(&pool->mutex);
-	bool first = !file->node->file->maker;
-	if (first) {
-		file->made = made;
-		file->node->file->maker = file;
-	}
-	pthread_mutex_unlock(&pool->mutex);
-	if (!first)
-		free(made);
-}
-
-/* Under the mutex. */
-static void made_drop(struct file *file)
-{
-	if (!file->made)
-		return;
-	free(file->made);
-	file->made = NULL;
-	file->node->file->maker = NULL;
-}
-
-void behind_forget_made(struct behind_pool *pool, struct file *file)
-{
-	pthread_mutex_lock(&pool->mutex);
-	made_drop(file);
-	pthread_mutex_unlock(&pool->mutex);
-}
-
-static bool owner_equal(const struct behind_owner *a, const struct behind_owner *b)
-{
-	return a->caller == b->caller && a->set == b->set && a->uid == b->uid && a->gid == b->gid;
-}
-
-static struct behind_owner owner_of(const struct rpc_cred *cred, const struct nfs_setattr *set)
-{
-	return (struct behind_owner){.caller = rpc_cred_uid(cred),
-		.set = set->set & (NFS_SET_UID | NFS_SET_GID),
-		.uid = set->set & NFS_SET_UID ? set->uid : 0,
-		.gid = set->set & NFS_SET_GID ? set->gid : 0};
-}
-
-static bool owner_is_known(const struct behind_pool *pool, const struct behind_owner *owner)
-{
-	for (unsigned i = 0; i < BEHIND_OWNERS && i < pool->nowners; i++)
-		if (owner_equal(&pool->owners[i], owner))
-			return true;
-	return false;
-}
-
-void behind_owner_changed(
-	struct behind_pool *pool, const struct rpc_cred *cred, const struct nfs_setattr *set)
-{
-	const struct behind_owner owner = owner_of(cred, set);
-	if (owner.set == 0)
-		return;
-	pthread_mutex_lock(&pool->mutex);
-	if (!owner_is_known(pool, &owner))
-		pool->owners[pool->nowners++ % BEHIND_OWNERS] = owner;
-	pthread_mutex_unlock(&pool->mutex);
-}
-
-/*
- * Under the mutex: may it wait? The times must be given, since the server's clock would be read
- * later. A change of the owner takes away what a change of the mode before it gave (set-user-id),
- * so it does not follow one.
- */
-static bool setattr_may_wait(const struct behind_pool *pool, const struct behind *behind,
-	const struct file *file, const struct behind_change *change)
-{
-	const unsigned may =
-		NFS_SET_MODE | NFS_SET_UID | NFS_SET_GID | NFS_SET_ATIME | NFS_SET_MTIME;
-	const struct nfs_setattr *set = change->set;
-	const struct behind_owner owner = owner_of(change->cred, set);
-	if (set->set == 0 || (set->set & ~may) || (file->flags & O_APPEND) || change->pid == 0 ||
-		file->made->pid != change->pid ||
-		rpc_cred_uid(change->cred) != rpc_cred_uid(file->open->cred))
-		return false;
-	if (behind && (behind->sending || behind->file != file))
-		return false;
-	if (owner.set == 0)
-		return true;
-	bool after_mode = (behind && (behind->others.set & NFS_SET_MODE)) ||
-			  (set->set & NFS_SET_MODE) || (file->made->attr.mode & 06000);
-	return !after_mode && owner_is_known(pool, &owner);
-}
-
-static void setattr_put(struct behind *behind, const struct nfs_setattr *set)
-{
-	struct nfs_setattr *owner = &behind->owner, *others = &behind->others;
-	owner->set |= set->set & (NFS_SET_UID | NFS_SET_GID);
-	others->set |= set->set & (NFS_SET_MODE | NFS_SET_ATIME | NFS_SET_MTIME);
-	if (set->set & NFS_SET_UID)
-		owner->uid = set->uid;
-	if (set->set & NFS_SET_GID)
-		owner->gid = set->gid;
-	if (set->set & NFS_SET_MODE)
-		others->mode = set->mode;
-	if (set->set & NFS_SET_ATIME)
-		others->atime = set->atime;
-	if (set->set & NFS_SET_MTIME)
-		others->mtime = set->mtime;
-}
-
-/* What the file's attributes will be. */
-static void setattr_foresee(const struct behind *behind, struct nfs_attr *attr)
-{
-	const struct nfs_setattr *owner = &behind->owner, *others = &behind->others;
-	if (behind->offset + behind->len > attr->size)
-		attr->size = attr->space_used = behind->offset + behind->len;
-	clock_gettime(CLOCK_REALTIME, &attr->ctime);
-	if (others->set & NFS_SET_MTIME)
-		attr->mtime = others->mtime;
-	else if (behind->len > 0)
-		attr->mtime = attr->ctime;
-	if (others->set & NFS_SET_ATIME)
-		attr->atime = others->atime;
-	if (others->set & NFS_SET_MODE)
-		attr->mode = others->mode;
-	if (owner->set & NFS_SET_UID)
-		attr->uid = owner->uid;
-	if (owner->set & NFS_SET_GID)
-		attr->gid = owner->gid;
-}
-
-bool behind_setattr(struct behind_pool *pool, struct node *node, const struct behind_change *change,
-	struct nfs_attr *attr)
-{
-	bool taken = false;
-	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = node_behind(node);
-	struct node_file *node_file = node->file;
-	struct file *file = node_file ? node_file->maker : NULL;
-	if (file && !pool->stopped && setattr_may_wait(pool, behind, file, change)) {
-		if (!behind)
-			behind = behind_begin(pool, file);
-		if (behind) {
-			setattr_put(behind, change->set);
-			*attr = file->made->attr;
-			setattr_foresee(behind, attr);
-			taken = true;
-		}
-	}
-	pthread_mutex_unlock(&pool->mutex);
-	return taken;
 }
 
 static void wait_end(struct loop_task *task)
@@ -377,36 +337,41 @@ static void wait_end(struct loop_task *task)
 	wait->done(wait);
 }
 
-/* Under the mutex: true, with the mutex released, if it is the caller's to be sent. */
-static bool behind_take(struct behind_pool *pool, struct behind *behind, bool stable)
+static void wait_begin(struct behind_wait *wait)
 {
-	if (behind->sending)
-		return false;
-	behind->sending = true;
-	behind->stable = stable;
-	if (behind->buf)
-		buf_trim(behind->buf, behind->len);
-	made_drop(behind->file);
-	return true;
+	wait->worker = worker_self();
+	wait->task.run = wait_end;
 }
 
 void behind_settle(struct share *share, struct node *node, bool stable, struct behind_wait *wait)
 {
-	struct behind_pool *pool = share->behind;
-	bool send = false;
-	wait->worker = worker_self();
-	wait->task.run = wait_end;
-	pthread_mutex_lock(&pool->mutex);
-	struct behind *behind = node_behind(node);
-	if (behind) {
-		STAILQ_INSERT_TAIL(&behind->waits, wait, entry);
-		send = behind_take(pool, behind, stable);
-	}
-	pthread_mutex_unlock(&pool->mutex);
-	if (!behind)
+	struct behind_shard *shard = behind_shard(share->behind, node);
+	wait_begin(wait);
+	pthread_mutex_lock(&shard->mutex);
+	struct behind *last = behind_last(node), *end = behind_open_end(node);
+	if (last)
+		STAILQ_INSERT_TAIL(&last->waits, wait, entry);
+	if (end)
+		behind_take(end, stable);
+	pthread_mutex_unlock(&shard->mutex);
+	if (!last)
 		wait->done(wait);
-	else if (send)
-		fsop_write_gathered(behind);
+	else if (end)
+		fsop_write_gathered(end);
+}
+
+void behind_wait_first(struct share *share, struct node *node, struct behind_wait *wait)
+{
+	struct behind_shard *shard = behind_shard(share->behind, node);
+	wait_begin(wait);
+	pthread_mutex_lock(&shard->mutex);
+	const struct behind_queue *queue = node_behind(node);
+	struct behind *first = queue ? TAILQ_FIRST(&queue->order) : NULL;
+	if (first)
+		STAILQ_INSERT_TAIL(&first->waits, wait, entry);
+	pthread_mutex_unlock(&shard->mutex);
+	if (!first)
+		wait->done(wait);
 }
 
 bool behind_is_unsettled(const struct node *node, uint64_t since)
@@ -415,19 +380,33 @@ bool behind_is_unsettled(const struct node *node, uint64_t since)
 	return file && (atomic_load(&file->behind) || atomic_load(&file->settled_at) >= since);
 }
 
+void behind_note(struct share *share, const struct behind *behind, uint64_t before,
+	const struct nfs_attr *after)
+{
+	struct node *node = behind->file->node;
+	struct behind_shard *shard = behind_shard(share->behind, node);
+	pthread_mutex_lock(&shard->mutex);
+	struct behind_queue *queue = node_behind(node);
+	node_note_writes(share->nodes, node, &queue->span, before, after, queue->flying == 1);
+	pthread_mutex_unlock(&shard->mutex);
+}
+
 void behind_sent(struct share *share, struct behind *behind)
 {
-	struct behind_pool *pool = share->behind;
-	struct node_file *file = behind->file->node->file;
+	struct node *node = behind->file->node;
+	struct behind_shard *shard = behind_shard(share->behind, node);
 	STAILQ_HEAD(, behind_wait) waits = STAILQ_HEAD_INITIALIZER(waits);
 	struct behind_wait *wait;
-	pthread_mutex_lock(&pool->mutex);
-	atomic_store(&file->settled_at, loop_clock());
-	atomic_store(&file->behind, NULL);
-	LIST_REMOVE(behind, entry);
-	pool->bytes -= behind->held;
-	STAILQ_CONCAT(&waits, &behind->waits);
-	pthread_mutex_unlock(&pool->mutex);
+	pthread_mutex_lock(&shard->mutex);
+	/* Who waits for this one waits for those before it, too. */
+	struct behind *older = TAILQ_PREV(behind, behind_order, order);
+	if (older)
+		STAILQ_CONCAT(&older->waits, &behind->waits);
+	else
+		STAILQ_CONCAT(&waits, &behind->waits);
+	atomic_store(&node->file->settled_at, loop_clock());
+	behind_unlist(share->behind, behind);
+	pthread_mutex_unlock(&shard->mutex);
 	behind_free(behind);
 	while ((wait = STAILQ_FIRST(&waits))) {
 		STAILQ_REMOVE_HEAD(&waits, entry);
@@ -439,22 +418,34 @@ void behind_sent(struct share *share, struct behind *behind)
 }
 
 /* Sends what was born until then, and says whether anything younger is left. */
-static bool behind_send_old(struct behind_pool *pool, uint64_t until)
+static bool shard_send_old(struct behind_shard *shard, uint64_t until)
 {
 	struct behind *behind;
 	bool left;
 	do {
 		left = false;
-		pthread_mutex_lock(&pool->mutex);
-		LIST_FOREACH (behind, &pool->list, entry) {
-			left |= !behind->sending;
-			if (behind->born_at <= until && behind_take(pool, behind, false))
+		pthread_mutex_lock(&shard->mutex);
+		LIST_FOREACH (behind, &shard->list, entry) {
+			if (behind->sending)
+				continue;
+			left = true;
+			if (behind->born_at <= until) {
+				behind_take(behind, false);
 				break;
+			}
 		}
-		pthread_mutex_unlock(&pool->mutex);
+		pthread_mutex_unlock(&shard->mutex);
 		if (behind)
 			fsop_write_gathered(behind);
 	} while (behind);
+	return left;
+}
+
+static bool behind_send_old(struct behind_pool *pool, uint64_t until)
+{
+	bool left = false;
+	for (unsigned i = 0; i < BEHIND_SHARDS; i++)
+		left |= shard_send_old(&pool->shards[i], until);
 	return left;
 }
 
@@ -463,18 +454,28 @@ bool behind_tick(struct share *share)
 	return behind_send_old(share->behind, loop_clock() - BEHIND_AGE_NS);
 }
 
+/* The node, pinned, of something that was born until then, or NULL. */
+static struct node *shard_find_old(
+	struct behind_pool *pool, struct behind_shard *shard, uint64_t until)
+{
+	struct behind *behind;
+	struct node *node = NULL;
+	pthread_mutex_lock(&shard->mutex);
+	LIST_FOREACH (behind, &shard->list, entry)
+		if (behind->born_at <= until) {
+			node = node_pin(pool->share->nodes, behind->file->node);
+			break;
+		}
+	pthread_mutex_unlock(&shard->mutex);
+	return node;
+}
+
 static void all_next(struct behind_all *all)
 {
 	struct behind_pool *pool = all->share->behind;
-	struct behind *behind;
 	all->node = NULL;
-	pthread_mutex_lock(&pool->mutex);
-	LIST_FOREACH (behind, &pool->list, entry)
-		if (behind->born_at <= all->until) {
-			all->node = node_pin(all->share->nodes, behind->file->node);
-			break;
-		}
-	pthread_mutex_unlock(&pool->mutex);
+	for (unsigned i = 0; i < BEHIND_SHARDS && !all->node; i++)
+		all->node = shard_find_old(pool, &pool->shards[i], all->until);
 	if (all->node)
 		behind_settle(all->share, all->node, false, &all->wait);
 	else

@@ -326,10 +326,12 @@ void fsop_setattr(
 		return;
 	}
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
-	if (to_set & FUSE_SET_ATTR_SIZE)
+	if (to_set & FUSE_SET_ATTR_SIZE) {
+		behind_changes(req->share->behind, req->node);
 		fsop_commit(req, setattr_committed);
-	else if (!setattr_gather(req))
+	} else if (!setattr_gather(req)) {
 		fsop_settle(req, req->node, setattr_send);
+	}
 }
 
 static void access_done(struct nfs_compound *c)

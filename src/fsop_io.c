@@ -239,7 +239,10 @@ static void write_note(struct fsop_request *req, int err)
 		node_note_unknown(nodes, req->node);
 		return;
 	}
-	node_note_write(nodes, req->node, req->before.change, &req->attr);
+	if (gathered)
+		behind_note(req->share, gathered, req->before.change, &req->attr);
+	else
+		node_note_write(nodes, req->node, req->before.change, &req->attr);
 	if (gathered && (gathered->owner.set || (gathered->others.set & NFS_SET_MODE)))
 		recall_forget_access(req->share, req->node);
 }
@@ -313,7 +316,9 @@ static void write_send(struct fsop_request *req)
 		return;
 	}
 	struct nfs_bitmap change = {0}, after = {0};
+	const struct behind *gathered = req->gathered;
 	bool append = (req->file->flags & O_APPEND) && write->done == 0 && !req->u.write.placed;
+	bool changes = gathered && (gathered->owner.set || gathered->others.set);
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_CHANGE);
 	nfs_bitmap_set(&after, FATTR4_SIZE);
@@ -332,18 +337,20 @@ static void write_send(struct fsop_request *req)
 		nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
 			write->buf, write->data + write->done, write->len - write->done,
 			&req->u.write.res);
-	if (req->gathered)
-		write_put_changes(c, req->gathered);
+	if (changes)
+		write_put_changes(c, gathered);
 	nfs_op_getattr(c, &after, &req->attr);
-	if (!append && !req->gathered && write->len > 0)
+	if (!append && !changes && write->len > 0)
 		req->u.write.ride =
 			unstable_ride(req->share->unstable, req->worker, req->node, req->cred);
 	if (req->u.write.ride)
 		unstable_put_ride(req->u.write.ride, c);
 	if (append)
 		fsop_send_once(req, write_done);
+	else if (req->gathered && !req->u.write.ride)
+		fsop_send(req, fsop_carry(req, write_done));
 	else
-		fsop_send(req, req->gathered ? fsop_carry(req, write_done) : write_done);
+		fsop_send(req, write_done);
 }
 
 static void write_gather(struct fsop_request *req, const struct behind_data *data);
@@ -360,17 +367,47 @@ static void write_settled(struct fsop_request *req)
 		fsop_settle(req, req->node, write_send);
 }
 
+/* A program that need not wait for the server goes on. */
+static void write_fly(struct fsop_request *req, struct behind *behind)
+{
+	req->gathered = behind;
+	if (!behind->late) {
+		fuse_reply_write(req->fuse, behind->len);
+		req->fuse = NULL;
+	}
+	write_send(req);
+}
+
+static void write_has_room(struct behind_wait *wait)
+{
+	write_settled((struct fsop_request *)((char *)wait - offsetof(struct fsop_request, wait)));
+}
+
+static void write_go_on(struct fsop_request *req, enum behind_answer answer, struct behind *behind)
+{
+	switch (answer) {
+	case BEHIND_TAKEN: break;
+	case BEHIND_DIRECT: write_send(req); break;
+	case BEHIND_FLIES: write_fly(req, behind); break;
+	case BEHIND_WAIT: fsop_settle(req, req->node, write_settled); break;
+	case BEHIND_FULL:
+		req->wait.done = write_has_room;
+		behind_wait_first(req->share, req->node, &req->wait);
+		break;
+	}
+}
+
 static void write_gather(struct fsop_request *req, const struct behind_data *data)
 {
-	switch (behind_write(req->share->behind, req->file, data)) {
-	case BEHIND_TAKEN:
+	struct behind *behind = NULL;
+	enum behind_answer answer = behind_write(req->share->behind, req->file, data, &behind);
+	if (answer == BEHIND_TAKEN) {
 		unstable_write_free(req->u.write.write);
 		fuse_reply_write(req->fuse, data->len);
 		fsop_end(req);
-		break;
-	case BEHIND_WAIT: fsop_settle(req, req->node, write_settled); break;
-	case BEHIND_DIRECT: write_send(req); break;
+		return;
 	}
+	write_go_on(req, answer, behind);
 }
 
 /* The data as it is kept until it is committed. False: answered with ENOMEM. */
@@ -412,10 +449,13 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 	const struct behind_data range = {
 		.data = (const uint8_t *)data, .len = (uint32_t)size, .offset = (uint64_t)offset};
 	enum behind_answer answer = BEHIND_WAIT;
+	struct behind *behind = NULL;
 	/* What a program wrote to a mapping the kernel has gathered already. */
 	req->u.write.direct = fi->writepage || (fi->flags & (O_SYNC | O_DSYNC | O_DIRECT));
 	if (!req->u.write.direct)
-		answer = behind_write(req->share->behind, req->file, &range);
+		answer = behind_write(req->share->behind, req->file, &range, &behind);
+	else
+		behind_changes(req->share->behind, req->node);
 	if (answer == BEHIND_TAKEN) {
 		fuse_reply_write(fuse, size);
 		fsop_end(req);
@@ -424,8 +464,9 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 	write_begin(req, fi->flags & O_SYNC    ? FILE_SYNC4
 			 : fi->flags & O_DSYNC ? DATA_SYNC4
 					       : UNSTABLE4);
+	req->gathered = behind;
 	if (write_keep(req, &range))
-		fsop_settle(req, req->node, answer == BEHIND_DIRECT ? write_send : write_settled);
+		write_go_on(req, answer, behind);
 }
 
 void fsop_write_gathered(struct behind *behind)

@@ -49,10 +49,11 @@ struct node_file {
 	struct node_silly *silly;    /* the name that keeps its data, or NULL */
 
 	/* under those of unstable.h and behind.h */
-	struct unstable *unstable;	 /* written and not committed, or NULL */
-	_Atomic(struct behind *) behind; /* gathered and not sent, or NULL */
-	struct file *maker;		 /* which has made it, as behind.c knows it, or NULL */
-	_Atomic uint64_t settled_at;	 /* ns: when something gathered was last sent */
+	struct unstable *unstable;	       /* written and not committed, or NULL */
+	_Atomic(struct behind_queue *) behind; /* gathered or under way, or NULL */
+	_Atomic bool locked;		       /* some program has locked it */
+	struct file *maker;	     /* which has made it, as behind.c knows it, or NULL */
+	_Atomic uint64_t settled_at; /* ns: when something gathered was last sent */
 };
 
 /* There may be millions: members are in the order that packs them. */
@@ -87,8 +88,8 @@ struct node {
 	uint8_t fh_data[];
 };
 
-/* What is gathered of it and not sent, or NULL: see behind.h. */
-static inline struct behind *node_behind(struct node *node)
+/* What is gathered of it or under way, or NULL: see behind.h. */
+static inline struct behind_queue *node_behind(const struct node *node)
 {
 	struct node_file *file = atomic_load(&node->file);
 	return file ? atomic_load(&file->behind) : NULL;
@@ -200,6 +201,15 @@ bool node_note_local_open(
  * the size, too. */
 void node_note_write(
 	struct node_table *table, struct node *node, uint64_t before, const struct nfs_attr *after);
+/* What several modifications of ours that were under way together did to the change attribute. */
+struct node_span {
+	bool some;
+	uint64_t base;	    /* what the page cache had before them */
+	uint64_t low, high; /* from the first to the last of them, so far */
+};
+/* The same for one of several, whose answers come in any order; `last`: no other is under way. */
+void node_note_writes(struct node_table *table, struct node *node, struct node_span *span,
+	uint64_t before, const struct nfs_attr *after, bool last);
 /* Change attribute and size last seen together. False: none. */
 bool node_size(struct node_table *table, struct node *node, uint64_t *change, uint64_t *size);
 /* Is `change` the last that is known? */

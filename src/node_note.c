@@ -109,6 +109,44 @@ void node_note_write(
 	pthread_mutex_unlock(&table->mutex);
 }
 
+static bool change_is_between(uint64_t change, uint64_t low, uint64_t high)
+{
+	return (int64_t)(change - low) >= 0 && (int64_t)(high - change) >= 0;
+}
+
+static void span_widen(
+	struct node_span *span, const struct node *node, uint64_t before, uint64_t after)
+{
+	if (!span->some)
+		*span = (struct node_span){
+			.some = true, .base = node->data_change, .low = before, .high = after};
+	if ((int64_t)(before - span->low) < 0)
+		span->low = before;
+	if ((int64_t)(after - span->high) > 0)
+		span->high = after;
+}
+
+/* Each of them sees the others' changes. All is well if the first of them began where the page
+ * cache was. */
+void node_note_writes(struct node_table *table, struct node *node, struct node_span *span,
+	uint64_t before, const struct nfs_attr *after, bool last)
+{
+	pthread_mutex_lock(&table->mutex);
+	span_widen(span, node, before, after->change);
+	if (node->data == NODE_DATA_KNOWN &&
+		change_is_between(node->data_change, span->low, span->high))
+		node->data_change = span->high;
+	if (node->data == NODE_DATA_KNOWN && last && span->low != span->base)
+		node->data = NODE_DATA_UNKNOWN;
+	node->change = span->high;
+	node->change_known = true;
+	node_note_size(node, after);
+	node->hold_ms = 0;
+	if (last)
+		span->some = false;
+	pthread_mutex_unlock(&table->mutex);
+}
+
 void node_note_unknown(struct node_table *table, struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);

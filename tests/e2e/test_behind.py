@@ -7,8 +7,10 @@ import fcntl
 import mmap
 import os
 import random
+import signal
 import stat
 import threading
+import time
 
 from harness import Suite
 from test_basic import read, write
@@ -133,6 +135,27 @@ def parallel(env):
     assert read(env.on_disk("f")) == b"".join(bytes([n + 1]) * 100 * KIB for n in range(4))
 
 
+@suite.test("a program that writes large pieces is some ahead of the server, and no more than that")
+def flying(env):
+    pieces, ahead = [bytes([n]) * MIB for n in range(12)], 4
+    with mmap.mmap(-1, mmap.PAGESIZE) as told, open(env.path("f"), "wb", buffering=0) as f:
+
+        def work():
+            for n, piece in enumerate(pieces):
+                f.write(piece)
+                told[0] = n + 1
+        os.kill(env.suite.relay.pid, signal.SIGSTOP)
+        try:
+            writer = env.child(work)
+            env.eventually(lambda: told[0] == ahead, within=10, what="that it is ahead")
+            time.sleep(0.2)
+            assert told[0] == ahead, told[0]
+        finally:
+            os.kill(env.suite.relay.pid, signal.SIGCONT)
+        writer.join()
+    assert read(env.on_disk("f")) == b"".join(pieces)
+
+
 @suite.test("what nobody asks for is on the server within a second or so")
 def old(env):
     with open(env.path("f"), "wb", buffering=0) as f:
@@ -208,6 +231,18 @@ def mode_first(env):
     os.write(fd, b"s")
     os.close(fd)
     assert os.stat(env.on_disk("f")).st_mtime_ns > 10 ** 18, "the write came before the times"
+
+
+@suite.test("a new file that was made longer keeps its length, mapped, when its mode is set")
+def mode_of_mapped(env):
+    def touch():
+        fd = os.open(env.path("f"), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        os.ftruncate(fd, MIB)
+        with mmap.mmap(fd, MIB) as m:
+            os.fchmod(fd, 0o600)
+            m[MIB // 2] = 7  # SIGBUS behind the end
+    env.child(touch).join()
+    assert read(env.on_disk("f"))[MIB // 2] == 7
 
 
 @suite.test("an owner who may not be set is refused at once, the first time and the second")

@@ -117,6 +117,7 @@ def unstable(env, config):
     assert os.write(fd, data[:MIB]) == MIB
     os.write(fd, data[MIB:MIB + 10])
     os.write(fd, data[MIB + 10:])
+    assert os.fstat(fd).st_size == len(data)  # nothing is under way any more
     assert "again" not in logged(mount)
     server.kill()
     # the machine went down with the server: nothing of it had reached the disk
@@ -233,6 +234,7 @@ def covered(env):
                    within=BACK_WITHIN, what="the beginning")
     assert os.pwrite(fd, newer, last) == len(newer)
     closer.join()
+    os.fsync(fd)
     with open(os.path.join(server.export, "f"), "rb") as f:
         f.seek(last)
         assert f.read() == newer
