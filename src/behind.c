@@ -11,8 +11,9 @@
 #include "share.h"
 #include "util/log.h"
 
-/* From this size on a mapping is cheaper than moving what is there when more follows, bytes. */
-#define BEHIND_MAPPED_MIN (32u << 10)
+/* From this size on room for the longest WRITE is cheaper than moving what is there when more
+ * follows, bytes. */
+#define BEHIND_WHOLE_MIN (32u << 10)
 
 int behind_pool_new(struct share *share, struct behind_pool **pool)
 {
@@ -96,7 +97,14 @@ static void count_copied(size_t len)
  */
 static struct buf *behind_new_buf(const struct behind_pool *pool, bool first, uint32_t end)
 {
-	return first && end < BEHIND_MAPPED_MIN ? buf_alloc(end) : buf_map(pool->share->wsize);
+	const struct share *share = pool->share;
+	struct buf *buf = NULL;
+	if (first && end < BEHIND_WHOLE_MIN)
+		return buf_alloc(end);
+	/* Requests need them, too. */
+	if (buf_pool_used(share->bufs) < SHARE_BUFS / 2)
+		buf = buf_get(share->bufs);
+	return buf ? buf : buf_map(share->wsize);
 }
 
 /* Counts memory of `behind`: up to `held` bytes. False: more than may wait. */

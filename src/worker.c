@@ -22,6 +22,8 @@
 #define WORKER_RETRY_NS UINT64_C(1000000)
 /* What is gathered waits so much longer, at most, than it should. */
 #define WORKER_BEHIND_NS (BEHIND_AGE_NS / 2)
+/* Buffers that were not needed for so long are given back. */
+#define WORKER_TRIM_NS UINT64_C(1000000000)
 /* What is left when the client has stopped fails at once. */
 #define WORKER_QUIESCE_NS  5000000
 #define WORKER_QUIESCE_MAX 400
@@ -212,6 +214,27 @@ static int worker_next_request(struct worker *worker)
 	return r;
 }
 
+static void worker_watch_spare(struct worker *worker);
+
+static void worker_trim(struct loop_timer *timer)
+{
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, trim));
+	worker->trim_set = false;
+	buf_pool_trim(worker->share->bufs);
+	worker_watch_spare(worker);
+}
+
+/* Memory of a burst stays for the next one, which would have to wait for every page of it, and
+ * goes when there is none. */
+static void worker_watch_spare(struct worker *worker)
+{
+	if (worker->trim_set || !buf_pool_has_spare(worker->share->bufs))
+		return;
+	worker->trim_set = true;
+	worker->trim.fire = worker_trim;
+	loop_timer_set(worker->loop, &worker->trim, loop_now(worker->loop) + WORKER_TRIM_NS);
+}
+
 static bool worker_hook(struct loop_hook *hook)
 {
 	struct worker *worker = (struct worker *)((char *)hook - offsetof(struct worker, hook));
@@ -230,6 +253,7 @@ static bool worker_hook(struct loop_hook *hook)
 			worker->polling = true;
 			loop_poll_start(worker->loop, &worker->poll);
 		}
+		worker_watch_spare(worker);
 		return i > 0;
 	}
 	return true;

@@ -44,6 +44,8 @@ struct worker {
 	bool behind_set;
 	struct loop_timer closing; /* what waits to be closed */
 	bool closing_set;
+	struct loop_timer trim; /* buffers that nobody needs any more */
+	bool trim_set;
 	struct loop_task recall_task; /* delegations are due */
 	atomic_bool recall_posted;
 	atomic_bool looked_at; /* a look (look.h) has not been answered yet */

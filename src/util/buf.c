@@ -17,7 +17,8 @@ struct buf_pool {
 	bool populate;
 	pthread_mutex_t lock; /* over what follows */
 	atomic_uint used;     /* read without it, too */
-	unsigned nidle;
+	atomic_uint nidle;    /* the same */
+	unsigned idle_min;    /* since the last trim */
 	struct buf *idle;
 };
 
@@ -100,6 +101,8 @@ struct buf *buf_get(struct buf_pool *pool)
 		pool->idle = buf->next;
 		pool->nidle--;
 	}
+	if (pool->nidle < pool->idle_min)
+		pool->idle_min = pool->nidle;
 	pthread_mutex_unlock(&pool->lock);
 
 	if (!buf)
@@ -176,7 +179,6 @@ struct buf *buf_ref(struct buf *buf)
 void buf_unref(struct buf *buf)
 {
 	struct buf_pool *pool;
-	bool keep;
 
 	if (!buf || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) > 1)
 		return;
@@ -188,19 +190,35 @@ void buf_unref(struct buf *buf)
 		return;
 	}
 	pthread_mutex_lock(&pool->lock);
-	keep = pool->nidle < pool->keep;
-	if (keep) {
-		buf->next = pool->idle;
-		pool->idle = buf;
-		pool->nidle++;
-	} else {
-		/* It counts as used until it is unmapped: the limit is one of memory. */
-		pthread_mutex_unlock(&pool->lock);
-		buf_free(buf);
-		pthread_mutex_lock(&pool->lock);
-	}
+	buf->next = pool->idle;
+	pool->idle = buf;
+	pool->nidle++;
 	pool->used--;
 	pthread_mutex_unlock(&pool->lock);
+}
+
+bool buf_pool_has_spare(struct buf_pool *pool)
+{
+	return atomic_load_explicit(&pool->nidle, memory_order_relaxed) > pool->keep;
+}
+
+void buf_pool_trim(struct buf_pool *pool)
+{
+	struct buf *spare = NULL, *buf;
+
+	pthread_mutex_lock(&pool->lock);
+	for (; pool->idle_min > 0 && pool->nidle > pool->keep; pool->idle_min--, pool->nidle--) {
+		buf = pool->idle;
+		pool->idle = buf->next;
+		buf->next = spare;
+		spare = buf;
+	}
+	pool->idle_min = pool->nidle;
+	pthread_mutex_unlock(&pool->lock);
+	while ((buf = spare)) {
+		spare = buf->next;
+		buf_free(buf);
+	}
 }
 
 unsigned buf_pool_used(struct buf_pool *pool)

@@ -25,10 +25,14 @@ struct buf {
 	struct buf *next;
 };
 
-/* `limit` buffers may exist at once; `keep` stay mapped when idle, the rest are unmapped. */
+/* `limit` buffers may exist at once; `keep` stay mapped when idle, the rest until buf_pool_trim. */
 int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **pool);
 /* Buffers that are made from now on have their memory at once, not when it is first touched. */
 void buf_pool_populate(struct buf_pool *pool);
+/* Are there idle ones that need not stay? */
+bool buf_pool_has_spare(struct buf_pool *pool);
+/* Unmaps those of them that nobody has wanted since the last time. */
+void buf_pool_trim(struct buf_pool *pool);
 /* Every buffer must have been released. NULL is allowed. */
 void buf_pool_free(struct buf_pool *pool);
 

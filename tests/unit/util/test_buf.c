@@ -103,24 +103,37 @@ static int is_mapped(const void *data)
 	return mincore((void *)(uintptr_t)data, 1, &resident) == 0;
 }
 
+static int count_mapped(uint8_t *const *data, int count)
+{
+	int mapped = 0;
+
+	for (int i = 0; i < count; i++)
+		mapped += is_mapped(data[i]);
+	return mapped;
+}
+
 /* Large enough to be a mapping that nobody takes again at once. */
 static void test_only_so_many_stay_mapped(void **state)
 {
 	struct buf_pool *pool;
 	struct buf *bufs[3];
 	uint8_t *data[3];
-	int mapped = 0;
 
 	assert_int_equal(buf_pool_new(1 << 20, 3, 1, &pool), 0);
 	for (int i = 0; i < 3; i++) {
 		bufs[i] = buf_get(pool);
 		data[i] = bufs[i]->data;
 	}
+	assert_false(buf_pool_has_spare(pool));
 	for (int i = 0; i < 3; i++)
 		buf_unref(bufs[i]);
-	for (int i = 0; i < 3; i++)
-		mapped += is_mapped(data[i]);
-	assert_int_equal(mapped, 1);
+	assert_true(buf_pool_has_spare(pool));
+	buf_pool_trim(pool); /* all were in use a moment ago */
+	assert_int_equal(count_mapped(data, 3), 3);
+	buf_unref(buf_get(pool)); /* and one since */
+	buf_pool_trim(pool);
+	assert_int_equal(count_mapped(data, 3), 1);
+	assert_false(buf_pool_has_spare(pool));
 	buf_pool_free(pool);
 	for (int i = 0; i < 3; i++)
 		assert_false(is_mapped(data[i]));
