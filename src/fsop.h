@@ -87,6 +87,7 @@ struct fsop_request {
 			int err;
 			bool hidden;		 /* the victim has its silly name */
 			struct listing *listing; /* that a LOOKUP reads */
+			struct siblings *along;
 		} names;
 		struct {
 			char name[FSOP_NAME_MAX];
@@ -146,6 +147,7 @@ struct fsop_request {
 		} statfs;
 		struct {
 			struct fsop_dir *dir;
+			struct siblings *along;
 			uint64_t offset, cookie;
 			size_t size;
 			unsigned skipped;  /* blocks in a row */

@@ -8,6 +8,7 @@
 #include "fsop.h"
 #include "handle.h"
 #include "listing.h"
+#include "siblings.h"
 
 /*
  * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
@@ -266,8 +267,11 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 				  : DIR_UNKNOWN_INO;
 	if (entry.ino == 0 && nfs_bitmap_has(&attr->have, FATTR4_TYPE))
 		entry.attr.st_mode = fsop_type_mode(attr->type);
-	if (fill_add(fill, name, &entry, dirent->cookie))
+	if (fill_add(fill, name, &entry, dirent->cookie)) {
+		if (attr->type == NF4DIR && attr->fh.len > 0)
+			siblings_add(share->siblings, dir->id, &attr->fh);
 		return true;
+	}
 	if (entry.ino != 0)
 		node_forget(share->nodes, entry.ino, 1);
 	return false;
@@ -388,6 +392,7 @@ static void readdir_done(struct nfs_compound *c)
 	struct fsop_request *req = c->arg;
 	struct fsop_dir *dir = req->u.readdir.dir;
 	static const uint8_t none[NFS4_VERIFIER_SIZE];
+	siblings_unload(req->share->siblings, req->u.readdir.along, c);
 	if (c->status == NFS4ERR_NOT_SAME && memcmp(dir->res.verifier, none, sizeof(none)) != 0) {
 		/* The directory was rebuilt; its cookies may still be good without the verifier. */
 		memcpy(dir->res.verifier, none, sizeof(none));
@@ -431,8 +436,10 @@ static void readdir_want(const struct fsop_request *req, struct nfs_bitmap *want
 static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
 {
 	struct fsop_dir *dir = req->u.readdir.dir;
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
 	if (cookie != DIR_AFTER_DOTDOT ||
-		!listing_copy(req->share->listing, req->node, &dir->res, &dir->fetched_at))
+		!listing_copy(req->share->listing, &fh, &dir->res, &dir->fetched_at))
 		return false;
 	whole_read_since(dir->names, dir->fetched_at);
 	readdir_note_names(req);
@@ -461,6 +468,8 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 		dir->res.cap = block;
 	}
 	readdir_begin_names(req, cookie);
+	if (cookie == DIR_AFTER_DOTDOT)
+		siblings_begin(req->share->siblings, req->node->id);
 	if (readdir_listed(req, cookie)) {
 		readdir_serve(req);
 		return;
@@ -484,6 +493,9 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	if (cookie != 0)
 		memcpy(verifier, dir->res.verifier, sizeof(verifier));
 	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	req->u.readdir.along =
+		cookie == 0 ? siblings_load(req->share->siblings, req->node, req->compound, block)
+			    : NULL;
 	fsop_send(req, readdir_done);
 }
 

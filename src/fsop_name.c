@@ -6,6 +6,7 @@
 #include "listing.h"
 #include "recall.h"
 #include "rootfs.h"
+#include "siblings.h"
 
 /* Names are looked up, and forgotten by the kernel. They are made in fsop_make.c and fsop_open.c,
  * and removed in fsop_remove.c. */
@@ -51,8 +52,10 @@ static void lookup_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
+	struct nfs_fh dir;
+	node_fh(req->node, &dir);
 	if (!err)
-		listing_missed(req->share->listing, req->node);
+		listing_missed(req->share->listing, &dir);
 	if (err == -ENOENT)
 		fsop_reply_negative(req);
 	else if (err || !fsop_attr_complete(&req->attr) || req->fh.len == 0)
@@ -81,7 +84,9 @@ static bool lookup_listed(struct fsop_request *req, const char *name)
 	struct nfs_dirent found;
 	uint64_t since, until, now = loop_clock();
 	const struct nfs_attr *attr = &found.attr;
-	if (!listing_find(share->listing, req->node, name, &found, &since, &until) ||
+	struct nfs_fh dir;
+	node_fh(req->node, &dir);
+	if (!listing_find(share->listing, &dir, name, &found, &since, &until) ||
 		attr->fh.len == 0 || !fsop_attr_complete(attr) || until <= now ||
 		fsop_attr_outdated(share, &attr->fh, attr, since) ||
 		fsop_fill_listed(share, attr, req->node->id, name, &entry) != 0)
@@ -90,7 +95,7 @@ static bool lookup_listed(struct fsop_request *req, const char *name)
 	entry.attr_timeout = entry.attr_timeout < left ? entry.attr_timeout : left;
 	entry.entry_timeout = entry.entry_timeout < left ? entry.entry_timeout : left;
 	if (attr->type == NF4DIR)
-		listing_found_dir(share->listing, entry.ino);
+		listing_found_dir(share->listing, &attr->fh);
 	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
 		node_forget(share->nodes, entry.ino, 1);
 	fsop_end(req);
@@ -113,10 +118,13 @@ static void lookup_read(struct nfs_compound *c)
 	struct fsop_request *req = c->arg;
 	struct listing_table *table = req->share->listing;
 	const char *name = req->u.names.name;
+	struct nfs_fh dir;
+	node_fh(req->node, &dir);
+	siblings_unload(req->share->siblings, req->u.names.along, c);
 	if (nfs_compound_errno(c) != 0)
-		listing_fail(table, req->node->id, req->u.names.listing);
+		listing_fail(table, &dir, req->u.names.listing);
 	else
-		listing_keep(table, req->node, req->u.names.listing);
+		listing_keep(table, &dir, req->u.names.listing);
 	if (!lookup_listed(req, name))
 		lookup_send(req);
 }
@@ -125,16 +133,19 @@ static void lookup_read(struct nfs_compound *c)
 static bool lookup_read_dir(struct fsop_request *req)
 {
 	struct listing_table *table = req->share->listing;
-	struct listing *listing = listing_begin(table, req->node);
-	uint64_t dir_id = req->node->id;
+	struct nfs_fh dir;
+	node_fh(req->node, &dir);
+	struct listing *listing = listing_begin(table, &dir);
 	if (!listing)
 		return false;
 	req->u.names.listing = listing;
 	if (!fsop_compound(req, OP_READDIR, req->node)) {
-		listing_fail(table, dir_id, listing);
+		listing_fail(table, &dir, listing);
 		return true;
 	}
 	listing_read(table, listing, req->compound);
+	req->u.names.along =
+		siblings_load(req->share->siblings, req->node, req->compound, LISTING_BLOCK);
 	fsop_send(req, fsop_carry(req, lookup_read));
 	return true;
 }

@@ -9,10 +9,13 @@
 
 #include "changes.h"
 #include "share.h"
+#include "siblings.h"
 #include "util/loop.h"
 
 /* Directories at the same time; a power of two. */
 #define LISTING_DIRS 256
+/* So many places in a row may have one. */
+#define LISTING_WAYS 4
 /* LOOKUPs after which a directory is read, and what that can grow to. */
 #define LISTING_AFTER	  2
 #define LISTING_AFTER_MAX 64
@@ -22,6 +25,8 @@
 struct listing {
 	atomic_uint refs;
 	uint64_t since, until; /* ns */
+	uint64_t ahead_of; /* read along: the node that it is in, until somebody wants it; or 0 */
+	bool along, told;  /* it was read along; a program has had it as a list */
 	struct nfs_readdir_res res;
 	uint32_t *places; /* 1 + position in res.data, by the name's hash; 0: free */
 	uint32_t mask;	  /* number of places - 1 */
@@ -29,7 +34,7 @@ struct listing {
 
 /* What is known of one directory. */
 struct listing_dir {
-	uint64_t id;	      /* of the node; 0: none */
+	struct nfs_fh fh;     /* of length 0: none */
 	uint64_t missed_from; /* ns: when `missed` began */
 	unsigned missed, after, readings, served;
 	bool found; /* by a listing of its parent */
@@ -40,7 +45,7 @@ struct listing_dir {
 struct listing_table {
 	struct share *share;
 	pthread_mutex_t mutex;
-	struct listing_dir dirs[LISTING_DIRS]; /* by node id */
+	struct listing_dir dirs[LISTING_DIRS]; /* by filehandle */
 	size_t bytes;
 };
 
@@ -79,26 +84,49 @@ static void dir_drop(struct listing_table *table, struct listing_dir *dir)
 	dir->listing = NULL;
 }
 
-/* Its place, for which another gives way. */
-static struct listing_dir *dir_of(struct listing_table *table, uint64_t id)
+/* NULL: nothing is known of it. */
+static struct listing_dir *dir_find(struct listing_table *table, const struct nfs_fh *fh)
 {
-	struct listing_dir *dir = &table->dirs[id % LISTING_DIRS];
-	if (dir->id != id) {
-		dir_drop(table, dir);
-		*dir = (struct listing_dir){.id = id, .after = LISTING_AFTER};
+	uint32_t place = changes_object(fh->data, fh->len);
+	for (unsigned way = 0; way < LISTING_WAYS; way++) {
+		struct listing_dir *dir = &table->dirs[(place + way) % LISTING_DIRS];
+		if (nfs_fh_equal(&dir->fh, fh))
+			return dir;
 	}
+	return NULL;
+}
+
+static uint64_t dir_until(const struct listing_dir *dir)
+{
+	return dir->fh.len == 0 ? 0 : dir->listing ? dir->listing->until : 1;
+}
+
+/* Its place, for which another gives way: one without a listing, or with the oldest. */
+static struct listing_dir *dir_of(struct listing_table *table, const struct nfs_fh *fh)
+{
+	struct listing_dir *dir = dir_find(table, fh);
+	uint32_t place = changes_object(fh->data, fh->len);
+	if (dir)
+		return dir;
+	dir = &table->dirs[place % LISTING_DIRS];
+	for (unsigned way = 1; way < LISTING_WAYS; way++) {
+		struct listing_dir *other = &table->dirs[(place + way) % LISTING_DIRS];
+		if (dir_until(other) < dir_until(dir))
+			dir = other;
+	}
+	dir_drop(table, dir);
+	*dir = (struct listing_dir){.fh = *fh, .after = LISTING_AFTER};
 	return dir;
 }
 
 /* NULL: none that may be believed. */
-static struct listing *dir_listing(struct listing_table *table, const struct node *node)
+static struct listing *dir_listing(struct listing_table *table, const struct nfs_fh *fh)
 {
-	struct listing_dir *dir = &table->dirs[node->id % LISTING_DIRS];
-	struct listing *listing = dir->id == node->id ? dir->listing : NULL;
-	if (listing &&
-		(listing->until <= loop_clock() ||
-			!changes_none(table->share->changes,
-				changes_object(node->fh_data, node->fh_len), listing->since))) {
+	struct listing_dir *dir = dir_find(table, fh);
+	struct listing *listing = dir ? dir->listing : NULL;
+	if (listing && (listing->until <= loop_clock() ||
+			       !changes_none(table->share->changes,
+				       changes_object(fh->data, fh->len), listing->since))) {
 		dir_drop(table, dir);
 		listing = NULL;
 	}
@@ -122,19 +150,19 @@ void listing_table_free(struct listing_table *table)
 	free(table);
 }
 
-/* ns; 0: names or attributes are not to be trusted at all. */
-static uint64_t listing_time(const struct listing_table *table)
+/* Names or attributes may be such as are not to be trusted at all. */
+uint64_t listing_time(const struct listing_table *table)
 {
 	const struct cache_policy *cache = &table->share->cache;
 	uint32_t ms = cache->reg_min_ms < cache->dir_min_ms ? cache->reg_min_ms : cache->dir_min_ms;
 	return cache->positive ? ms * UINT64_C(1000000) : 0;
 }
 
-void listing_missed(struct listing_table *table, const struct node *node)
+void listing_missed(struct listing_table *table, const struct nfs_fh *fh)
 {
 	uint64_t now = loop_clock();
 	pthread_mutex_lock(&table->mutex);
-	struct listing_dir *dir = dir_of(table, node->id);
+	struct listing_dir *dir = dir_of(table, fh);
 	if (now - dir->missed_from > listing_time(table)) {
 		dir->missed_from = now;
 		dir->missed = 0;
@@ -143,20 +171,20 @@ void listing_missed(struct listing_table *table, const struct node *node)
 	pthread_mutex_unlock(&table->mutex);
 }
 
-void listing_found_dir(struct listing_table *table, uint64_t dir_id)
+void listing_found_dir(struct listing_table *table, const struct nfs_fh *fh)
 {
 	pthread_mutex_lock(&table->mutex);
-	struct listing_dir *dir = dir_of(table, dir_id);
+	struct listing_dir *dir = dir_of(table, fh);
 	dir->found = dir->after <= LISTING_AFTER;
 	pthread_mutex_unlock(&table->mutex);
 }
 
 /* This LOOKUP is one more than those that have missed. */
-static bool dir_is_wanted(struct listing_table *table, const struct node *node)
+static bool dir_is_wanted(struct listing_table *table, const struct nfs_fh *fh)
 {
-	struct listing_dir *dir = dir_of(table, node->id);
+	struct listing_dir *dir = dir_of(table, fh);
 	uint64_t now = loop_clock();
-	if (dir->reading || dir_listing(table, node))
+	if (dir->reading || dir_listing(table, fh))
 		return false;
 	if (now - dir->missed_from > listing_time(table))
 		dir->missed = 0;
@@ -195,16 +223,38 @@ static struct listing *listing_new(const struct listing_table *table)
 	return listing;
 }
 
-struct listing *listing_begin(struct listing_table *table, const struct node *dir)
+struct listing *listing_begin(struct listing_table *table, const struct nfs_fh *fh)
 {
 	if (listing_time(table) == 0)
 		return NULL;
 	pthread_mutex_lock(&table->mutex);
-	bool wanted = dir_is_wanted(table, dir);
+	bool wanted = dir_is_wanted(table, fh);
 	pthread_mutex_unlock(&table->mutex);
 	struct listing *listing = wanted ? listing_new(table) : NULL;
 	if (wanted && !listing)
-		listing_fail(table, dir->id, NULL);
+		listing_fail(table, fh, NULL);
+	return listing;
+}
+
+/* May it still be told as a list? */
+static bool listing_tells(const struct listing *listing)
+{
+	return !(listing->along && listing->told);
+}
+
+struct listing *listing_begin_along(
+	struct listing_table *table, const struct nfs_fh *fh, uint64_t parent_id)
+{
+	pthread_mutex_lock(&table->mutex);
+	const struct listing_dir *dir = dir_find(table, fh);
+	const struct listing *old = dir_listing(table, fh);
+	bool known = (dir && dir->reading) || (old && listing_tells(old));
+	pthread_mutex_unlock(&table->mutex);
+	struct listing *listing = known ? NULL : listing_new(table);
+	if (listing) {
+		listing->along = true;
+		listing->ahead_of = parent_id;
+	}
 	return listing;
 }
 
@@ -271,7 +321,7 @@ static void dir_judge(struct listing_dir *dir)
 }
 
 void listing_keep(
-	struct listing_table *table, const struct node *node, struct listing *listing_take)
+	struct listing_table *table, const struct nfs_fh *fh, struct listing *listing_take)
 {
 	uint8_t *data = realloc(listing_take->res.data, listing_take->res.len + 1);
 	if (data) {
@@ -279,14 +329,16 @@ void listing_keep(
 		listing_take->res.cap = listing_take->res.len + 1;
 	}
 	if (!listing_index(listing_take)) {
-		listing_fail(table, node->id, listing_take);
+		listing_fail(table, fh, listing_take);
 		return;
 	}
 	pthread_mutex_lock(&table->mutex);
-	struct listing_dir *dir = dir_of(table, node->id);
-	dir_judge(dir);
-	dir->reading = false;
-	dir->missed = 0;
+	struct listing_dir *dir = dir_of(table, fh);
+	if (!listing_take->along) {
+		dir_judge(dir);
+		dir->reading = false;
+		dir->missed = 0;
+	}
 	dir_drop(table, dir);
 	if (table_has_room(table, listing_bytes(listing_take))) {
 		table->bytes += listing_bytes(listing_take);
@@ -297,14 +349,17 @@ void listing_keep(
 	listing_unref(listing_take);
 }
 
-void listing_fail(struct listing_table *table, uint64_t dir_id, struct listing *listing_take)
+void listing_fail(
+	struct listing_table *table, const struct nfs_fh *fh, struct listing *listing_take)
 {
-	pthread_mutex_lock(&table->mutex);
-	struct listing_dir *dir = dir_of(table, dir_id);
-	dir->reading = false;
-	dir->missed = 0;
-	dir->after = LISTING_AFTER_MAX;
-	pthread_mutex_unlock(&table->mutex);
+	if (!listing_take || !listing_take->along) {
+		pthread_mutex_lock(&table->mutex);
+		struct listing_dir *dir = dir_of(table, fh);
+		dir->reading = false;
+		dir->missed = 0;
+		dir->after = LISTING_AFTER_MAX;
+		pthread_mutex_unlock(&table->mutex);
+	}
 	listing_unref(listing_take);
 }
 
@@ -323,18 +378,49 @@ static bool listing_search(
 	return false;
 }
 
-bool listing_find(struct listing_table *table, const struct node *node, const char *name,
+void listing_tell_dirs(struct listing_table *table, const struct nfs_fh *fh, uint64_t dir_id)
+{
+	struct siblings_table *siblings = table->share->siblings;
+	struct nfs_dirent dirent;
+	size_t pos = 0;
+	pthread_mutex_lock(&table->mutex);
+	struct listing *listing = dir_listing(table, fh);
+	if (listing)
+		atomic_fetch_add(&listing->refs, 1);
+	pthread_mutex_unlock(&table->mutex);
+	if (!listing)
+		return;
+	siblings_begin(siblings, dir_id);
+	while (nfs_dir_next(&listing->res, &pos, &dirent))
+		if (dirent.attr.type == NF4DIR && dirent.attr.fh.len > 0)
+			siblings_add(siblings, dir_id, &dirent.attr.fh);
+	listing_unref(listing);
+}
+
+/* Under the mutex: the node for whose siblings it was of use now, for the first time; or 0. */
+static uint64_t listing_first_use(struct listing *listing)
+{
+	uint64_t parent_id = listing->ahead_of;
+	listing->ahead_of = 0;
+	return parent_id;
+}
+
+bool listing_find(struct listing_table *table, const struct nfs_fh *fh, const char *name,
 	struct nfs_dirent *found, uint64_t *since, uint64_t *until)
 {
+	uint64_t parent_id = 0;
 	pthread_mutex_lock(&table->mutex);
-	struct listing *listing = dir_listing(table, node);
+	struct listing *listing = dir_listing(table, fh);
 	if (listing) {
 		atomic_fetch_add(&listing->refs, 1);
-		dir_of(table, node->id)->served++;
+		parent_id = listing_first_use(listing);
+		dir_of(table, fh)->served++;
 	}
 	pthread_mutex_unlock(&table->mutex);
 	if (!listing)
 		return false;
+	if (parent_id)
+		siblings_used(table->share->siblings, parent_id, fh);
 	bool there = listing_search(listing, name, found);
 	*since = listing->since;
 	*until = listing->until;
@@ -342,13 +428,14 @@ bool listing_find(struct listing_table *table, const struct node *node, const ch
 	return there;
 }
 
-bool listing_copy(struct listing_table *table, const struct node *node, struct nfs_readdir_res *res,
+bool listing_copy(struct listing_table *table, const struct nfs_fh *fh, struct nfs_readdir_res *res,
 	uint64_t *since)
 {
+	uint64_t parent_id = 0;
 	bool copied = false;
 	pthread_mutex_lock(&table->mutex);
-	const struct listing *listing = dir_listing(table, node);
-	if (listing && listing->res.eof && listing->res.len <= res->cap) {
+	struct listing *listing = dir_listing(table, fh);
+	if (listing && listing_tells(listing) && listing->res.eof && listing->res.len <= res->cap) {
 		uint8_t *data = res->data;
 		size_t cap = res->cap;
 		memcpy(data, listing->res.data, listing->res.len);
@@ -356,8 +443,11 @@ bool listing_copy(struct listing_table *table, const struct node *node, struct n
 		res->data = data;
 		res->cap = cap;
 		*since = listing->since;
-		copied = true;
+		listing->told = copied = true;
+		parent_id = listing_first_use(listing);
 	}
 	pthread_mutex_unlock(&table->mutex);
+	if (parent_id)
+		siblings_used(table->share->siblings, parent_id, fh);
 	return copied;
 }

@@ -443,6 +443,16 @@ uint32_t node_name_mark(struct node_table *table, const struct node *node)
 	return mark;
 }
 
+struct node *node_find_parent(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct node *parent = table_lookup(table, node->parent_id);
+	if (parent)
+		parent->pins++;
+	pthread_mutex_unlock(&table->mutex);
+	return parent;
+}
+
 uint64_t node_parent_ino(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);

@@ -151,6 +151,8 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 /* What stands for a name in a directory, and for the one under which the object was last found. */
 uint32_t node_mark_of(uint64_t parent_id, const char *name, size_t len);
 uint32_t node_name_mark(struct node_table *table, const struct node *node);
+/* The directory that it was last found in, pinned, or NULL. */
+struct node *node_find_parent(struct node_table *table, const struct node *node);
 /* st_ino of the directory that it was last found in, or its own where that is not known. */
 uint64_t node_parent_ino(struct node_table *table, const struct node *node);
 /* Was it last seen there? Another name with the same hash may have been. */

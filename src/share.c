@@ -20,6 +20,7 @@
 #include "listing.h"
 #include "recall.h"
 #include "ring.h"
+#include "siblings.h"
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
@@ -187,6 +188,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = listing_table_new(s, &s->listing);
 	if (!err)
+		err = siblings_table_new(s, &s->siblings);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -250,6 +253,7 @@ void share_free(struct share *share)
 	fresh_table_free(share->fresh);
 	whole_table_free(share->whole);
 	listing_table_free(share->listing);
+	siblings_table_free(share->siblings);
 	changes_free(share->changes);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);

@@ -69,6 +69,7 @@ struct share {
 	struct fresh_table *fresh;
 	struct whole_table *whole;
 	struct listing_table *listing;
+	struct siblings_table *siblings;
 	struct changes *changes;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */

@@ -13,6 +13,8 @@ import time
 
 from harness import Suite, held_open
 from test_basic import read, write
+from test_inside import await_control
+from test_stats import stats
 
 suite = Suite()
 
@@ -227,6 +229,59 @@ def looked_up(env):
         forget()
         assert all_told(here) == all_told(there)
         os.close(fd)
+
+
+def listed(directory):
+    return {name: told(f"{directory}/{name}") for name in os.listdir(directory)}
+
+
+def make_directories(path, count, files):
+    for d in range(count):
+        os.makedirs(f"{path}/d{d:02}/below")
+        for f in range(files):
+            write(f"{path}/d{d:02}/f{f}", b"x" * (d + f))
+
+
+@suite.test("directories that are read along with others are the server's", timeout=60)
+def read_along(env):
+    make_directories(env.on_disk("tree"), 40, 3)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = os.path.join(mount.point, env.name, "tree"), env.on_disk("tree")
+        for change in (lambda d: write(f"{d}/made", b"made"), lambda d: os.unlink(f"{d}/f1"),
+                       lambda d: os.rename(f"{d}/f2", f"{d}/moved"), lambda d: None,
+                       lambda d: os.mkdir(f"{d}/below/deeper")):
+            forget()
+            names = os.listdir(here)
+            assert sorted(names) == sorted(os.listdir(there))
+            for at, name in enumerate(names):
+                # one that has been read, the next, and one that may have come along
+                if at % 7 == 3:
+                    for other in (at - 1, at + 1, at + 3):
+                        change(f"{here}/{names[other % len(names)]}")
+                for path in (name, f"{name}/below"):
+                    assert listed(f"{here}/{path}") == listed(f"{there}/{path}"), (
+                        change.__code__.co_firstlineno, path)
+
+
+def bytes_read(env, point):
+    return stats(env, point)["operations"]["READDIR"]["bytes_in"]
+
+
+@suite.test("directories come along for who walks through a tree, not for who picks some of it",
+            timeout=60)
+def read_along_bounds(env):
+    make_directories(env.on_disk("tree"), 40, 100)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here = os.path.join(mount.point, env.name, "tree")
+        await_control(env, mount.point)
+        names = os.listdir(here)
+        before = bytes_read(env, mount.point)
+        os.listdir(f"{here}/{names[0]}")
+        one = bytes_read(env, mount.point) - before
+        for name in names[6::6]:
+            os.listdir(f"{here}/{name}")
+        # 7 that were asked for, 4 that came with the second of them
+        assert 7 * one <= bytes_read(env, mount.point) - before <= 12 * one
 
 
 @suite.test("a name that the host makes is seen after a second, and never overwritten before")

@@ -62,8 +62,8 @@ def at_most(env, *limits):
 @suite.test("find, and reading 1000 small files cold and warm", timeout=120)
 def read_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.find, 22))
-    at_most(env, (rows.cat, 1120), (rows.cat_again, 1120))
+    at_most(env, (rows.find, 6))
+    at_most(env, (rows.cat, 1010), (rows.cat_again, 1010))
 
 
 def stat_each(root, _):
