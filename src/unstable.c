@@ -128,7 +128,7 @@ static struct unstable *unstable_need(struct unstable_pool *pool, struct node *n
 static void unstable_note(
 	struct unstable_pool *pool, struct node *node, const uint8_t verifier[NFS4_VERIFIER_SIZE])
 {
-	struct unstable *unstable = unstable_of(node);
+	struct unstable *unstable = node->file->unstable;
 	bool same = memcmp(unstable->verifier, verifier, NFS4_VERIFIER_SIZE) == 0;
 	if (!pool->share->keep || (unstable->record && (same || unstable->mixed)))
 		return;
@@ -141,7 +141,7 @@ static void unstable_note(
 void unstable_note_left(struct unstable_pool *pool, struct node *node)
 {
 	const struct unstable_write *write;
-	struct unstable *unstable = unstable_of(node);
+	struct unstable *unstable = node->file->unstable;
 	if (!unstable->record)
 		return;
 	takeover_drop(pool->share, unstable->record);

@@ -36,7 +36,7 @@ static void commit_finish(struct unstable_commit *commit)
 	pthread_mutex_lock(&pool->mutex);
 	if (commit->rewriting)
 		pool->epoch++;
-	struct unstable *unstable = unstable_of(node);
+	struct unstable *unstable = node->file->unstable;
 	struct unstable_commit *next = STAILQ_FIRST(&unstable->waiting);
 	unstable->active = NULL;
 	if (next) {
