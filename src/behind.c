@@ -471,7 +471,7 @@ static struct node *shard_find_old(
 	pthread_mutex_lock(&shard->mutex);
 	LIST_FOREACH (behind, &shard->list, entry)
 		if (behind->born_at <= until) {
-			node = node_pin(pool->share->nodes, behind->file->node);
+			node = node_pin(behind->file->node);
 			break;
 		}
 	pthread_mutex_unlock(&shard->mutex);

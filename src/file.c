@@ -25,7 +25,7 @@ struct file *file_new(struct share *share, struct node *node, struct nfs_open *o
 	}
 	file->open = open_take;
 	file->share = share;
-	file->node = node_pin(share->nodes, node);
+	file->node = node_pin(node);
 	file->flags = flags;
 	file->errors_seen = node_error_mark(share->nodes, node);
 	atomic_init(&file->refs, 1);
@@ -68,7 +68,7 @@ int file_restore(struct share *share, struct node *node, const struct file_past 
 		free(file);
 		return err;
 	}
-	file->node = node_pin(share->nodes, node);
+	file->node = node_pin(node);
 	node_opened(share->nodes, node);
 	return 0;
 }
@@ -204,7 +204,7 @@ struct node_silly *file_new_silly(struct share *share, struct node *dir, const c
 	struct node_silly *silly = calloc(1, sizeof(*silly) + strlen(name) + 1);
 	if (!silly)
 		return NULL;
-	silly->dir = node_pin(share->nodes, dir);
+	silly->dir = node_pin(dir);
 	silly->cred = rpc_cred_ref(cred);
 	memcpy(silly->name, name, strlen(name) + 1);
 	silly->record = record;

@@ -18,7 +18,8 @@
 
 static struct fsop_request *request_alloc(void)
 {
-	struct fsop_request *req = malloc(sizeof(*req));
+	struct worker *worker = worker_self();
+	struct fsop_request *req = spare_get(&worker->requests, sizeof(*req));
 	if (!req)
 		return NULL;
 	/* The union is its user's to initialise; clearing a READLINK's place each time would cost.
@@ -28,8 +29,8 @@ static struct fsop_request *request_alloc(void)
 	req->before.have = (struct nfs_bitmap){0};
 	req->dir.have = (struct nfs_bitmap){0};
 	req->fh.len = 0;
-	req->worker = worker_self();
-	req->share = req->worker->share;
+	req->worker = worker;
+	req->share = worker->share;
 	return req;
 }
 
@@ -101,7 +102,7 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
 		return NULL;
 	}
 	req->file = file_ref(file);
-	req->node = node_pin(req->share->nodes, req->file->node);
+	req->node = node_pin(req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
 	if (req->opcode == FUSE_WRITE)
 		fsop_hold(req, req->node);
@@ -116,7 +117,7 @@ struct fsop_request *fsop_begin_gathered(struct behind *behind)
 	req->gathered = behind;
 	req->opcode = FUSE_WRITE;
 	req->file = file_ref(behind->file);
-	req->node = node_pin(req->share->nodes, req->file->node);
+	req->node = node_pin(req->file->node);
 	req->cred = rpc_cred_ref(req->file->open->cred);
 	fsop_hold(req, req->node);
 	vigil_add(&req->worker->vigil, req);
@@ -207,7 +208,7 @@ void fsop_end(struct fsop_request *req)
 	rpc_cred_unref(req->cred);
 	takeover_drop(share, req->mark);
 	changes_release(share->changes, &req->held);
-	free(req);
+	spare_put(&req->worker->requests, req);
 	if (gathered)
 		behind_sent(share, gathered);
 }

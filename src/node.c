@@ -371,17 +371,26 @@ struct node *node_find_fh(struct node_table *table, const struct nfs_fh *fh)
 	return node;
 }
 
-struct node *node_pin(struct node_table *table, struct node *node)
+struct node *node_pin(struct node *node)
 {
-	pthread_mutex_lock(&table->mutex);
-	node->pins++;
-	pthread_mutex_unlock(&table->mutex);
+	atomic_fetch_add_explicit(&node->pins, 1, memory_order_relaxed);
 	return node;
+}
+
+/* False: it is the last one, which takes the mutex. */
+static bool node_unpin_shared(struct node *node)
+{
+	uint32_t pins = atomic_load_explicit(&node->pins, memory_order_relaxed);
+	while (pins > 1)
+		if (atomic_compare_exchange_weak_explicit(&node->pins, &pins, pins - 1,
+			    memory_order_release, memory_order_relaxed))
+			return true;
+	return false;
 }
 
 void node_unpin(struct node_table *table, struct node *node)
 {
-	if (!node)
+	if (!node || node_unpin_shared(node))
 		return;
 	pthread_mutex_lock(&table->mutex);
 	node->pins--;

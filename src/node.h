@@ -72,7 +72,7 @@ struct node {
 	uint64_t parent_id;   /* where it was last looked up */
 	struct node *id_next, *fh_next;
 	_Atomic(struct node_file *) file; /* from its first open on, else NULL */
-	uint32_t pins;			  /* our references */
+	_Atomic uint32_t pins;		  /* our references; from and to 0 under the mutex */
 	uint32_t name_hash; /* the name at parent_id: silly renames find open files by it */
 	uint32_t hold_ms;   /* present attribute timeout, doubling from min to max while nothing
 			       changes */
@@ -127,7 +127,8 @@ struct node *node_get(struct node_table *table, const struct nfs_fh *fh,
 struct node *node_find(struct node_table *table, uint64_t id);
 /* The same by filehandle. */
 struct node *node_find_fh(struct node_table *table, const struct nfs_fh *fh);
-struct node *node_pin(struct node_table *table, struct node *node);
+/* One that is pinned gets one more. */
+struct node *node_pin(struct node *node);
 /* NULL is allowed. */
 void node_unpin(struct node_table *table, struct node *node);
 void node_forget(struct node_table *table, uint64_t id, uint64_t lookups);

@@ -199,7 +199,7 @@ int unstable_inherit(struct unstable_pool *pool, struct node *node,
 		unstable->mixed = verifier == NULL;
 		if (verifier)
 			memcpy(unstable->verifier, verifier, NFS4_VERIFIER_SIZE);
-		unstable->node = node_pin(pool->share->nodes, node);
+		unstable->node = node_pin(node);
 	}
 	pthread_mutex_unlock(&pool->mutex);
 	return unstable ? 0 : -ENOMEM;

@@ -210,7 +210,7 @@ static void commit_init(struct unstable_commit *commit, struct unstable_pool *po
 {
 	commit->task.run = commit_task;
 	commit->pool = pool;
-	commit->node = node_pin(pool->share->nodes, node);
+	commit->node = node_pin(node);
 	commit->cred = rpc_cred_ref(cred);
 	STAILQ_INIT(&commit->writes);
 }
@@ -362,8 +362,7 @@ static struct flush_item *flush_list(struct unstable_pool *pool, unsigned *count
 			continue;
 		const struct unstable_write *write = STAILQ_FIRST(&unstable->writes);
 		const struct unstable_commit *active = unstable->active;
-		items[n].node =
-			node_pin(pool->share->nodes, write ? write->file->node : active->node);
+		items[n].node = node_pin(write ? write->file->node : active->node);
 		items[n++].cred = rpc_cred_ref(write ? write->file->open->cred : active->cred);
 	}
 	*count = n;

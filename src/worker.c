@@ -61,6 +61,7 @@ void worker_free(struct worker *worker)
 	loop_free(worker->loop);
 	ring_free(worker->ring);
 	vigil_deinit(&worker->vigil);
+	spare_deinit(&worker->requests);
 	buf_unref(worker->in);
 	if (worker->fuse_fd >= 0)
 		close(worker->fuse_fd);

@@ -9,6 +9,7 @@
 #include "nfs41/client.h"
 #include "util/buf.h"
 #include "util/loop.h"
+#include "util/spare.h"
 #include "vigil.h"
 
 /*
@@ -34,6 +35,7 @@ struct worker {
 	uint64_t unique; /* the kernel's number of the request being decoded */
 	uint32_t opcode; /* and its kind */
 	struct vigil vigil;
+	struct spare requests;
 	struct buf *in;	   /* the request being read or decoded; a WRITE may keep it */
 	struct ring *ring; /* or NULL: all requests come from the device */
 	bool in_ring;	   /* the request being decoded came from there */

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "nfs41/conn.h"
 #include "nfs41/error.h"
 #include "nfs41/proto.h"
 
@@ -56,7 +57,7 @@ static struct nfs_compound *compound_of(struct rpc_call *call)
 
 struct nfs_compound *nfs_compound_new(struct nfs_conn *conn, struct rpc_cred *cred, uint32_t label)
 {
-	struct nfs_compound *c = malloc(sizeof(*c));
+	struct nfs_compound *c = conn ? spare_get(&conn->spare, sizeof(*c)) : malloc(sizeof(*c));
 
 	if (!c)
 		return NULL;
@@ -103,7 +104,10 @@ void nfs_compound_free(struct nfs_compound *c)
 	}
 	compound_drop_ops(c);
 	rpc_cred_unref(c->cred);
-	free(c);
+	if (c->conn)
+		spare_put(&c->conn->spare, c);
+	else
+		free(c);
 }
 
 int nfs_compound_errno(const struct nfs_compound *c)

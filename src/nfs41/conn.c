@@ -57,6 +57,9 @@ struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned
 
 void conn_free(struct nfs_conn *conn)
 {
+	if (!conn)
+		return;
+	spare_deinit(&conn->spare);
 	free(conn);
 }
 

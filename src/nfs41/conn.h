@@ -12,6 +12,7 @@
 #include "nfs41/stats.h"
 #include "rpc/conn.h"
 #include "util/loop.h"
+#include "util/spare.h"
 
 /*
  * One worker's connection and the compounds that go over it: conn.c makes and binds connections,
@@ -87,6 +88,7 @@ struct nfs_conn {
 	atomic_bool suspected;	     /* another connection is silent */
 	_Atomic uint64_t renewed_at; /* when the last SEQUENCE that was answered was sent */
 	struct nfs_stats stats;
+	struct spare spare; /* compounds */
 };
 
 /* Adds to a counter of which the worker is the only writer. */

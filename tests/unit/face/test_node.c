@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -407,6 +408,34 @@ static void test_each_open_file_hears_once_of_an_error(void **state)
 	assert_int_equal(node_error_since(table, node, &e), 0);
 }
 
+#define THREADS 4
+#define TURNS	20000
+
+/* Looks it up and forgets it, with a second pin between. */
+static void *come_and_go(void *arg)
+{
+	struct node_table *table = arg;
+	for (unsigned i = 0; i < TURNS; i++) {
+		uint64_t id = lookup(table, 1)->id;
+		struct node *node = node_find(table, id);
+		node_unpin(table, node_pin(node));
+		node_forget(table, id, 1);
+		node_unpin(table, node);
+	}
+	return NULL;
+}
+
+static void test_the_last_pin_of_many_threads_ends_it(void **state)
+{
+	struct node_table *table = *state;
+	pthread_t threads[THREADS];
+	for (unsigned i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, table), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(node_table_count(table), 1);
+}
+
 /* With the longest handle, the emptiest hash tables, and what malloc adds. */
 static void test_an_inode_takes_300_bytes_at_most(void **state)
 {
@@ -419,6 +448,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_inode_takes_300_bytes_at_most),
+		cmocka_unit_test_setup_teardown(
+			test_the_last_pin_of_many_threads_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_handle_same_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_forget_drops_at_the_last_reference, setup, teardown),
