@@ -85,6 +85,8 @@ void carry_end(struct carry *carry, const char *why)
 	loop_poll_cancel(loop, &carry->down.poll);
 	guest_unqueue(carry->guest, &carry->up);
 	guest_unqueue(carry->guest, &carry->down);
+	gate_answer(&carry->guest->gate, carry);
+	guest_wake(carry->guest);
 	if (carry->open) {
 		flow_deinit(&carry->up.flow);
 		flow_deinit(&carry->down.flow);
@@ -109,10 +111,15 @@ static void carry_arm(struct carry_lane *lane, int fd, short events)
 	loop_poll_start(carry_loop(lane->carry), &lane->poll);
 }
 
+bool carry_is_up(const struct carry_lane *lane)
+{
+	return lane == &lane->carry->up;
+}
+
 static void carry_settle(struct carry_lane *lane)
 {
 	struct carry *carry = lane->carry;
-	bool up = lane == &carry->up;
+	bool up = carry_is_up(lane);
 
 	switch (lane->state) {
 	case FLOW_READY: guest_queue(carry->guest, lane); break;
@@ -134,17 +141,23 @@ static void carry_settle(struct carry_lane *lane)
 	}
 }
 
-uint64_t carry_move(struct carry_lane *lane, uint64_t *calls)
+uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, uint64_t *calls)
 {
 	struct carry *carry = lane->carry;
-	uint64_t before = lane->flow.bytes, called = lane->flow.calls, moved;
+	struct gate *gate = &carry->guest->gate;
+	uint64_t before = lane->flow.bytes, called = lane->flow.calls, whole = lane->flow.whole;
+	uint64_t moved, now = loop_now(carry_loop(carry));
 
-	lane->flow.few = guest_is_flooding(carry->guest);
-	lane->state = flow_move(&lane->flow, lane == &carry->up && carry->guest->gateway->draining);
+	lane->flow.at_once = at_once ? at_once : 1;
+	lane->state = flow_move(&lane->flow, carry_is_up(lane) && carry->guest->gateway->draining);
 	moved = lane->flow.bytes - before;
 	*calls = lane->flow.calls - called;
 	if (moved > 0)
-		carry->moved_at = loop_now(carry_loop(carry));
+		carry->moved_at = now;
+	if (moved > 0 && !carry_is_up(lane))
+		gate_answer(gate, carry);
+	else if (at_once == 0 && lane->flow.whole > whole)
+		gate_close(gate, carry, now);
 	carry_settle(lane);
 	return moved;
 }

@@ -29,9 +29,13 @@ struct carry {
 /* Takes the guest's socket, which is non-blocking. -ENOMEM, with the socket closed, or 0. */
 int carry_start(struct guest *guest, int fd_take, uint32_t guest_port);
 
-/* Moves bytes of one lane, and says how many, and how many calls began in them. The connection may
- * be gone afterwards. */
-uint64_t carry_move(struct carry_lane *lane, uint64_t *calls);
+/* Whether it goes to the server. */
+bool carry_is_up(const struct carry_lane *lane);
+
+/* Moves bytes of one lane, and says how many, and how many calls began in them. `at_once` are the
+ * calls that a lane to the server may take; 0: one, and then the guest's gate is closed. The
+ * connection may be gone afterwards. */
+uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, uint64_t *calls);
 
 /* Ends at once; `why` is for the log. The memory lives until the loop has given it back. */
 void carry_end(struct carry *carry, const char *why);

@@ -99,7 +99,8 @@ void flow_init(struct flow *flow, int source, int sink, struct flow_store *store
 {
 	int from = flow_family(source);
 
-	*flow = (struct flow){.source = source, .sink = sink, .store = store};
+	*flow = (struct flow){
+		.source = source, .sink = sink, .store = store, .at_once = UINT64_MAX};
 	flow->splice = (from == AF_INET || from == AF_INET6) && flow_family(sink) == AF_UNIX;
 }
 
@@ -122,23 +123,41 @@ static enum flow_state flow_break(struct flow *flow, bool from_source, int err)
 	return FLOW_BROKEN;
 }
 
-static size_t flow_most(const struct flow *flow)
-{
-	return flow->few ? FLOW_FEW : FLOW_CHUNK;
-}
-
-static ssize_t flow_read(struct flow *flow)
+/* Up to `most` bytes more into what is held. */
+static ssize_t flow_read(struct flow *flow, size_t most)
 {
 	ssize_t n;
 
 	do {
 		if (flow->splice)
-			n = splice(flow->source, NULL, flow->held->pipe[1], NULL, FLOW_CHUNK,
+			n = splice(flow->source, NULL, flow->held->pipe[1], NULL, most,
 				SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 		else
-			n = recv(flow->source, flow->held->data, flow_most(flow), MSG_DONTWAIT);
+			n = recv(flow->source, flow->held->data + flow->len, most, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	if (n > 0 && flow->marks && !flow->splice)
+		flow->calls += marks_count(flow->marks, flow->held->data + flow->len, (size_t)n);
+	flow->len += (size_t)n;
+	flow->more = (size_t)n == most;
+	return n;
+}
+
+/* Ends with a fragment, unless the source has no more, or there is no room. */
+static ssize_t flow_read_fragments(struct flow *flow)
+{
+	uint64_t ended = 0;
+	ssize_t n;
+
+	do {
+		size_t some = marks_within(flow->marks), room = FLOW_CHUNK - flow->len;
+		n = flow_read(flow, some < room ? some : room);
+		if (n > 0 && marks_is_between(flow->marks))
+			ended++;
+	} while (n > 0 && flow->more && flow->len < FLOW_CHUNK && ended < flow->at_once);
+	/* What ends the source is met again by the next move. */
+	return flow->len > 0 ? (ssize_t)flow->len : n;
 }
 
 static ssize_t flow_write(struct flow *flow)
@@ -167,14 +186,12 @@ static enum flow_state flow_fill(struct flow *flow)
 	}
 	if (!flow->held)
 		return flow_break(flow, false, -ENOMEM);
-	ssize_t n = flow_read(flow);
-	if (n > 0) {
-		flow->start = 0;
-		flow->len = (size_t)n;
-		if (flow->marks && !flow->splice)
-			flow->calls += marks_count(flow->marks, flow->held->data, flow->len);
+	flow->start = 0;
+	ssize_t n = flow->marks && !flow->splice && flow->at_once < UINT64_MAX
+			    ? flow_read_fragments(flow)
+			    : flow_read(flow, FLOW_CHUNK);
+	if (n > 0)
 		return FLOW_READY;
-	}
 	flow_deinit(flow);
 	if (n == -EAGAIN)
 		return FLOW_SOURCE;
@@ -193,7 +210,6 @@ enum flow_state flow_move(struct flow *flow, bool drain)
 		state = drain ? FLOW_SOURCE : flow_fill(flow);
 	if (state != FLOW_READY)
 		return state;
-	bool whole = flow->start + flow->len >= flow_most(flow);
 	while (flow->len > 0) {
 		ssize_t n = flow_write(flow);
 		if (n == -EAGAIN)
@@ -205,6 +221,8 @@ enum flow_state flow_move(struct flow *flow, bool drain)
 		flow->bytes += (uint64_t)n;
 	}
 	flow_deinit(flow);
+	if (flow->marks)
+		flow->whole = flow->marks->ended;
 	/* A short read has emptied the source: waiting for it saves a call that finds nothing. */
-	return whole ? FLOW_READY : FLOW_SOURCE;
+	return flow->more ? FLOW_READY : FLOW_SOURCE;
 }

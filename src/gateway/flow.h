@@ -17,7 +17,6 @@
  */
 
 #define FLOW_CHUNK (256 * 1024) /* bytes */
-#define FLOW_FEW   (32 * 1024)	/* for one whose calls are counted one by one */
 
 struct marks;
 struct flow_vessel;
@@ -46,19 +45,22 @@ struct flow {
 	int err;	  /* of a FLOW_BROKEN: -errno */
 	uint64_t bytes;	  /* that the sink has taken */
 	uint64_t calls;	  /* fragments of records that came from the source, if they are counted */
+	uint64_t whole;	  /* records whose last byte the sink has taken, if they are counted */
 	struct marks *marks; /* counts them in a flow that is not spliced; NULL: nobody does */
-	bool few;	     /* no more than FLOW_FEW bytes are taken at once */
+	uint64_t at_once;    /* fragments that flow_move may take; UINT64_MAX: as many as come */
 	/* private */
 	struct flow_vessel *held;
 	size_t start, len; /* bytes in `held` */
+	bool more;	   /* the source had all that it was asked for */
 };
 
 /* `store` is borrowed. The descriptors stay the caller's. */
 void flow_init(struct flow *flow, int source, int sink, struct flow_store *store);
 void flow_deinit(struct flow *flow);
 
-/* Moves at most FLOW_CHUNK bytes. With `drain` it takes nothing more from the source, and waits
- * for it (FLOW_SOURCE) when nothing is held. */
+/* Moves at most FLOW_CHUNK bytes, and of the source's no byte behind `at_once` fragments. With
+ * `drain` it takes nothing more from the source, and waits for it (FLOW_SOURCE) when nothing is
+ * held. */
 enum flow_state flow_move(struct flow *flow, bool drain);
 
 #endif

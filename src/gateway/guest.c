@@ -36,15 +36,17 @@ static void guest_set_rule(
 	guest->upstream.server_port = v6 ? conf->server6_port : conf->server4_port;
 }
 
-/* The rate is allowed again. */
+void guest_wake(struct guest *guest)
+{
+	if (guest->running || (TAILQ_EMPTY(&guest->up) && TAILQ_EMPTY(&guest->down)))
+		return;
+	guest->running = true;
+	TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
+}
+
 static void guest_unpause(struct loop_timer *timer)
 {
-	struct guest *guest = (struct guest *)((char *)timer - offsetof(struct guest, pause));
-
-	if (!guest->running && !TAILQ_EMPTY(&guest->ready)) {
-		guest->running = true;
-		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
-	}
+	guest_wake((struct guest *)((char *)timer - offsetof(struct guest, pause)));
 }
 
 /* Forgets guests that are gone: where CIDs are given out anew, there may be many in time. */
@@ -82,7 +84,8 @@ static struct guest *guest_new(struct gateway *gateway, const struct name *name,
 	share_init(&guest->share, &gateway->shares, now);
 	guest->pause.fire = guest_unpause;
 	TAILQ_INIT(&guest->carries);
-	TAILQ_INIT(&guest->ready);
+	TAILQ_INIT(&guest->up);
+	TAILQ_INIT(&guest->down);
 	TAILQ_INSERT_TAIL(&gateway->guests, guest, entry);
 	return guest;
 }
@@ -122,8 +125,7 @@ bool guest_update(struct guest *guest)
 	limit_change(&guest->rate, rule->limits.rate, guest_rate_burst(rule->limits.rate), now);
 	limit_change(&guest->calls, rule->limits.calls,
 		(uint64_t)rule->limits.calls * GUEST_CALLS_BURST, now);
-	loop_timer_cancel(guest->gateway->loop, &guest->pause);
-	guest_unpause(&guest->pause);
+	guest_wake(guest);
 	return inet_equal(&before.from, &guest->upstream.from) &&
 	       inet_equal(&before.server, &guest->upstream.server) &&
 	       before.server_port == guest->upstream.server_port;
@@ -139,68 +141,95 @@ void guest_free(struct guest *guest)
 	free(guest);
 }
 
+static struct carry_lane_list *guest_lanes(struct guest *guest, const struct carry_lane *lane)
+{
+	return carry_is_up(lane) ? &guest->up : &guest->down;
+}
+
 void guest_queue(struct guest *guest, struct carry_lane *lane)
 {
 	if (!lane->queued)
-		TAILQ_INSERT_TAIL(&guest->ready, lane, entry);
+		TAILQ_INSERT_TAIL(guest_lanes(guest, lane), lane, entry);
 	lane->queued = true;
-	if (!guest->running && !guest->pause.set) {
-		guest->running = true;
-		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
-	}
+	guest_wake(guest);
 }
 
 void guest_unqueue(struct guest *guest, struct carry_lane *lane)
 {
 	if (lane->queued)
-		TAILQ_REMOVE(&guest->ready, lane, entry);
+		TAILQ_REMOVE(guest_lanes(guest, lane), lane, entry);
 	lane->queued = false;
 }
 
-bool guest_is_flooding(struct guest *guest)
+/* How many calls it may make at once, by its own limit and beside others; 0: one at a time. */
+static uint64_t guest_at_once(struct guest *guest, uint64_t now)
 {
-	struct gateway *gateway = guest->gateway;
+	uint64_t own = limit_at_once(&guest->calls, now);
+	uint64_t share = share_at_once(&guest->share, &guest->gateway->shares, now);
 
-	if (guest->calls.rate > 0 && limit_below(&guest->calls, guest->calls.rate))
-		return true;
-	return share_is_spent(&guest->share, &gateway->shares, loop_now(gateway->loop));
+	return own < share ? own : share;
 }
 
-/* When its limits let it move something; not after `now` if that is now. */
-static uint64_t guest_when(struct guest *guest, uint64_t now)
+static uint64_t guest_later(uint64_t a, uint64_t b)
 {
-	uint64_t rate = limit_when(&guest->rate, now), calls = limit_when(&guest->calls, now);
-	uint64_t share = share_when(&guest->share, &guest->gateway->shares, now);
+	return a > b ? a : b;
+}
 
-	if (share > calls)
-		calls = share;
-	return rate > calls ? rate : calls;
+/* When calls of it may go to the server, as far as they are concerned; not after `now` if now. */
+static uint64_t guest_when(struct guest *guest, uint64_t at_once, uint64_t now)
+{
+	uint64_t when = guest_later(limit_when(&guest->calls, now),
+		share_when(&guest->share, &guest->gateway->shares, now));
+
+	return at_once > 0 ? when : guest_later(when, gate_when(&guest->gate, now));
+}
+
+/*
+ * The lane that moves next, and in *at_once how many calls; or NULL, and then *when tells when to
+ * look again, unless something happens before. It is `now` when there is nothing to move. What
+ * calls have to wait for holds no reply back.
+ */
+static struct carry_lane *guest_next(
+	struct guest *guest, uint64_t now, uint64_t *at_once, uint64_t *when)
+{
+	struct carry_lane *up = TAILQ_FIRST(&guest->up), *down = TAILQ_FIRST(&guest->down);
+
+	*when = now;
+	if (up || down)
+		*when = limit_when(&guest->rate, now);
+	if (*when > now)
+		return NULL;
+	*at_once = up ? guest_at_once(guest, now) : UINT64_MAX;
+	if (up)
+		*when = guest_when(guest, *at_once, now);
+	if (*when > now)
+		up = NULL;
+	if (up && down)
+		guest->down_next = !guest->down_next;
+	return up && (!down || !guest->down_next) ? up : down;
 }
 
 /* One turn; connections of the guest take theirs one after the other. */
 static void guest_run(struct guest *guest)
 {
 	struct loop *loop = guest->gateway->loop;
-	struct carry_lane *lane;
-	uint64_t spent = 0, calls;
+	uint64_t spent = 0, calls, at_once, when, now = loop_now(loop);
 
-	while (spent < FLOW_CHUNK && (lane = TAILQ_FIRST(&guest->ready))) {
-		uint64_t now = loop_now(loop), when = guest_when(guest, now);
-		if (when > now) {
-			loop_timer_set(loop, &guest->pause, when);
+	while (spent < FLOW_CHUNK) {
+		struct carry_lane *lane = guest_next(guest, now, &at_once, &when);
+		if (!lane) {
+			if (when > now)
+				loop_timer_set(loop, &guest->pause, when);
 			return;
 		}
 		guest_unqueue(guest, lane);
-		uint64_t moved = carry_move(lane, &calls);
+		uint64_t moved = carry_move(lane, at_once, &calls);
 		limit_take(&guest->rate, moved, now);
 		limit_take(&guest->calls, calls, now);
 		share_take(&guest->share, &guest->gateway->shares, calls, now);
 		spent += moved + calls * GUEST_CALL_COST + GUEST_STEP_COST;
 	}
-	if (!guest->running && !guest->pause.set && !TAILQ_EMPTY(&guest->ready)) {
-		guest->running = true;
-		TAILQ_INSERT_TAIL(&guest->gateway->running, guest, run_entry);
-	}
+	guest_wake(guest);
 }
 
 bool guest_run_all(struct gateway *gateway)

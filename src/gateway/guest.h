@@ -4,6 +4,7 @@
 
 #include "gateway/conf.h"
 #include "gateway/flow.h"
+#include "gateway/gate.h"
 #include "gateway/limit.h"
 #include "gateway/share.h"
 #include "gateway/upstream.h"
@@ -27,9 +28,11 @@ struct carry_lane {
 	enum flow_state state;
 	struct loop_poll poll;
 	bool armed;  /* poll */
-	bool queued; /* in the guest's `ready` */
+	bool queued; /* in the guest's `up` or `down` */
 	TAILQ_ENTRY(carry_lane) entry;
 };
+
+TAILQ_HEAD(carry_lane_list, carry_lane);
 
 struct guest {
 	struct gateway *gateway;
@@ -39,15 +42,17 @@ struct guest {
 	struct conf_limits limits;
 	struct limit connects, rate, calls;
 	struct share share; /* of what the server can be called */
+	struct gate gate;   /* for what it calls beyond that */
 	unsigned count;	    /* of connections */
 	bool allowed;	    /* by the rules as they are now */
 	uint16_t next_port;
 	struct log_limit log_end, log_refused;
 	TAILQ_HEAD(, carry) carries;
-	TAILQ_HEAD(, carry_lane) ready;
-	bool running;		   /* in the gateway's `running` */
-	struct loop_timer pause;   /* until `rate`, `calls` and `share` allow more */
-	struct listener *listener; /* of this guest alone, or NULL */
+	struct carry_lane_list up, down; /* lanes with something to move */
+	bool down_next;			 /* whose turn it is when both have */
+	bool running;			 /* in the gateway's `running` */
+	struct loop_timer pause;	 /* until `rate`, `calls`, `share` or `gate` allow more */
+	struct listener *listener;	 /* of this guest alone, or NULL */
 	TAILQ_ENTRY(guest) entry, run_entry;
 };
 
@@ -69,9 +74,8 @@ bool guest_update(struct guest *guest);
 /* `lane` has something to move. */
 void guest_queue(struct guest *guest, struct carry_lane *lane);
 void guest_unqueue(struct guest *guest, struct carry_lane *lane);
-
-/* Whether it has used up what it may call at once, alone or beside others. */
-bool guest_is_flooding(struct guest *guest);
+/* It may be allowed to move something that it was not before. */
+void guest_wake(struct guest *guest);
 
 /* One turn of every guest that is running. True when there was one. */
 bool guest_run_all(struct gateway *gateway);

@@ -45,9 +45,14 @@ bool limit_full(struct limit *limit, uint64_t now)
 	return limit->rate == 0 || limit->level == (int64_t)limit->burst;
 }
 
-bool limit_below(const struct limit *limit, uint64_t tokens)
+uint64_t limit_at_once(struct limit *limit, uint64_t now)
 {
-	return limit->level < (int64_t)tokens;
+	int64_t rate = (int64_t)limit->rate;
+
+	limit_fill(limit, now);
+	if (rate == 0 || limit->level >= 2 * rate)
+		return UINT64_MAX;
+	return limit->level > rate ? (uint64_t)(limit->level - rate) : 0;
 }
 
 bool limit_ok(struct limit *limit, uint64_t now)

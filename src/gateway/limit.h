@@ -22,8 +22,11 @@ void limit_init(struct limit *limit, uint64_t rate, uint64_t burst, uint64_t now
 /* Another rate and burst for a bucket in use; keeps debts. */
 void limit_change(struct limit *limit, uint64_t rate, uint64_t burst, uint64_t now);
 bool limit_full(struct limit *limit, uint64_t now);
-/* Whether fewer than `tokens` were left when it was last asked or taken from. */
-bool limit_below(const struct limit *limit, uint64_t tokens);
+/*
+ * How many tokens may be taken at once. The last second's worth is kept for one at a time, which is
+ * what 0 means; UINT64_MAX, as many as there are, while another second's worth is left besides.
+ */
+uint64_t limit_at_once(struct limit *limit, uint64_t now);
 bool limit_ok(struct limit *limit, uint64_t now);
 void limit_take(struct limit *limit, uint64_t tokens, uint64_t now);
 /* Ends a debt. */

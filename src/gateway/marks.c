@@ -2,6 +2,23 @@
 #include "gateway/marks.h"
 
 #define MARKS_LENGTH UINT32_C(0x7fffffff)
+#define MARKS_LAST   UINT32_C(0x80000000)
+
+size_t marks_within(const struct marks *marks)
+{
+	return marks->left > 0 ? marks->left : sizeof(marks->mark) - marks->have;
+}
+
+bool marks_is_between(const struct marks *marks)
+{
+	return marks->left == 0 && marks->have == 0;
+}
+
+static void marks_end_fragment(struct marks *marks)
+{
+	if (marks->mark & MARKS_LAST)
+		marks->ended++;
+}
 
 uint64_t marks_count(struct marks *marks, const void *data, size_t len)
 {
@@ -15,6 +32,8 @@ uint64_t marks_count(struct marks *marks, const void *data, size_t len)
 				some = marks->left;
 			marks->left -= (uint32_t)some;
 			at += some;
+			if (marks->left == 0)
+				marks_end_fragment(marks);
 			continue;
 		}
 		marks->mark = marks->mark << 8 | *at++;
@@ -23,6 +42,8 @@ uint64_t marks_count(struct marks *marks, const void *data, size_t len)
 		marks->left = marks->mark & MARKS_LENGTH;
 		marks->have = 0;
 		n++;
+		if (marks->left == 0)
+			marks_end_fragment(marks);
 	}
 	return n;
 }

@@ -71,7 +71,7 @@ uint64_t share_when(struct share *share, struct share_pool *pool, uint64_t now)
 
 void share_take(struct share *share, struct share_pool *pool, uint64_t calls, uint64_t now)
 {
-	bool contended = share_is_contended(share, pool, now);
+	bool contended = share_is_contended(share, pool, now), left;
 
 	if (calls == 0)
 		return;
@@ -85,16 +85,17 @@ void share_take(struct share *share, struct share_pool *pool, uint64_t calls, ui
 	share_fit_pool(pool, now);
 	if (share->own.rate != pool->rate)
 		limit_change(&share->own, pool->rate, (uint64_t)pool->rate * SHARE_BURST, now);
+	left = limit_ok(&pool->all, now);
 	limit_take(&share->own, calls, now);
 	limit_take(&pool->all, calls, now);
-	/* What was nobody else's is not owed to anybody. */
-	if (!contended) {
-		limit_forgive(&share->own);
+	/* What was nobody else's, or what the others have left, is not owed to anybody. */
+	if (!contended)
 		limit_forgive(&pool->all);
-	}
+	if (!contended || left)
+		limit_forgive(&share->own);
 }
 
-bool share_is_spent(struct share *share, struct share_pool *pool, uint64_t now)
+uint64_t share_at_once(struct share *share, struct share_pool *pool, uint64_t now)
 {
-	return share_is_contended(share, pool, now) && limit_below(&share->own, pool->rate);
+	return share_is_contended(share, pool, now) ? limit_at_once(&share->own, now) : UINT64_MAX;
 }

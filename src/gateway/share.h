@@ -40,7 +40,7 @@ void share_deinit(struct share *share, struct share_pool *pool);
 uint64_t share_when(struct share *share, struct share_pool *pool, uint64_t now);
 /* It has called. */
 void share_take(struct share *share, struct share_pool *pool, uint64_t calls, uint64_t now);
-/* Whether it has used up its share beside others, so that its calls are to be counted closely. */
-bool share_is_spent(struct share *share, struct share_pool *pool, uint64_t now);
+/* How many calls it may make at once, as limit_at_once says it; alone, as many as it likes. */
+uint64_t share_at_once(struct share *share, struct share_pool *pool, uint64_t now);
 
 #endif

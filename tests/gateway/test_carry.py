@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import stat
+import statistics
 import struct
 import subprocess
 import sys
@@ -354,6 +355,113 @@ def share_beside(bench):
     eventually(lambda: flood.answers > before + 2000, "all for the one that is left")
 
 
+class Teller:
+    """A server that answers all calls of one pass over its streams together, or none of one guest's."""
+
+    def __init__(self, server, mute):
+        self.server = server
+        self.mute = mute  # address whose calls get no answer for now, or None
+        self.streams = {}  # stream: (address, what came of a call that is not whole)
+        self.passes = []  # (address, its calls of which none had an answer yet), one for each pass
+        self.called = set()  # streams of the one that gets no answer
+        threading.Thread(target=self.go_on, daemon=True).start()
+
+    def take(self, stream):
+        address, rest = self.streams[stream]
+        data = rest + stream.recv(1 << 16)
+        whole = len(data) // len(CALL)
+        self.streams[stream] = (address, data[whole * len(CALL):])
+        if data == rest:
+            del self.streams[stream]
+        elif whole and address == self.mute:
+            self.called.add(stream)
+        return address, whole
+
+    def go_on(self):
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                ready = select.select([self.server.socket, *self.streams], [], [], 0.05)[0]
+                if self.server.socket in ready:
+                    stream, address, _ = self.server.accept()
+                    self.streams[stream] = (address, b"")
+                taken = [(s, *self.take(s)) for s in ready if s is not self.server.socket]
+                for address in {a for _, a, _ in taken}:
+                    if calls := sum(n for _, a, n in taken if a == address):
+                        self.passes.append((address, calls))
+                time.sleep(0.004)  # so that what does not wait for answers is there before them
+                for stream, address, calls in taken:
+                    if calls and address != self.mute:
+                        stream.sendall(CALL * calls)
+
+
+def one_at_a_time(bench):
+    """who has used up its share beside others has one call at the server, over all its streams"""
+    a = "127.0.1.1"
+    teller = Teller(bench.server(), None)
+    bench.gateway("share 1000\n" + bench.conf(teller.server, ("a",), ("b",)))
+    calm = bench.connect("b")
+    floods = [Flood(bench, "a") for _ in range(16)]
+    eventually(lambda: sum(f.answers for f in floods) > 24000, "a flood")
+
+    def beside():
+        """What the teller saw of the flood; None when the calm one was silent for too long"""
+        start = last = time.monotonic()
+        gap, first, counts = 0, None, []
+        while len(counts) < 100:
+            call(calm)
+            time.sleep(0.05)
+            now = time.monotonic()
+            gap, last = max(gap, now - last), now
+            assert now < start + WAIT, counts
+            # what was sent while the flood was alone is behind us then
+            if first is None and now > start + 0.5:
+                first = len(teller.passes)
+            if first is not None:
+                counts = [n for address, n in teller.passes[first:] if address == a]
+        return gap < 0.5 and counts
+    counts = eventually(beside, "a machine that is not too slow")
+    # a machine that is slow has some more wait for the teller
+    assert statistics.median(counts) <= 2, counts
+    teller.mute = a
+    call(calm)
+    teller.called.clear()
+
+    def all_called():
+        call(calm)
+        return len(teller.called) >= 16
+    eventually(all_called, "a call on every stream, without any answer")
+
+
+def half_a_call(bench):
+    """a call of which only a part has come stops no other stream of a guest without a share left"""
+    server = bench.server().echo()
+    bench.gateway("share 20\n" + bench.conf(server, ("a",), ("b",)))
+    calm, half = bench.connect("b"), bench.connect("a")
+    half.sendall(CALL[:6])
+    large = bench.connect("a")
+    flood = Flood(bench, "a")
+    eventually(lambda: flood.answers > 2000, "a flood")
+    size = 1 << 20
+    record = struct.pack(">I", 0x80000000 | size) + bytes(size)
+    thread = threading.Thread(target=large.sendall, args=(record,))
+    thread.start()
+    before, got = flood.answers, 0
+
+    def read():
+        nonlocal got
+        if is_readable(large):
+            got += len(large.recv(1 << 18))
+        return got == size + 4
+
+    def more():
+        call(calm)
+        return read() and flood.answers > before + 32
+    eventually(more, "the other streams' calls")
+    thread.join()
+    half.sendall(CALL[6:])
+    assert half.recv(16) == CALL[:6]
+
+
 def idle_limit(bench):
     """idle= ends a connection on which nothing moves, and only that"""
     server = bench.server().echo()
@@ -527,7 +635,7 @@ def ipv6_prefix(bench):
 
 TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
          only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit, calls_limit,
-         share_alone, share_beside,
+         share_alone, share_beside, one_at_a_time, half_a_call,
          idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
          wrong_address, ipv6_prefix]
 

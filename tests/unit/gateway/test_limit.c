@@ -56,6 +56,26 @@ static void test_debt(void **state)
 	assert_in_range(now, SECOND / 3, SECOND / 3 + SECOND / 50);
 }
 
+static void test_at_once(void **state)
+{
+	struct limit limit;
+
+	limit_init(&limit, 10, 100, 0);
+	assert_int_equal(limit_at_once(&limit, 0), UINT64_MAX);
+	limit_take(&limit, 80, 0);
+	assert_int_equal(limit_at_once(&limit, 0), UINT64_MAX);
+	limit_take(&limit, 1, 0);
+	assert_int_equal(limit_at_once(&limit, 0), 9);
+	limit_take(&limit, 9, 0);
+	assert_int_equal(limit_at_once(&limit, 0), 0);
+	limit_take(&limit, 110, 0);
+	assert_int_equal(limit_at_once(&limit, 10 * SECOND), 0);
+	assert_int_equal(limit_at_once(&limit, 11 * SECOND + SECOND / 2), 5);
+	assert_int_equal(limit_at_once(&limit, 12 * SECOND), UINT64_MAX);
+	limit_init(&limit, 0, 0, 0);
+	assert_int_equal(limit_at_once(&limit, 0), UINT64_MAX);
+}
+
 static void test_change(void **state)
 {
 	struct limit limit;
@@ -75,6 +95,7 @@ int main(void)
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_burst_and_refill),
 		cmocka_unit_test(test_debt),
+		cmocka_unit_test(test_at_once),
 		cmocka_unit_test(test_change),
 	};
 

@@ -36,7 +36,36 @@ static void test_pieces(void **state)
 		for (size_t at = 0; at < len; at += piece)
 			n += marks_count(&marks, stream + at, len - at < piece ? len - at : piece);
 		assert_int_equal(n, 5);
+		assert_int_equal(marks.ended, 2);
 	}
+}
+
+/* As a reader does that must not read beyond a fragment. */
+static void test_within(void **state)
+{
+	static const size_t sizes[] = {3, 0, 1, 300}, ended[] = {0, 1, 2, 2};
+	struct marks marks = {0};
+	uint8_t stream[2000];
+	const uint8_t *at = stream;
+
+	make_stream(stream);
+	for (int i = 0; i < 4; i++) {
+		assert_true(marks_is_between(&marks));
+		assert_int_equal(marks_within(&marks), 4);
+		marks_count(&marks, at, 1);
+		assert_false(marks_is_between(&marks));
+		assert_int_equal(marks_within(&marks), 3);
+		assert_int_equal(marks_count(&marks, at + 1, 3), 1);
+		at += 4;
+		if (sizes[i] > 0) {
+			assert_false(marks_is_between(&marks));
+			assert_int_equal(marks_within(&marks), sizes[i]);
+			assert_int_equal(marks_count(&marks, at, sizes[i]), 0);
+			at += sizes[i];
+		}
+		assert_int_equal(marks.ended, ended[i]);
+	}
+	assert_true(marks_is_between(&marks));
 }
 
 static void test_nothing(void **state)
@@ -52,6 +81,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_within),
 		cmocka_unit_test(test_nothing),
 	};
 

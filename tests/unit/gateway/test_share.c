@@ -43,12 +43,12 @@ static void test_alone(void **state)
 	for (uint64_t now = 0; now < 100 * SECOND; now += STEP)
 		flood(&guest, &pool, now);
 	assert_int_equal(guest.calls, 10 * 100 * 1000);
-	assert_false(share_is_spent(&guest.share, &pool, 100 * SECOND));
+	assert_int_equal(share_at_once(&guest.share, &pool, 100 * SECOND), UINT64_MAX);
 	/* another one has come and gone */
 	struct guest other = {.calls = 0};
 	share_init(&other.share, &pool, 100 * SECOND);
 	share_take(&other.share, &pool, 1, 100 * SECOND);
-	assert_true(share_is_spent(&guest.share, &pool, 100 * SECOND));
+	assert_int_equal(share_at_once(&guest.share, &pool, 100 * SECOND), 0);
 	share_take(&guest.share, &pool, 2, 100 * SECOND);
 	assert_true(share_when(&guest.share, &pool, 100 * SECOND) > 100 * SECOND);
 	assert_int_equal(share_when(&guest.share, &pool, 102 * SECOND), 102 * SECOND);
@@ -99,6 +99,27 @@ static void test_two_floods(void **state)
 			guests[i].calls - before[i], RATE * 100 * 9 / 10, RATE * 100 * 11 / 10);
 }
 
+/* What it had of the others' is not held against it once it calls less. */
+static void test_no_debt(void **state)
+{
+	struct share_pool pool;
+	struct guest guests[2];
+	uint64_t now = 0;
+
+	begin(&pool, guests, 2);
+	for (; now < 60 * SECOND; now += STEP) {
+		if (now % (SECOND / 20) == 0)
+			share_take(&guests[1].share, &pool, 1, now);
+		flood(&guests[0], &pool, now);
+	}
+	assert_int_equal(share_at_once(&guests[0].share, &pool, now), 0);
+	share_take(&guests[1].share, &pool, 1, now + 3 * SECOND / 2);
+	assert_in_range(
+		share_at_once(&guests[0].share, &pool, now + 3 * SECOND / 2), RATE / 3, RATE);
+	share_take(&guests[1].share, &pool, 1, now + 3 * SECOND);
+	assert_int_equal(share_at_once(&guests[0].share, &pool, now + 3 * SECOND), UINT64_MAX);
+}
+
 static void test_change(void **state)
 {
 	struct share_pool pool;
@@ -124,6 +145,7 @@ int main(void)
 		cmocka_unit_test(test_alone),
 		cmocka_unit_test(test_hands_on),
 		cmocka_unit_test(test_two_floods),
+		cmocka_unit_test(test_no_debt),
 		cmocka_unit_test(test_change),
 	};
 
