@@ -7,6 +7,7 @@
 #include "nfs41/op.h"
 #include "owner.h"
 #include "share.h"
+#include "support.h"
 
 /* The way from the server's root to the export: one compound, made once. */
 
@@ -76,6 +77,8 @@ static int export_take(struct export_lookup *lookup)
 	}
 	if (share->options->map_uid != OPTIONS_NO_ID && owner_learn(share, attr) < 0)
 		return -EPERM;
+	share->possible = support_possible(share->options, nfs_client_limits(share->client)->minor);
+	support_put(share->support, 0, &lookup->fs);
 	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
 	/* Another daemon's nodes are there already, the root among them. */
 	int err = share->nodes ? 0 : export_make_root(lookup);
@@ -132,6 +135,7 @@ void export_open(
 		nfs_bitmap_set(&share->want, export_want[i]);
 	for (size_t i = 0; i < sizeof(export_want_fs) / sizeof(export_want_fs[0]); i++)
 		nfs_bitmap_set(&want_fs, export_want_fs[i]);
+	support_want(&want_fs);
 	lookup->share = share;
 	lookup->done = done;
 	nfs_op_putrootfh(c);

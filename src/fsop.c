@@ -202,6 +202,7 @@ void fsop_end(struct fsop_request *req)
 	vigil_remove(req);
 	nfs_compound_free(req->compound);
 	file_unref(req->file);
+	buf_unref(req->value);
 	node_unpin(share->nodes, req->node);
 	node_unpin(share->nodes, req->target);
 	node_unpin(share->nodes, req->victim);

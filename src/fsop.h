@@ -59,6 +59,7 @@ struct fsop_request {
 	struct node *target; /* a second object; pinned */
 	struct node *victim; /* an open file that is about to lose its name; pinned */
 	struct file *file;   /* referenced */
+	struct buf *value;   /* of an extended attribute; a reference */
 	void (*then)(struct fsop_request *req);	  /* what follows a shared step */
 	void (*again)(struct fsop_request *req);  /* what follows once a stateid is good again */
 	void (*looked)(struct fsop_request *req); /* what follows fsop_look */
@@ -145,6 +146,17 @@ struct fsop_request {
 		struct {
 			struct nfs_fsattr fs;
 		} statfs;
+		struct {
+			char name[FSOP_NAME_MAX]; /* with its prefix; "": all of them */
+			unsigned has;		  /* SUPPORT_* of the file system */
+			size_t size;		  /* bytes that there is room for, 0: only their
+						     number is asked for; or that are set */
+			unsigned flags;		  /* XATTR_CREATE, XATTR_REPLACE */
+			unsigned rounds;	  /* LISTXATTRS that came to no end */
+			struct nfs_fsattr fs;
+			struct nfs_bytes_res res;
+			struct nfs_listxattrs_res list;
+		} xattr;
 		struct {
 			struct fsop_dir *dir;
 			struct siblings *along;
@@ -325,6 +337,11 @@ void fsop_setattr(
 void fsop_readlink(fuse_req_t fuse, fuse_ino_t ino);
 void fsop_access(fuse_req_t fuse, fuse_ino_t ino, int mask);
 void fsop_statfs(fuse_req_t fuse, fuse_ino_t ino);
+void fsop_getxattr(fuse_req_t fuse, fuse_ino_t ino, const char *name, size_t size);
+void fsop_listxattr(fuse_req_t fuse, fuse_ino_t ino, size_t size);
+void fsop_setxattr(fuse_req_t fuse, fuse_ino_t ino, const char *name, const char *value,
+	size_t size, int flags);
+void fsop_removexattr(fuse_req_t fuse, fuse_ino_t ino, const char *name);
 void fsop_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void fsop_mkdir(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode);
 void fsop_symlink(fuse_req_t fuse, const char *link, fuse_ino_t parent, const char *name);

@@ -34,6 +34,9 @@
  * unlink, rmdir: done if the name is gone, or is that of an object which the kernel has never seen:
  * somebody else has used it again.
  *
+ * An extended attribute that is made: ours if it has the value; that is removed: done if it is
+ * gone.
+ *
  * O_APPEND: ours if what was written is found where it should be.
  *
  * In every other case the request is sent again, and its errors are true.

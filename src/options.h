@@ -85,6 +85,8 @@ struct options {
 	bool nolock; /* local_lock=all, nolock: locks stay in the guest */
 	enum deleg_mode delegations;
 	bool cto; /* close-to-open; nocto switches it off */
+
+	bool xattr; /* user.* attributes; noxattr: none */
 };
 
 /*

@@ -264,6 +264,10 @@ static const struct option_word words[] = {
 	FLAG("nocto", o.cto, false),
 	CHOICE("delegations", o.delegations, choices_delegations),
 
+	/* beyond POSIX */
+	FLAG("xattr", o.xattr, true),
+	FLAG("noxattr", o.xattr, false),
+
 	/* who may do what */
 	CHOICE("access", access, choices_access),
 	FLAG("allow_other", allow, WORDS_ALLOW_OTHER),

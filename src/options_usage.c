@@ -44,6 +44,7 @@ static const char usage_text[] =
 	"  ac, noac           attribute caching (ac)\n"
 	"  lookupcache=all|positive|none  (all)\n"
 	"  cto, nocto         close-to-open consistency (cto)\n"
+	"  xattr, noxattr     extended attributes, user.* (xattr)\n"
 	"  delegations=none|read|all  files opened and cached without asking (read)\n"
 	"  lock, nolock, local_lock=none|all  where locks are held (on the server)\n"
 	"Access\n"

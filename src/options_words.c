@@ -214,6 +214,7 @@ void words_init(struct words *w, const char *program)
 			.cache = OPTIONS_CACHE_AUTO,
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,
 			.cto = true,
+			.xattr = true,
 			.sandbox = true,
 			.show_uid = OPTIONS_NO_ID,
 			.show_gid = OPTIONS_NO_ID,

@@ -21,10 +21,12 @@
 #include "recall.h"
 #include "ring.h"
 #include "siblings.h"
+#include "support.h"
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
 #include "whole.h"
+#include "xattrs.h"
 
 #define SHARE_NS_PER_S		 UINT64_C(1000000000)
 #define SHARE_REQUESTS		 128
@@ -190,6 +192,10 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = siblings_table_new(s, &s->siblings);
 	if (!err)
+		err = support_table_new(&s->support);
+	if (!err)
+		err = xattr_table_new(s, &s->xattrs);
+	if (!err)
 		err = notify_new(&s->notify);
 	if (!err)
 		err = trace_new(&s->trace);
@@ -255,6 +261,8 @@ void share_free(struct share *share)
 	listing_table_free(share->listing);
 	siblings_table_free(share->siblings);
 	changes_free(share->changes);
+	support_table_free(share->support);
+	xattr_table_free(share->xattrs);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);
 	handle_table_free(share->files);

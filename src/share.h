@@ -49,6 +49,8 @@ struct changes;
 struct fresh_table;
 struct listing_table;
 struct whole_table;
+struct support_table;
+struct xattr_table;
 
 struct share {
 	const struct options *options;
@@ -71,6 +73,9 @@ struct share {
 	struct listing_table *listing;
 	struct siblings_table *siblings;
 	struct changes *changes;
+	struct support_table *support;
+	struct xattr_table *xattrs;
+	unsigned possible;	      /* SUPPORT_* that some file system may have */
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

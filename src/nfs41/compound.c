@@ -43,6 +43,10 @@ static const uint8_t op_traits[NFS_OP_LIMIT] = {
 	[OP_SETATTR] = MODIFIES | ERROR_BODY,
 	[OP_FREE_STATEID] = MODIFIES,
 	[OP_RECLAIM_COMPLETE] = MODIFIES,
+	[OP_GETXATTR] = BULK,
+	[OP_SETXATTR] = MODIFIES,
+	[OP_LISTXATTRS] = BULK,
+	[OP_REMOVEXATTR] = MODIFIES,
 };
 
 static uint8_t traits_of(uint32_t op)

@@ -41,6 +41,45 @@ struct nfs_access_res {
 };
 void nfs_op_access(struct nfs_compound *c, uint32_t want, struct nfs_access_res *res);
 
+/* op_xattr.c: extended attributes (RFC 8276). Their names are on the wire without "user.". */
+#define NFS_XATTR_USER	   "user."
+#define NFS_XATTR_USER_LEN 5
+#define NFS_XATTR_NAME_MAX (255 - NFS_XATTR_USER_LEN) /* what a program can name, bytes */
+/* Longest value that a server may have, bytes. */
+#define NFS_BYTES_WIRE_MAX (1 << 20)
+/* `len` bytes at `data`, or none when there are more of them than `cap`. */
+struct nfs_bytes_res {
+	uint8_t *data;
+	size_t cap;
+	size_t len; /* out */
+};
+void nfs_op_getxattr(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_bytes_res *res);
+enum nfs_setxattr_option {
+	NFS_SETXATTR_EITHER = 0,
+	NFS_SETXATTR_CREATE = 1,
+	NFS_SETXATTR_REPLACE = 2
+};
+/* The value as WRITE's data: they count as one of these per compound. */
+void nfs_op_setxattr(struct nfs_compound *c, enum nfs_setxattr_option option, const char *name,
+	size_t len, struct buf *buf, const uint8_t *value, uint32_t value_len,
+	struct nfs_change_info *cinfo);
+void nfs_op_removexattr(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_change_info *cinfo);
+/*
+ * Names are put behind the `len` bytes that are at `data` already, each as "user.NAME" with a NUL;
+ * those that no program could use are left out, and so are those for which there is no room
+ * (`full`). `maxcount` bounds the encoded result in bytes.
+ */
+struct nfs_listxattrs_res {
+	char *data;
+	size_t cap, len;
+	uint64_t cookie; /* to go on with */
+	bool eof, full;
+};
+void nfs_op_listxattrs(
+	struct nfs_compound *c, uint64_t cookie, uint32_t maxcount, struct nfs_listxattrs_res *res);
+
 /* op_dir.c: names come and go */
 /* mkdir, mknod, symlink. `type` is NF4DIR, NF4LNK, NF4BLK, ...; `link` a NUL-terminated target for
  * NF4LNK. */

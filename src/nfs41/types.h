@@ -84,6 +84,8 @@ struct nfs_fsattr {
 	uint64_t maxread, maxwrite, maxfilesize; /* bytes */
 	uint32_t lease_time;			 /* seconds */
 	struct nfs_fsid fsid;
+	uint32_t aclsupport; /* ACL4_SUPPORT_* */
+	bool xattr_support;
 	bool link_support, symlink_support, case_preserving, case_insensitive, no_trunc;
 	uint32_t fh_expire_type;
 	uint32_t open_want; /* FATTR4_OPEN_ARGUMENTS: the first word of its oa_share_access_want */

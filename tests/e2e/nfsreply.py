@@ -8,11 +8,13 @@ OPEN, PUTFH, PUTROOTFH, READ, READDIR, READLINK = 18, 22, 24, 25, 26, 27
 REMOVE, RENAME, RESTOREFH, SAVEFH, SETATTR, VERIFY, WRITE = 28, 29, 31, 32, 34, 37, 38
 BIND_CONN, EXCHANGE_ID, CREATE_SESSION, SEQUENCE, RECLAIM_COMPLETE = 41, 42, 43, 53, 58
 LINK, LOCK, LOCKU = 11, 12, 14
+GETXATTR, SETXATTR, LISTXATTRS, REMOVEXATTR = 72, 73, 74, 75
 
-TYPE, SIZE, RDATTR_ERROR, FILEHANDLE, OWNER, MTIME = 1, 4, 11, 19, 36, 53
+SUPPORTED, TYPE, SIZE, RDATTR_ERROR, FILEHANDLE, OWNER, MTIME = 0, 1, 4, 11, 19, 36, 53
 # bytes of each attribute that the client may ask for; None: an opaque
 ATTRS = {TYPE: 4, 3: 8, SIZE: 8, 8: 16, RDATTR_ERROR: 4, FILEHANDLE: None, 20: 8, 33: 4, 35: 4,
-         OWNER: None, 37: None, 41: 8, 45: 8, 47: 12, 50: 12, 52: 12, MTIME: 12, 55: 8}
+         OWNER: None, 37: None, 41: 8, 45: 8, 47: 12, 50: 12, 52: 12, MTIME: 12, 55: 8,
+         21: 8, 22: 8, 23: 8, 29: 4, 30: 8, 31: 8, 42: 8, 43: 8, 44: 8}
 
 
 class NotCompound(Exception):
@@ -65,6 +67,13 @@ def open_end(data, at):
     return at + 4
 
 
+def listxattrs_end(data, at):
+    count, at = u32(data, at + 8), at + 12
+    for _ in range(count):
+        at = opaque_end(data, at)
+    return at + 4
+
+
 def fixed(size):
     return lambda data, at: at + size
 
@@ -78,6 +87,7 @@ BODY = {
     WRITE: fixed(16), SEQUENCE: fixed(36), RECLAIM_COMPLETE: fixed(0),
     BIND_CONN: lambda d, at: len(d), EXCHANGE_ID: lambda d, at: len(d),
     CREATE_SESSION: lambda d, at: len(d),
+    GETXATTR: opaque_end, SETXATTR: fixed(20), LISTXATTRS: listxattrs_end, REMOVEXATTR: fixed(20),
 }
 
 
@@ -136,8 +146,11 @@ class Fattr:
         self.values, where, self.claimed = {}, at + 4, None
         for number in (32 * w + b for w in range(words) for b in range(32)
                        if self.words[w] >> b & 1):
-            size = ATTRS[number]
-            end = opaque_end(data, where) if size is None else where + size
+            if number == SUPPORTED:
+                end = bitmap_end(data, where)
+            else:
+                size = ATTRS[number]
+                end = opaque_end(data, where) if size is None else where + size
             self.values[number] = data[where:end]
             where = end
 

@@ -77,12 +77,12 @@ class Connection:
             return
         answer = self.proxy.answer_call(data) or self.proxy.lost_call(data)
         if answer is None:
-            self.server.sendall(record(data))
+            self.server.sendall(record(self.proxy.forwarded(data)))
         else:
             self.act(answer)
 
     def serve_replies(self):
-        data = receive_record(self.server)
+        data = self.proxy.amended(receive_record(self.server))
         actions = self.proxy.damaged(self, data)
         if not self.silent:
             self.act(record(data) if actions is None else actions)
@@ -163,6 +163,14 @@ class Proxy:
         with self.lock:
             self.damage = self.op = self.answer = self.pattern = None
             self.times = 0
+
+    def forwarded(self, call):
+        """What the server gets to see of a call, and with `amended` what the client does of the
+        reply: for those who add to what the server knows."""
+        return call
+
+    def amended(self, reply):
+        return reply
 
     def damaged(self, connection, data):
         with self.lock:

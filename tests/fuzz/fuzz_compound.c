@@ -16,6 +16,8 @@
 #define LINK_CAP   16
 #define DIR_CAP	   512
 #define READ_CAP   GOT_DATA
+#define VALUE_CAP  24
+#define NAMES_CAP  40
 #define REPLY_ROOM 20000
 
 enum how {
@@ -29,18 +31,22 @@ enum how {
 /* Results that have memory of their own, with nothing behind it. */
 struct places {
 	char *link;
-	uint8_t *dir, *data;
+	uint8_t *dir, *data, *value;
+	char *names;
 };
 
 static const struct op_case *case_at(size_t i)
 {
-	size_t n = fs_cases_count + state_cases_count + session_cases_count;
+	size_t n = fs_cases_count + state_cases_count + session_cases_count + xattr_cases_count;
 
 	i %= n;
 	if (i < fs_cases_count)
 		return &fs_cases[i];
 	i -= fs_cases_count;
-	return i < state_cases_count ? &state_cases[i] : &session_cases[i - state_cases_count];
+	if (i < state_cases_count)
+		return &state_cases[i];
+	i -= state_cases_count;
+	return i < session_cases_count ? &session_cases[i] : &xattr_cases[i - session_cases_count];
 }
 
 static void places_init(struct places *p)
@@ -48,6 +54,8 @@ static void places_init(struct places *p)
 	p->link = fuzz_alloc(LINK_CAP);
 	p->dir = fuzz_alloc(DIR_CAP);
 	p->data = fuzz_alloc(READ_CAP);
+	p->value = fuzz_alloc(VALUE_CAP);
+	p->names = fuzz_alloc(NAMES_CAP);
 }
 
 static void places_free(const struct places *p)
@@ -55,12 +63,16 @@ static void places_free(const struct places *p)
 	free(p->link);
 	free(p->dir);
 	free(p->data);
+	free(p->value);
+	free(p->names);
 }
 
 static void build(struct exchange *x, struct fuzz_input *in, unsigned nops, const struct places *p)
 {
 	got.readlink = (struct nfs_readlink_res){.target = p->link, .cap = LINK_CAP};
 	got.readdir = (struct nfs_readdir_res){.data = p->dir, .cap = DIR_CAP};
+	got.bytes = (struct nfs_bytes_res){.data = p->value, .cap = VALUE_CAP};
+	got.xattrs = (struct nfs_listxattrs_res){.data = p->names, .cap = NAMES_CAP};
 	for (unsigned i = 0; i < nops; i++)
 		case_at(fuzz_u8(in))->build(x->c);
 	for (unsigned i = 0; i < x->c->nops; i++)
@@ -123,6 +135,18 @@ static void check_directory(const struct nfs_readdir_res *dir)
 	}
 }
 
+/* Each name has its prefix, something behind it, and its end. */
+static void check_names(const struct nfs_listxattrs_res *list)
+{
+	fuzz_check(list->len <= NAMES_CAP);
+	for (size_t at = 0; at < list->len;) {
+		size_t len = strnlen(list->data + at, list->len - at);
+		fuzz_check(at + len < list->len && len > NFS_XATTR_USER_LEN && len <= 255);
+		fuzz_check(memcmp(list->data + at, NFS_XATTR_USER, NFS_XATTR_USER_LEN) == 0);
+		at += len + 1;
+	}
+}
+
 static void check_results(const struct nfs_compound *c, bool written)
 {
 	fuzz_check(c->ops_ok <= c->nops && c->status >= 0);
@@ -132,6 +156,10 @@ static void check_results(const struct nfs_compound *c, bool written)
 	for (unsigned i = 0; i < c->ops_ok && written; i++) {
 		if (c->ops[i].op == OP_READDIR)
 			check_directory(&got.readdir);
+		if (c->ops[i].op == OP_LISTXATTRS)
+			check_names(&got.xattrs);
+		if (c->ops[i].op == OP_GETXATTR)
+			fuzz_check(got.bytes.len <= NFS_BYTES_WIRE_MAX);
 		if (c->ops[i].op == OP_READLINK)
 			fuzz_check(got.readlink.len < LINK_CAP &&
 				   !got.readlink.target[got.readlink.len]);

@@ -120,6 +120,8 @@ void case_each(void (*fn)(const struct op_case *op_case))
 		fn(&state_cases[i]);
 	for (size_t i = 0; i < session_cases_count; i++)
 		fn(&session_cases[i]);
+	for (size_t i = 0; i < xattr_cases_count; i++)
+		fn(&xattr_cases[i]);
 }
 
 void exchange_init(struct exchange *x, bool sequenced)
@@ -127,6 +129,8 @@ void exchange_init(struct exchange *x, bool sequenced)
 	memset(&got, 0, sizeof(got));
 	got.readlink = (struct nfs_readlink_res){.target = got.link, .cap = sizeof(got.link)};
 	got.readdir = (struct nfs_readdir_res){.data = got.dir, .cap = sizeof(got.dir)};
+	got.bytes = (struct nfs_bytes_res){.data = got.data, .cap = sizeof(got.data)};
+	got.xattrs = (struct nfs_listxattrs_res){.data = got.names, .cap = sizeof(got.names)};
 	x->c = nfs_compound_new(NULL, NULL, OP_GETATTR);
 	assert_non_null(x->c);
 	x->count = 0;

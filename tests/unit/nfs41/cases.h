@@ -22,8 +22,8 @@ struct op_case {
 #define CASE_SHARK_BLIND "" /* tshark gets it wrong */
 };
 
-extern const struct op_case fs_cases[], state_cases[], session_cases[];
-extern const size_t fs_cases_count, state_cases_count, session_cases_count;
+extern const struct op_case fs_cases[], state_cases[], session_cases[], xattr_cases[];
+extern const size_t fs_cases_count, state_cases_count, session_cases_count, xattr_cases_count;
 
 /* Where every case's results go. */
 #define GOT_DATA 64
@@ -46,7 +46,9 @@ struct got {
 	uint32_t word;
 	struct nfs_exchange_id_res exchange_id;
 	struct nfs_create_session_res session;
-	char link[16];
+	struct nfs_bytes_res bytes;
+	struct nfs_listxattrs_res xattrs;
+	char link[16], names[64];
 	uint8_t data[GOT_DATA], dir[512];
 };
 extern struct got got;
@@ -66,7 +68,7 @@ void case_check_cinfo(const struct nfs_change_info *cinfo, uint64_t before);
 void case_check_attr(const struct nfs_attr *attr);
 void case_check_stateid(const struct nfs_stateid *stateid);
 
-/* Calls fn for each case of the three tables. */
+/* Calls fn for each case of all tables. */
 void case_each(void (*fn)(const struct op_case *op_case));
 
 /*

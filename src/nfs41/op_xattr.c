@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "nfs41/attr.h"
+#include "nfs41/op.h"
+
+/* Extended attributes: RFC 8276, 8.4. */
+
+static void decode_getxattr(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_bytes_res *bytes = res;
+	uint32_t len;
+	const uint8_t *data = wire_get_opaque(in, NFS_BYTES_WIRE_MAX, &len);
+
+	if (!data || !bytes)
+		return;
+	bytes->len = len;
+	if (len > 0 && len <= bytes->cap)
+		memcpy(bytes->data, data, len);
+}
+
+void nfs_op_getxattr(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_bytes_res *res)
+{
+	const struct nfs_op_slot slot = {.op = OP_GETXATTR, .decode = decode_getxattr, .res = res};
+
+	wire_put_opaque(nfs_compound_op(c, &slot, 4 + NFS_BYTES_WIRE_MAX), name, len);
+}
+
+static void decode_changed(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_change_info cinfo;
+
+	nfs_attr_get_change_info(in, &cinfo);
+	if (!in->bad && res)
+		memcpy(res, &cinfo, sizeof(cinfo));
+}
+
+void nfs_op_setxattr(struct nfs_compound *c, enum nfs_setxattr_option option, const char *name,
+	size_t len, struct buf *buf, const uint8_t *value, uint32_t value_len,
+	struct nfs_change_info *cinfo)
+{
+	const struct nfs_op_slot slot = {.op = OP_SETXATTR, .decode = decode_changed, .res = cinfo};
+	struct wire_out *out = nfs_compound_op(c, &slot, NFS_ATTR_CHANGE_INFO_SIZE);
+
+	wire_put_u32(out, option);
+	wire_put_opaque(out, name, len);
+	wire_put_u32(out, value_len);
+	nfs_compound_payload(c, buf, value, value_len);
+}
+
+void nfs_op_removexattr(
+	struct nfs_compound *c, const char *name, size_t len, struct nfs_change_info *cinfo)
+{
+	const struct nfs_op_slot slot = {
+		.op = OP_REMOVEXATTR, .decode = decode_changed, .res = cinfo};
+
+	wire_put_opaque(nfs_compound_op(c, &slot, NFS_ATTR_CHANGE_INFO_SIZE), name, len);
+}
+
+static void list_add(struct nfs_listxattrs_res *list, const uint8_t *name, uint32_t len)
+{
+	size_t size = NFS_XATTR_USER_LEN + len + 1;
+
+	/* what no program could name */
+	if (len == 0 || len > NFS_XATTR_NAME_MAX || memchr(name, '\0', len))
+		return;
+	if (size > list->cap - list->len) {
+		list->full = true;
+		return;
+	}
+	char *to = list->data + list->len;
+	memcpy(to, NFS_XATTR_USER, NFS_XATTR_USER_LEN);
+	memcpy(to + NFS_XATTR_USER_LEN, name, len);
+	to[size - 1] = '\0';
+	list->len += size;
+}
+
+static void decode_listxattrs(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_listxattrs_res *list = res;
+	uint64_t cookie = wire_get_u64(in);
+	uint32_t count = wire_get_u32(in), len;
+	size_t start = in->pos;
+
+	for (uint32_t i = 0; i < count && !in->bad; i++)
+		wire_get_opaque(in, slot->limit, &len);
+	if (in->pos - start > slot->limit)
+		in->bad = true;
+	bool eof = wire_get_bool(in);
+	/* no name and no end either would make the reader ask for ever */
+	if (count == 0 && !eof)
+		in->bad = true;
+	if (in->bad || !list)
+		return;
+	list->cookie = cookie;
+	list->eof = eof;
+
+	struct wire_in names = *in;
+	names.pos = start;
+	for (uint32_t i = 0; i < count; i++) {
+		const uint8_t *name = wire_get_opaque(&names, slot->limit, &len);
+		list_add(list, name, len);
+	}
+}
+
+void nfs_op_listxattrs(
+	struct nfs_compound *c, uint64_t cookie, uint32_t maxcount, struct nfs_listxattrs_res *res)
+{
+	const struct nfs_op_slot slot = {
+		.op = OP_LISTXATTRS, .limit = maxcount, .decode = decode_listxattrs, .res = res};
+	struct wire_out *out = nfs_compound_op(c, &slot, 8 + 4 + (size_t)maxcount + 4);
+
+	wire_put_u64(out, cookie);
+	wire_put_u32(out, maxcount);
+}

@@ -1,0 +1,292 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Extended attributes: where the server has them (here a shim in front of nfs-ganesha, which has
+not), and where it has not."""
+
+import contextlib
+import errno
+import os
+import sys
+import time
+
+import nfsreply as nfs
+from harness import Suite, errno_of
+from mounts import Mount
+from nfsreply import opaque, p32, p64
+from shim import EXIST, INVAL, NOTSUPP, NOXATTR, XATTR2BIG, XATTR_SUPPORT, Shim
+from test_basic import write
+
+suite = Suite()
+XATTR_SIZE_MAX = 65536
+
+
+class Served:
+    """A file on a mount of a server with extended attributes; the shim is `server`."""
+
+    def __init__(self, env, options="noac", **fs):
+        env.mount_count += 1
+        point = os.path.join(env.work, f"{env.name}-shim{env.mount_count}")
+        self.stack = env.stack.enter_context(contextlib.ExitStack())
+        self.server = Shim(point + ".sock", env.port)
+        self.stack.callback(self.server.stop)
+        self.server.fs.update({int(n): v for n, v in fs.items()})
+        self.mount = self.stack.enter_context(Mount(
+            env.suite.program(), f"unix:{self.server.path}:/export", point,
+            f"nconnect=1,{options}"))
+        self.disk = env.on_disk("f")
+        if not os.path.exists(self.disk):
+            write(self.disk, b"data")
+        self.server.touch = self.disk
+        self.dir = os.path.join(point, env.name)
+        self.file = os.path.join(self.dir, "f")
+        os.stat(self.file)
+
+    def lost(self, call, *args, op=None, pattern=None, meanwhile=lambda: None):
+        self.server.lose(op, pattern, meanwhile)
+        try:
+            return call(*args)
+        finally:
+            self.server.disarm()
+            assert self.server.hits == 1, f"{self.server.hits} sessions lost"
+
+    def values(self):
+        return next(iter(self.server.xattrs.values()))
+
+
+@suite.test("user.*: set, get, list, replace, remove, with the system calls' flags and errors")
+def life(env):
+    f = Served(env).file
+    assert os.listxattr(f) == []
+    env.fails(errno.ENODATA, os.getxattr, f, "user.a")
+    env.fails(errno.ENODATA, os.removexattr, f, "user.a")
+    env.fails(errno.ENODATA, os.setxattr, f, "user.a", b"0", os.XATTR_REPLACE)
+    os.setxattr(f, "user.b", b"one\0two", os.XATTR_CREATE)
+    os.setxattr(f, "user.a/b", b"")
+    env.fails(errno.EEXIST, os.setxattr, f, "user.b", b"0", os.XATTR_CREATE)
+    assert os.getxattr(f, "user.b") == b"one\0two" and os.getxattr(f, "user.a/b") == b""
+    assert os.listxattr(f) == ["user.a/b", "user.b"]
+    os.setxattr(f, "user.b", b"three", os.XATTR_REPLACE)
+    os.setxattr(f, "user.b", b"four")
+    assert os.getxattr(f, "user.b") == b"four"
+    os.removexattr(f, "user.b")
+    assert os.listxattr(f) == ["user.a/b"]
+    env.fails(errno.EINVAL, os.getxattr, f, "user.")
+
+
+@suite.test("sizes: asked for with 0, ERANGE when there is less room, 64 KiB and no more")
+def sizes(env):
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    served = Served(env)
+    f = os.fsencode(served.file)
+    os.setxattr(f, "user.v", b"v" * 100)
+    room = ctypes.create_string_buffer(200)
+    for call, name, size in ((libc.getxattr, (b"user.v",), 100), (libc.listxattr, (), 7)):
+        assert call(f, *name, None, 0) == size
+        assert call(f, *name, room, size) == size
+        assert call(f, *name, room, size - 1) == -1 and ctypes.get_errno() == errno.ERANGE
+    big = os.urandom(XATTR_SIZE_MAX)
+    os.setxattr(f, "user.big", big)
+    assert os.getxattr(f, "user.big") == big
+    served.values()[b"big"] = big + b"x"
+    env.fails(errno.E2BIG, os.getxattr, f, "user.big")
+
+
+@suite.test("a list takes as many LISTXATTRS as it needs, and is E2BIG beyond 64 KiB")
+def lists(env):
+    served = Served(env)
+    os.setxattr(served.file, "user.x", b"")
+    values = served.values()
+    values.update({b"n%04d" % i: b"" for i in reversed(range(950))})
+    served.server.seen.clear()
+    assert os.listxattr(served.file) == [f"user.n{i:04}" for i in range(950)] + ["user.x"]
+    assert served.server.seen.count(nfs.LISTXATTRS) >= 10
+    values.update({b"m%0240d" % i: b"" for i in range(300)})
+    env.fails(errno.E2BIG, os.listxattr, served.file)
+
+
+@suite.test("other namespaces are EOPNOTSUPP, and cost the server nothing, whoever asks")
+def namespaces(env):
+    served = Served(env)
+    with open(f"/proc/self/fd/{os.open(served.file, os.O_RDWR)}", "r+b", buffering=0) as file:
+        for name in ("security.capability", "security.ima", "trusted.a", "other.a",
+                     "system.posix_acl_access"):
+            env.fails(errno.EOPNOTSUPP, os.getxattr, served.file, name)
+            env.fails(errno.EOPNOTSUPP, os.removexattr, served.file, name)
+            assert errno_of(os.setxattr, served.file, name, b"1") in (
+                errno.EOPNOTSUPP, errno.EINVAL)  # which is the kernel's own
+        for _ in range(20):
+            file.write(b"x")
+            os.fsync(file.fileno())
+    assert served.server.seen == []
+
+
+@suite.test("answers are told once more while the file's change attribute stands, to one user")
+def cached(env):
+    served = Served(env, "acregmin=30,acregmax=30,allow_other")
+    f, seen = served.file, served.server.seen
+    os.chmod(served.disk, 0o666)
+    os.setxattr(f, "user.a", b"1")
+    os.stat(f)
+    seen.clear()
+    for _ in range(3):
+        assert os.getxattr(f, "user.a") == b"1"
+        assert os.listxattr(f) == ["user.a"]
+    assert seen == [nfs.GETXATTR, nfs.LISTXATTRS], seen
+    served.values()[b"a"] = b"2"
+    assert os.getxattr(f, "user.a") == b"1"
+    other = env.as_user("nobody", [sys.executable, "-c", f"import os; os.getxattr({f!r}, 'user.a')"])
+    assert other.returncode == 0, other.stdout
+    assert seen.count(nfs.GETXATTR) == 2, "another user was told what he has not asked for"
+    # what is changed here is seen at once
+    os.setxattr(f, "user.b", b"")
+    assert os.getxattr(f, "user.a") == b"2"
+    assert os.listxattr(f) == ["user.a", "user.b"]
+    os.removexattr(f, "user.b")
+    assert os.listxattr(f) == ["user.a"]
+
+
+@suite.test("a change by others is seen when the attributes are")
+def changed(env):
+    served = Served(env, "acregmin=1,acregmax=1")
+    os.setxattr(served.file, "user.a", b"1")
+    assert os.getxattr(served.file, "user.a") == b"1"
+    served.values()[b"a"] = b"2"
+    os.utime(served.disk)
+    env.eventually(lambda: os.getxattr(served.file, "user.a") == b"2")
+    noac = Served(env, "noac")
+    noac.server.xattrs = served.server.xattrs
+    for value in (b"3", b"4"):
+        served.values()[b"a"] = value
+        assert os.getxattr(noac.file, "user.a") == value
+
+
+@suite.test("the time of the change moves, and what was written stays readable")
+def times(env):
+    served = Served(env)
+    before = os.stat(served.file).st_ctime_ns
+    time.sleep(0.02)
+    os.setxattr(served.file, "user.a", b"1")
+    assert os.stat(served.file).st_ctime_ns > before
+    with open(served.file, "rb") as f:
+        assert f.read() == b"data"
+
+
+@suite.test("each error of the server has the errno that the kernel's client gives it")
+def errors(env):
+    served = Served(env)
+    f, server = served.file, served.server
+    os.setxattr(f, "user.a", b"1")
+    table = {NOXATTR: errno.ENODATA, XATTR2BIG: errno.E2BIG, 10066: errno.E2BIG,
+             10065: errno.E2BIG, EXIST: errno.EEXIST, 13: errno.EACCES, 1: errno.EPERM,
+             28: errno.ENOSPC, 69: errno.EDQUOT, 30: errno.EROFS, INVAL: errno.EINVAL,
+             63: errno.ENAMETOOLONG, NOTSUPP: errno.EOPNOTSUPP, 10044: errno.EOPNOTSUPP,
+             70: errno.ESTALE, 5: errno.EIO, 10006: errno.EREMOTEIO}
+    for status, number in table.items():
+        for op, call, *args in ((nfs.GETXATTR, os.getxattr, f, "user.a"),
+                                (nfs.SETXATTR, os.setxattr, f, "user.a", b"2"),
+                                (nfs.REMOVEXATTR, os.removexattr, f, "user.a"),
+                                (nfs.LISTXATTRS, os.listxattr, f)):
+            server.errors = {op: status}
+            if (op, status) == (nfs.LISTXATTRS, 13):
+                assert call(*args) == []
+            else:
+                assert (found := errno_of(call, *args)) == number, (op, status, found)
+    server.errors = {}
+    assert os.getxattr(f, "user.a") == b"1"
+
+
+def endless(reply):
+    reply.find(nfs.LISTXATTRS)[2] = p64(7) + p32(1) + opaque(b"again") + p32(0)
+
+
+@suite.test("results whose lengths lie close the connection; names that nobody could use are left"
+            " out; a list without end is EIO", timeout=60)
+def hostile(env):
+    served = Served(env)
+    f, server = served.file, served.server
+    os.setxattr(f, "user.a", b"1")
+
+    def damaged(op, body):
+        def damage(_, reply):
+            reply.find(op)[2] = body
+            return nfs.record(reply.bytes())
+        server.arm(damage, op, times=1)
+    lies = [(nfs.GETXATTR, b) for b in (p32(0xffffffff), p32(8) + b"1234", p32(2 << 20), b"")]
+    lies += [(nfs.LISTXATTRS, b) for b in (
+        p64(1) + p32(0) + p32(0),               # nothing, and no end
+        p64(1) + p32(0xffffffff) + p32(1),
+        p64(1) + p32(1) + p32(0x7fffffff) + p32(1),
+        p64(1) + p32(1) + opaque(b"a") + p32(2))]
+    for op, body in lies:
+        damaged(op, body)
+        if op == nfs.GETXATTR:
+            assert os.getxattr(f, "user.a") == b"1"
+        else:
+            assert os.listxattr(f) == ["user.a"]
+        assert server.hits == 1
+    damaged(nfs.LISTXATTRS, p64(1) + p32(5) + b"".join(
+        opaque(n) for n in (b"", b"n\0l", b"x" * 251, b"good", b"good")) + p32(1))
+    assert os.listxattr(f) == ["user.good"]
+
+    def endless_damage(_, reply):
+        endless(reply)
+        return nfs.record(reply.bytes())
+    server.arm(endless_damage, nfs.LISTXATTRS, times=100000)
+    env.fails(errno.EIO, os.listxattr, f)
+    server.disarm()
+    assert os.listxattr(f) == ["user.a"] and served.mount.process.poll() is None
+
+
+@suite.test("XATTR_CREATE and the removal happen once, also when the session is lost", timeout=60)
+def once(env):
+    served = Served(env)
+    f = served.file
+
+    def put(name, value=b"mine"):
+        served.values()[name] = value
+    os.setxattr(f, "user.first", b"")
+    values = served.values()
+    create = (os.setxattr, f, "user.a", b"mine", os.XATTR_CREATE)
+    for where in ({"op": nfs.SETXATTR}, {"pattern": opaque(b"a") + opaque(b"mine")}):
+        served.lost(*create, **where)
+        assert values.pop(b"a") == b"mine"
+    env.fails(errno.EEXIST, served.lost, *create, pattern=opaque(b"a") + opaque(b"mine"),
+              meanwhile=lambda: put(b"a", b"another's"))
+    assert values[b"a"] == b"another's"
+    for where in ({"op": nfs.REMOVEXATTR}, {"pattern": p32(nfs.REMOVEXATTR) + opaque(b"a")}):
+        put(b"a")
+        served.lost(os.removexattr, f, "user.a", **where)
+        assert b"a" not in values
+    # what may be done twice is
+    served.lost(os.setxattr, f, "user.a", b"again", op=nfs.SETXATTR)
+    assert os.getxattr(f, "user.a") == b"again"
+
+
+@suite.test("a server without them: EOPNOTSUPP and an empty list, asked for once", timeout=60)
+def without(env):
+    served = Served(env, **{str(XATTR_SUPPORT): p32(0)})
+    for _ in range(3):
+        env.fails(errno.EOPNOTSUPP, os.getxattr, served.file, "user.a")
+        env.fails(errno.EOPNOTSUPP, os.setxattr, served.file, "user.a", b"1")
+        env.fails(errno.EOPNOTSUPP, os.removexattr, served.file, "user.a")
+        assert os.listxattr(served.file) == []
+    assert served.server.seen == []
+    write(env.path("f"), b"x")
+    env.fails(errno.EOPNOTSUPP, os.setxattr, env.path("f"), "user.a", b"1")
+    assert os.listxattr(env.path("f")) == []
+
+
+@suite.test("-o noxattr and vers=4.1: the kernel does not ask")
+def refused(env):
+    for options in ("noxattr", "vers=4.1"):
+        served = Served(env, options)
+        env.fails(errno.EOPNOTSUPP, os.setxattr, served.file, "user.a", b"1")
+        for call in (os.getxattr, os.removexattr):
+            env.fails(errno.EOPNOTSUPP, call, served.file, "user.a")
+        env.fails(errno.EOPNOTSUPP, os.listxattr, served.file)
+        assert served.server.seen == []
+
+
+if __name__ == "__main__":
+    suite.main()
