@@ -338,23 +338,31 @@ enum behind_answer behind_write(struct behind_pool *pool, struct file *file,
 	return answer;
 }
 
-static void wait_end(struct loop_task *task)
+static void wait_task(struct loop_task *task)
 {
 	struct behind_wait *wait =
 		(struct behind_wait *)((char *)task - offsetof(struct behind_wait, task));
 	wait->done(wait);
 }
 
-static void wait_begin(struct behind_wait *wait)
+void behind_wait_begin(struct behind_wait *wait)
 {
 	wait->worker = worker_self();
-	wait->task.run = wait_end;
+	wait->task.run = wait_task;
+}
+
+void behind_wait_end(struct behind_wait *wait)
+{
+	if (wait->worker == worker_self())
+		wait->done(wait);
+	else
+		loop_post(wait->worker->loop, &wait->task);
 }
 
 void behind_settle(struct share *share, struct node *node, bool stable, struct behind_wait *wait)
 {
 	struct behind_shard *shard = behind_shard(share->behind, node);
-	wait_begin(wait);
+	behind_wait_begin(wait);
 	pthread_mutex_lock(&shard->mutex);
 	struct behind *last = behind_last(node), *end = behind_open_end(node);
 	if (last)
@@ -371,7 +379,7 @@ void behind_settle(struct share *share, struct node *node, bool stable, struct b
 void behind_wait_first(struct share *share, struct node *node, struct behind_wait *wait)
 {
 	struct behind_shard *shard = behind_shard(share->behind, node);
-	wait_begin(wait);
+	behind_wait_begin(wait);
 	pthread_mutex_lock(&shard->mutex);
 	const struct behind_queue *queue = node_behind(node);
 	struct behind *first = queue ? TAILQ_FIRST(&queue->order) : NULL;
@@ -418,10 +426,7 @@ void behind_sent(struct share *share, struct behind *behind)
 	behind_free(behind);
 	while ((wait = STAILQ_FIRST(&waits))) {
 		STAILQ_REMOVE_HEAD(&waits, entry);
-		if (wait->worker == worker_self())
-			wait->done(wait);
-		else
-			loop_post(wait->worker->loop, &wait->task);
+		behind_wait_end(wait);
 	}
 }
 

@@ -91,6 +91,11 @@ struct behind_wait {
 	STAILQ_ENTRY(behind_wait) entry;
 };
 
+/* The same for others who keep such a list: the caller will wait, and what ends that, from any
+ * worker's thread, with nothing locked. */
+void behind_wait_begin(struct behind_wait *wait);
+void behind_wait_end(struct behind_wait *wait);
+
 /* Has what the node has waiting sent (`stable`: to the disk); then wait->done, which may be at
  * once. What was written before the call is with the server then, or failed. */
 void behind_settle(struct share *share, struct node *node, bool stable, struct behind_wait *wait);

@@ -12,6 +12,7 @@
 #include "ahead.h"
 #include "fresh.h"
 #include "guard.h"
+#include "lead.h"
 #include "listing.h"
 #include "share.h"
 #include "whole.h"
@@ -97,6 +98,7 @@ int drop_caches(struct share *share, FILE *out)
 	struct timespec until;
 	size_t count = 0, at = 0;
 	ahead_drop_all(share->ahead);
+	lead_drop_all(share->lead);
 	fresh_drop_all(share->fresh);
 	whole_drop_all(share->whole);
 	listing_drop_all(share->listing);

@@ -8,6 +8,7 @@
 #include "behind.h"
 #include "closing.h"
 #include "handle.h"
+#include "lead.h"
 #include "nfs41/op.h"
 #include "share.h"
 #include "takeover.h"
@@ -190,6 +191,7 @@ void file_unref(struct file *file)
 	struct share *share = file->share;
 	behind_forget_made(share->behind, file);
 	ahead_forget(share->ahead, file);
+	lead_forget(share->lead, file);
 	file_close(share, file->open);
 	struct node_silly *silly = node_closed(share->nodes, file->node);
 	if (silly)

@@ -26,6 +26,9 @@ struct file {
 	 */
 	uint32_t errors_seen;
 	_Atomic(struct ahead *) ahead; /* data that came with the open, or NULL */
+	_Atomic(struct lead *) lead;   /* that is read in order, or NULL: see lead.h */
+	_Atomic uint64_t read_end;     /* of the last read, */
+	_Atomic uint32_t read_len;     /* and its length, bytes */
 	struct file_made *made; /* made by this open, and nothing was sent since: see behind.h */
 	uint64_t handle;	/* fuse_file_info.fh, or 0 */
 	uint32_t record;	/* in the state file, or 0 */

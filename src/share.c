@@ -17,6 +17,7 @@
 #include "fresh.h"
 #include "fsop.h"
 #include "handle.h"
+#include "lead.h"
 #include "listing.h"
 #include "recall.h"
 #include "ring.h"
@@ -182,6 +183,8 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	if (!err)
 		err = ahead_pool_new(s, &s->ahead);
 	if (!err)
+		err = lead_pool_new(s, &s->lead);
+	if (!err)
 		err = fresh_table_new(s, &s->fresh);
 	if (!err)
 		err = whole_table_new(s, &s->whole);
@@ -256,6 +259,7 @@ void share_free(struct share *share)
 	behind_pool_free(share->behind);
 	closing_pool_free(share->closing);
 	ahead_pool_free(share->ahead);
+	lead_pool_free(share->lead);
 	fresh_table_free(share->fresh);
 	whole_table_free(share->whole);
 	listing_table_free(share->listing);

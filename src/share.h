@@ -36,6 +36,7 @@ struct takeover;
 struct fsop_dir;
 struct fsop_lock_wait;
 struct ahead_pool;
+struct lead_pool;
 struct behind_pool;
 struct capture;
 struct trace;
@@ -68,6 +69,7 @@ struct share {
 	struct behind_pool *behind;
 	struct closing_pool *closing;
 	struct ahead_pool *ahead;
+	struct lead_pool *lead;
 	struct fresh_table *fresh;
 	struct whole_table *whole;
 	struct listing_table *listing;

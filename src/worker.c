@@ -13,6 +13,7 @@
 #include "behind.h"
 #include "closing.h"
 #include "fsop.h"
+#include "lead.h"
 #include "ring.h"
 #include "share.h"
 #include "util/log.h"
@@ -303,6 +304,23 @@ void worker_watch_closing(struct worker *worker, uint64_t delay)
 	worker->closing_set = true;
 	worker->closing.fire = worker_close;
 	loop_timer_set(worker->loop, &worker->closing, deadline);
+}
+
+static void worker_lead(struct loop_timer *timer)
+{
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, lead));
+	worker->lead_set = false;
+	if (lead_tick(worker->share->lead))
+		worker_watch_lead(worker);
+}
+
+void worker_watch_lead(struct worker *worker)
+{
+	if (worker->lead_set)
+		return;
+	worker->lead_set = true;
+	worker->lead.fire = worker_lead;
+	loop_timer_set(worker->loop, &worker->lead, loop_now(worker->loop) + WORKER_TRIM_NS);
 }
 
 struct worker_call {

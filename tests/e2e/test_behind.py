@@ -135,6 +135,59 @@ def parallel(env):
     assert read(env.on_disk("f")) == b"".join(bytes([n + 1]) * 100 * KIB for n in range(4))
 
 
+def little_ahead(mount):
+    """As on a mount that is not root's."""
+    device = os.stat(mount).st_dev
+    with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb", "w") as f:
+        f.write("128")
+
+
+@suite.test("what is read ahead is not told any more when the file has changed, here or there")
+def led(env):
+    little_ahead(env.mnt)
+    size = 6 * MIB
+    data = bytearray(random.Random(1).randbytes(size + 12_345))
+    write(env.on_disk("f"), data)
+    with open(env.path("f"), "rb", buffering=0) as f, open(env.path("f"), "r+b", buffering=0) as w:
+        assert f.read(MIB) == data[:MIB]
+        data[2 * MIB:2 * MIB + 5] = b"mount"
+        os.pwrite(w.fileno(), b"mount", 2 * MIB)
+        assert f.read(2 * MIB) == data[MIB:3 * MIB]
+        data[4 * MIB:4 * MIB + 4] = b"disk"
+        with open(env.on_disk("f"), "r+b", buffering=0) as disk:
+            os.pwrite(disk.fileno(), b"disk", 4 * MIB)
+        read(env.path("f"))  # which finds that it has changed
+        assert f.read(2 * MIB) == data[3 * MIB:5 * MIB]
+        assert f.read(8 * MIB) == data[5 * MIB:]
+        assert f.read(1) == b""
+        with open(env.on_disk("f"), "ab") as disk:
+            disk.write(b"more")
+        env.eventually(lambda: os.stat(env.path("f")).st_size == len(data) + 4, what="the new size")
+        assert f.read() == b"more"
+
+
+@suite.test("any order of reading, by two threads through one open, gives the file's bytes")
+def led_astray(env):
+    little_ahead(env.mnt)
+    data = random.Random(2).randbytes(9 * MIB + 77)
+    write(env.on_disk("f"), data)
+    fd = os.open(env.path("f"), os.O_RDONLY)
+
+    def wander(seed):
+        noise, at = random.Random(seed), 0
+        for _ in range(200):
+            size = noise.choice((128 * KIB, 128 * KIB, 256 * KIB, MIB, 4 * KIB + 1))
+            if noise.random() < 0.1:
+                at = noise.randrange(len(data))
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(fd, size, at) == data[at:at + size], (at, size)
+            at = at + size if at + size < len(data) else 0
+    walkers = [env.child(wander, seed) for seed in range(2)]
+    for walker in walkers:
+        walker.join()
+    os.close(fd)
+
+
 @suite.test("a program that writes large pieces is some ahead of the server, and no more than that")
 def flying(env):
     pieces, ahead = [bytes([n]) * MIB for n in range(12)], 4

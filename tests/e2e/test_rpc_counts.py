@@ -159,6 +159,21 @@ def read_ahead(env):
             assert PIECES // size <= told["READ"] <= PIECES // size + 8, (size, told)
 
 
+@suite.test("where the kernel reads ahead no more than 128 KiB, the daemon does", timeout=60)
+def leading(env):
+    prepare(env, "large")
+    with suite.new_mount(f"{env.work}/lead") as mount:
+        device = os.stat(mount.point).st_dev
+        knob = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+        env.eventually(lambda: int(read(knob)) == 1024, what=f"1024 in {knob}")
+        with open(knob, "w") as f:
+            f.write("128")  # as it is for others than root
+        await_control(env, mount.point)
+        told, _ = rows.count(vsockfsctl(), mount.point,
+                             lambda: rows.read_large(mount.point, env.work))
+        assert sum(told.values()) <= allowed(258), told
+
+
 @suite.test("what is gathered is copied once", timeout=60)
 def gathered(env):
     for piece in (4096, 128 << 10):
