@@ -21,6 +21,12 @@
 #define SIBLINGS_FIRST 4
 /* PUTFH and READDIR */
 #define SIBLINGS_OPS 2
+/*
+ * A second READDIR of a compound has the knfsd of kernels before 6.7 count memory behind
+ * the head of its reply as part of it: it sends that, and crashes. They take at most 50 operations,
+ * those that can do it and nfs-ganesha more.
+ */
+#define SIBLINGS_MORE_OPS_THAN 50
 /* Of a compound's operations: SEQUENCE, and what closing.c sends with it. */
 #define SIBLINGS_OTHER_OPS (1 + 2 * CLOSING_CARRIED)
 
@@ -230,6 +236,8 @@ static unsigned siblings_room(
 {
 	unsigned ops = nfs_client_limits(share->client)->max_ops,
 		 taken = c->nops + SIBLINGS_OTHER_OPS;
+	if (ops <= SIBLINGS_MORE_OPS_THAN)
+		return 0;
 	unsigned by_ops = ops > taken ? (ops - taken) / SIBLINGS_OPS : 0;
 	unsigned by_size = share->rsize > used ? (share->rsize - used) / LISTING_BLOCK : 0;
 	unsigned most = by_ops < by_size ? by_ops : by_size;
