@@ -269,17 +269,56 @@ void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)
 									       : done;
 }
 
-void (*fsop_carry_dir(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
-	struct nfs_compound *c)
+/* PUTFH and GETATTR. */
+#define FSOP_ATTR_OPS 2
+
+static void fsop_put_dir(struct fsop_request *req)
 {
 	struct nfs_fh fh;
 	node_fh(req->node, &fh);
 	req->dir.have = (struct nfs_bitmap){0};
 	nfs_op_putfh(req->compound, &fh);
 	nfs_op_getattr(req->compound, &req->share->want, &req->dir);
+}
+
+void (*fsop_carry_dir(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c)
+{
+	fsop_put_dir(req);
 	req->load.done = done;
-	closing_load(req->share->closing, req->compound, 2, &req->load);
+	closing_load(req->share->closing, req->compound, FSOP_ATTR_OPS, &req->load);
 	return fsop_carried;
+}
+
+void (*fsop_carry_victim(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c)
+{
+	struct nfs_fh fh;
+	if (!req->victim)
+		return fsop_carry_dir(req, done);
+	fsop_put_dir(req);
+	node_fh(req->victim, &fh);
+	req->attr.have = (struct nfs_bitmap){0};
+	nfs_op_putfh(req->compound, &fh);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	req->load.done = done;
+	closing_load(req->share->closing, req->compound, 2 * FSOP_ATTR_OPS, &req->load);
+	return fsop_carried;
+}
+
+void fsop_put_change(struct fsop_request *req)
+{
+	struct nfs_bitmap change = {0};
+	nfs_bitmap_set(&change, FATTR4_CHANGE);
+	req->before.have = (struct nfs_bitmap){0};
+	nfs_op_getattr(req->compound, &change, &req->before);
+}
+
+void fsop_note_renamed(struct fsop_request *req, struct node *node)
+{
+	if (nfs_bitmap_has(&req->before.have, FATTR4_CHANGE) &&
+		fsop_attr_check(node, &req->attr) == 0)
+		node_note_write(req->share->nodes, node, req->before.change, &req->attr);
 }
 
 void fsop_close_made(struct fsop_request *req)

@@ -89,6 +89,7 @@ struct fsop_request {
 			bool hidden;		 /* the victim has its silly name */
 			struct listing *listing; /* that a LOOKUP reads */
 			struct siblings *along;
+			uint64_t asked_at; /* ns: for what has become of the victim */
 		} names;
 		struct {
 			char name[FSOP_NAME_MAX];
@@ -233,6 +234,14 @@ void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)
 /* The same, after asking for the attributes of req->node, in which a name is changed. */
 void (*fsop_carry_dir(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
 	struct nfs_compound *c);
+/* The same with the attributes of req->victim besides, unless that is NULL: in req->attr. */
+void (*fsop_carry_victim(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
+	struct nfs_compound *c);
+/* Asks for the change attribute of the current filehandle, before a name of it is made or removed.
+ */
+void fsop_put_change(struct fsop_request *req);
+/* That was done, and its attributes came with it, if they did: its data is what it was. */
+void fsop_note_renamed(struct fsop_request *req, struct node *node);
 /* Closes what req->made has opened, and nobody has on record. */
 void fsop_close_made(struct fsop_request *req);
 /* Before a request that changes names is answered by other means than fsop_reply_err and _entry. */

@@ -225,18 +225,24 @@ static void link_looked(struct fsop_request *req)
 
 static void link_end(struct fsop_request *req, int err)
 {
-	if (!err)
+	if (!err) {
 		whole_changed(req->share->whole, req->node, req->begun_at, &req->cinfo);
+		node_note_link(req->share->nodes, req->target);
+	}
 	make_end(req, err);
 }
 
 static void link_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	if (fsop_unsure(c))
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c)) {
 		fsop_look(req, req->node, req->u.make.name, link_looked);
-	else
-		link_end(req, nfs_compound_errno(c));
+		return;
+	}
+	if (!err)
+		fsop_note_renamed(req, req->target);
+	link_end(req, err);
 }
 
 static void link_send(struct fsop_request *req)
@@ -246,6 +252,7 @@ static void link_send(struct fsop_request *req)
 	struct nfs_fh dir;
 	node_fh(req->node, &dir);
 	node_fh(req->target, &req->fh);
+	fsop_put_change(req);
 	nfs_op_savefh(req->compound);
 	nfs_op_putfh(req->compound, &dir);
 	nfs_op_link(req->compound, req->u.make.name, strlen(req->u.make.name), &req->cinfo);

@@ -119,7 +119,7 @@ static void table_grow(struct node_table *table)
 	free(old_id);
 }
 
-static struct node *table_lookup(struct node_table *table, uint64_t id)
+struct node *table_lookup(struct node_table *table, uint64_t id)
 {
 	struct node *node = table->by_id[id_bucket(table, id)];
 	while (node && node->id != id)
@@ -432,11 +432,6 @@ void node_set_name(struct node_table *table, struct node *node, uint64_t parent_
 	table_note(table, node, RECORD_NODE_PARENT, parent_id);
 	table_note(table, node, RECORD_NODE_NAME, hash);
 	pthread_mutex_unlock(&table->mutex);
-}
-
-static uint32_t node_mark(uint64_t parent_id, uint32_t name_hash)
-{
-	return (uint32_t)((parent_id * UINT64_C(0x9e3779b97f4a7c15)) >> 32) ^ name_hash;
 }
 
 uint32_t node_mark_of(uint64_t parent_id, const char *name, size_t len)

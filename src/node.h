@@ -154,6 +154,12 @@ uint32_t node_mark_of(uint64_t parent_id, const char *name, size_t len);
 uint32_t node_name_mark(struct node_table *table, const struct node *node);
 /* The directory that it was last found in, pinned, or NULL. */
 struct node *node_find_parent(struct node_table *table, const struct node *node);
+/* It gets another name besides its present one, which is remembered for a while. */
+void node_note_link(struct node_table *table, const struct node *node);
+/* The object of which that was noted with this name, pinned, or NULL. Another name with the same
+ * hash may be meant, or the name may stand for another object by now. */
+struct node *node_find_linked(
+	struct node_table *table, uint64_t parent_id, const char *name, size_t len);
 /* st_ino of the directory that it was last found in, or its own where that is not known. */
 uint64_t node_parent_ino(struct node_table *table, const struct node *node);
 /* Was it last seen there? Another name with the same hash may have been. */

@@ -22,6 +22,15 @@ struct node_fsid {
 	uint64_t tag;
 };
 
+/* A name that an object had when it was given another one. */
+struct node_link {
+	uint32_t mark; /* node_mark_of */
+	uint64_t id;   /* of the node; 0: none */
+};
+
+/* Such names that are remembered; a power of two. */
+#define NODE_LINKS 64
+
 struct node_table {
 	pthread_mutex_t mutex;
 	struct node **by_id, **by_fh;
@@ -31,11 +40,18 @@ struct node_table {
 	struct state_file *keep; /* or NULL */
 	struct node_fsid *fsids; /* the root's first; those that find no place share the last */
 	uint32_t nfsids;
-	uint16_t fsid; /* of the node that was asked for last */
+	struct node_link links[NODE_LINKS]; /* by mark */
+	uint16_t fsid;			    /* of the node that was asked for last */
 };
 
 /* The same for the same bytes, in every daemon. */
 uint64_t node_hash(const void *data, size_t len);
+
+/* What stands for a name in a directory. */
+static inline uint32_t node_mark(uint64_t parent_id, uint32_t name_hash)
+{
+	return (uint32_t)((parent_id * UINT64_C(0x9e3779b97f4a7c15)) >> 32) ^ name_hash;
+}
 
 /* A word of the node's record; one that has none stays without. */
 static inline void table_note(
@@ -54,7 +70,9 @@ static inline uint64_t node_error_word(const struct node *node)
 		    : 0;
 }
 
-/* Under the mutex. NULL without memory. */
+/* Under the mutex, as the next. NULL: the kernel does not know it. */
+struct node *table_lookup(struct node_table *table, uint64_t id);
+/* NULL without memory. */
 struct node_file *table_need_file(struct node *node);
 
 #endif

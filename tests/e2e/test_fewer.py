@@ -169,6 +169,26 @@ def assert_gone(fd):
         assert e.errno in (errno.ESTALE, errno.ENOENT), e
 
 
+@suite.test("an object that loses one of its names is told as it is, and any other of that name goes")
+def one_name_fewer(env):
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = os.path.join(mount.point, env.name), env.on_disk()
+        write(f"{here}/first", b"of two names")
+        with open(f"{here}/first", "rb") as held:
+            os.link(f"{here}/first", f"{here}/second")
+            os.unlink(f"{here}/first")
+            assert told(f"{here}/second") == told(f"{there}/second")
+            assert os.fstat(held.fileno()).st_nlink == 1
+        assert read(f"{here}/second") == b"of two names"
+        write(f"{here}/old", b"x")
+        os.link(f"{here}/old", f"{here}/new")
+        os.unlink(f"{there}/old")
+        os.unlink(f"{there}/new")
+        write(f"{there}/old", b"the host's")
+        os.unlink(f"{here}/old")
+        assert os.listdir(there) == ["second"]
+
+
 @suite.test("names made here are there when the kernel has forgotten them")
 def forgotten(env):
     there = ["file", "hard", "link", "made", "moved", "node"]
