@@ -85,7 +85,7 @@ void carry_end(struct carry *carry, const char *why)
 	loop_poll_cancel(loop, &carry->down.poll);
 	guest_unqueue(carry->guest, &carry->up);
 	guest_unqueue(carry->guest, &carry->down);
-	gate_answer(&carry->guest->gate, carry);
+	gate_answered(&carry->guest->gate, (int64_t)(carry->up.flow.whole - carry->answers.ended));
 	guest_wake(carry->guest);
 	if (carry->open) {
 		flow_deinit(&carry->up.flow);
@@ -141,23 +141,24 @@ static void carry_settle(struct carry_lane *lane)
 	}
 }
 
-uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, uint64_t *calls)
+uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, int64_t under_way, uint64_t *calls)
 {
 	struct carry *carry = lane->carry;
 	struct gate *gate = &carry->guest->gate;
+	bool up = carry_is_up(lane);
 	uint64_t before = lane->flow.bytes, called = lane->flow.calls, whole = lane->flow.whole;
-	uint64_t moved, now = loop_now(carry_loop(carry));
+	uint64_t answered = carry->answers.ended, now = loop_now(carry_loop(carry)), moved;
 
-	lane->flow.at_once = at_once ? at_once : 1;
-	lane->state = flow_move(&lane->flow, carry_is_up(lane) && carry->guest->gateway->draining);
+	lane->flow.at_once = up ? at_once : UINT64_MAX;
+	lane->state = flow_move(&lane->flow, up && carry->guest->gateway->draining);
 	moved = lane->flow.bytes - before;
-	*calls = lane->flow.calls - called;
+	*calls = up ? lane->flow.calls - called : 0;
 	if (moved > 0)
 		carry->moved_at = now;
-	if (moved > 0 && !carry_is_up(lane))
-		gate_answer(gate, carry);
-	else if (at_once == 0 && lane->flow.whole > whole)
-		gate_close(gate, carry, now);
+	if (up)
+		gate_sent(gate, lane->flow.whole - whole, under_way, now);
+	else
+		gate_answered(gate, (int64_t)(carry->answers.ended - answered));
 	carry_settle(lane);
 	return moved;
 }
@@ -222,8 +223,9 @@ static void carry_open(struct carry *carry)
 	carry->open = true;
 	carry->moved_at = loop_now(carry_loop(carry));
 	flow_init(&carry->up.flow, carry->guest_fd, carry->server_fd, store);
-	carry->up.flow.marks = &carry->marks;
+	carry->up.flow.marks = &carry->calls;
 	flow_init(&carry->down.flow, carry->server_fd, carry->guest_fd, store);
+	carry->down.flow.marks = &carry->answers;
 	carry->timer.fire = carry_idle;
 	loop_timer_set(
 		carry_loop(carry), &carry->timer, carry->moved_at + (idle ? idle : CARRY_LOOK));

@@ -17,8 +17,8 @@ struct carry {
 	int guest_fd, server_fd;
 	uint32_t guest_port; /* 0 of a Unix socket */
 	struct upstream upstream;
-	struct carry_lane up, down;	 /* to the server, from it */
-	struct marks marks;		 /* of what goes up */
+	struct carry_lane up, down; /* to the server, from it */
+	struct marks calls, answers;
 	struct loop_poll watch, connect; /* for the guest's end, and for the server's word */
 	bool watching, connecting, open, ended;
 	struct loop_timer timer; /* the next attempt, or idleness */
@@ -32,10 +32,10 @@ int carry_start(struct guest *guest, int fd_take, uint32_t guest_port);
 /* Whether it goes to the server. */
 bool carry_is_up(const struct carry_lane *lane);
 
-/* Moves bytes of one lane, and says how many, and how many calls began in them. `at_once` are the
- * calls that a lane to the server may take; 0: one, and then the guest's gate is closed. The
- * connection may be gone afterwards. */
-uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, uint64_t *calls);
+/* Moves bytes of one lane, and says how many, and how many calls began in them. A lane to the
+ * server takes `at_once` calls at most; `under_way` is for the guest's gate. The connection may be
+ * gone afterwards. */
+uint64_t carry_move(struct carry_lane *lane, uint64_t at_once, int64_t under_way, uint64_t *calls);
 
 /* Ends at once; `why` is for the log. The memory lives until the loop has given it back. */
 void carry_end(struct carry *carry, const char *why);

@@ -11,6 +11,8 @@
 
 /* Empty vessels that are kept: their pages are warm, and making a pipe costs two descriptors. */
 #define FLOW_STORE_KEEP 8
+/* So much is looked at for the marks of records that are spliced. */
+#define FLOW_LOOK 4096 /* bytes */
 
 struct flow_vessel {
 	struct flow_vessel *next;
@@ -123,21 +125,69 @@ static enum flow_state flow_break(struct flow *flow, bool from_source, int err)
 	return FLOW_BROKEN;
 }
 
-/* Up to `most` bytes more into what is held. */
-static ssize_t flow_read(struct flow *flow, size_t most)
+static ssize_t flow_receive(struct flow *flow, void *data, size_t most, int flags)
 {
 	ssize_t n;
 
-	do {
-		if (flow->splice)
-			n = splice(flow->source, NULL, flow->held->pipe[1], NULL, most,
-				SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-		else
-			n = recv(flow->source, flow->held->data + flow->len, most, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
+	do
+		n = recv(flow->source, data, most, MSG_DONTWAIT | flags);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t flow_splice(struct flow *flow, size_t most)
+{
+	ssize_t n;
+
+	do
+		n = splice(flow->source, NULL, flow->held->pipe[1], NULL, most,
+			SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	if (n > 0 && flow->marks && !flow->splice)
+	flow->len = (size_t)n;
+	flow->more = flow->len == most;
+	return n;
+}
+
+/*
+ * Splices as far as is known where records end: to the end of a fragment that is under way, or of
+ * those of which the marks are among the next bytes.
+ */
+static ssize_t flow_splice_counted(struct flow *flow)
+{
+	struct marks seen = *flow->marks;
+	uint8_t look[FLOW_LOOK];
+	ssize_t looked = 0, n;
+	size_t most;
+
+	if (seen.left == 0) {
+		looked = flow_receive(flow, look, sizeof(look), MSG_PEEK);
+		if (looked <= 0)
+			return looked;
+		marks_count(&seen, look, (size_t)looked);
+	}
+	most = (size_t)looked + seen.left;
+	n = flow_splice(flow, most < FLOW_CHUNK ? most : FLOW_CHUNK);
+	if (n <= 0)
+		return n;
+	size_t known = n < looked ? (size_t)n : (size_t)looked;
+	flow->calls += marks_count(flow->marks, look, known);
+	marks_skip(flow->marks, (size_t)n - known);
+	/* All that there was has been looked at. */
+	if (n == looked && looked < FLOW_LOOK)
+		flow->more = false;
+	return n;
+}
+
+/* Up to `most` bytes more into what is held. */
+static ssize_t flow_read(struct flow *flow, size_t most)
+{
+	ssize_t n = flow_receive(flow, flow->held->data + flow->len, most, 0);
+
+	if (n < 0)
+		return n;
+	if (n > 0 && flow->marks)
 		flow->calls += marks_count(flow->marks, flow->held->data + flow->len, (size_t)n);
 	flow->len += (size_t)n;
 	flow->more = (size_t)n == most;
@@ -187,9 +237,13 @@ static enum flow_state flow_fill(struct flow *flow)
 	if (!flow->held)
 		return flow_break(flow, false, -ENOMEM);
 	flow->start = 0;
-	ssize_t n = flow->marks && !flow->splice && flow->at_once < UINT64_MAX
-			    ? flow_read_fragments(flow)
-			    : flow_read(flow, FLOW_CHUNK);
+	ssize_t n;
+	if (flow->splice)
+		n = flow->marks ? flow_splice_counted(flow) : flow_splice(flow, FLOW_CHUNK);
+	else if (flow->marks && flow->at_once < UINT64_MAX)
+		n = flow_read_fragments(flow);
+	else
+		n = flow_read(flow, FLOW_CHUNK);
 	if (n > 0)
 		return FLOW_READY;
 	flow_deinit(flow);

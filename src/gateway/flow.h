@@ -46,7 +46,7 @@ struct flow {
 	uint64_t bytes;	  /* that the sink has taken */
 	uint64_t calls;	  /* fragments of records that came from the source, if they are counted */
 	uint64_t whole;	  /* records whose last byte the sink has taken, if they are counted */
-	struct marks *marks; /* counts them in a flow that is not spliced; NULL: nobody does */
+	struct marks *marks; /* counts them; NULL: nobody does */
 	uint64_t at_once;    /* fragments that flow_move may take; UINT64_MAX: as many as come */
 	/* private */
 	struct flow_vessel *held;

@@ -16,6 +16,15 @@
 /* Work comes in bursts; what goes on for longer than this many seconds is a flood. */
 #define GUEST_CALLS_BURST 10
 
+/* Calls at the server while a guest keeps to its share: more than a client's session has slots. */
+#define GUEST_UNDER_WAY 256
+
+/* What a lane to the server may now. */
+struct guest_leave {
+	uint64_t at_once;  /* calls that it may take */
+	int64_t under_way; /* that all lanes together may have */
+};
+
 /* A quarter of a second's worth at once, so that the rate holds on average and bursts pass. */
 static uint64_t guest_rate_burst(uint64_t rate)
 {
@@ -176,21 +185,29 @@ static uint64_t guest_later(uint64_t a, uint64_t b)
 }
 
 /* When calls of it may go to the server, as far as they are concerned; not after `now` if now. */
-static uint64_t guest_when(struct guest *guest, uint64_t at_once, uint64_t now)
+static uint64_t guest_when(struct guest *guest, const struct guest_leave *leave, uint64_t now)
 {
 	uint64_t when = guest_later(limit_when(&guest->calls, now),
 		share_when(&guest->share, &guest->gateway->shares, now));
 
-	return at_once > 0 ? when : guest_later(when, gate_when(&guest->gate, now));
+	return guest_later(when, gate_when(&guest->gate, leave->under_way, now));
+}
+
+static void guest_set_leave(struct guest *guest, struct guest_leave *leave, uint64_t now)
+{
+	leave->at_once = guest_at_once(guest, now);
+	leave->under_way = leave->at_once > 0 ? GUEST_UNDER_WAY : 1;
+	if (leave->at_once == 0 || gate_is_full(&guest->gate, leave->under_way))
+		leave->at_once = 1;
 }
 
 /*
- * The lane that moves next, and in *at_once how many calls; or NULL, and then *when tells when to
- * look again, unless something happens before. It is `now` when there is nothing to move. What
- * calls have to wait for holds no reply back.
+ * The lane that moves next, and what it may; or NULL, and then *when tells when to look again,
+ * unless something happens before. It is `now` when there is nothing to move. What calls have to
+ * wait for holds no reply back.
  */
 static struct carry_lane *guest_next(
-	struct guest *guest, uint64_t now, uint64_t *at_once, uint64_t *when)
+	struct guest *guest, uint64_t now, struct guest_leave *leave, uint64_t *when)
 {
 	struct carry_lane *up = TAILQ_FIRST(&guest->up), *down = TAILQ_FIRST(&guest->down);
 
@@ -199,9 +216,10 @@ static struct carry_lane *guest_next(
 		*when = limit_when(&guest->rate, now);
 	if (*when > now)
 		return NULL;
-	*at_once = up ? guest_at_once(guest, now) : UINT64_MAX;
-	if (up)
-		*when = guest_when(guest, *at_once, now);
+	if (up) {
+		guest_set_leave(guest, leave, now);
+		*when = guest_when(guest, leave, now);
+	}
 	if (*when > now)
 		up = NULL;
 	if (up && down)
@@ -213,17 +231,18 @@ static struct carry_lane *guest_next(
 static void guest_run(struct guest *guest)
 {
 	struct loop *loop = guest->gateway->loop;
-	uint64_t spent = 0, calls, at_once, when, now = loop_now(loop);
+	uint64_t spent = 0, calls, when, now = loop_now(loop);
+	struct guest_leave leave = {0};
 
 	while (spent < FLOW_CHUNK) {
-		struct carry_lane *lane = guest_next(guest, now, &at_once, &when);
+		struct carry_lane *lane = guest_next(guest, now, &leave, &when);
 		if (!lane) {
 			if (when > now)
 				loop_timer_set(loop, &guest->pause, when);
 			return;
 		}
 		guest_unqueue(guest, lane);
-		uint64_t moved = carry_move(lane, at_once, &calls);
+		uint64_t moved = carry_move(lane, leave.at_once, leave.under_way, &calls);
 		limit_take(&guest->rate, moved, now);
 		limit_take(&guest->calls, calls, now);
 		share_take(&guest->share, &guest->gateway->shares, calls, now);

@@ -42,7 +42,7 @@ struct guest {
 	struct conf_limits limits;
 	struct limit connects, rate, calls;
 	struct share share; /* of what the server can be called */
-	struct gate gate;   /* for what it calls beyond that */
+	struct gate gate;   /* what it has at the server */
 	unsigned count;	    /* of connections */
 	bool allowed;	    /* by the rules as they are now */
 	uint16_t next_port;

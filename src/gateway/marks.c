@@ -20,6 +20,13 @@ static void marks_end_fragment(struct marks *marks)
 		marks->ended++;
 }
 
+void marks_skip(struct marks *marks, size_t len)
+{
+	marks->left -= (uint32_t)len;
+	if (len > 0 && marks->left == 0)
+		marks_end_fragment(marks);
+}
+
 uint64_t marks_count(struct marks *marks, const void *data, size_t len)
 {
 	const uint8_t *at = data, *end = at + len;
@@ -30,10 +37,8 @@ uint64_t marks_count(struct marks *marks, const void *data, size_t len)
 			size_t some = (size_t)(end - at);
 			if (some > marks->left)
 				some = marks->left;
-			marks->left -= (uint32_t)some;
+			marks_skip(marks, some);
 			at += some;
-			if (marks->left == 0)
-				marks_end_fragment(marks);
 			continue;
 		}
 		marks->mark = marks->mark << 8 | *at++;

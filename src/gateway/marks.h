@@ -10,8 +10,8 @@
  * server has to do goes by their number more than by their length. Zeroed to begin with. */
 struct marks {
 	uint64_t ended; /* records whose last byte was there */
+	uint32_t left;	/* bytes of the fragment that are to come */
 	/* private */
-	uint32_t left; /* bytes of the fragment */
 	uint32_t mark; /* as far as it is there, or the last one */
 	unsigned have; /* bytes of the one that has begun */
 };
@@ -23,5 +23,7 @@ bool marks_is_between(const struct marks *marks);
 
 /* The number of fragments that begin in these bytes. */
 uint64_t marks_count(struct marks *marks, const void *data, size_t len);
+/* The same for bytes that nobody has looked at, at most `left`. */
+void marks_skip(struct marks *marks, size_t len);
 
 #endif
