@@ -204,14 +204,12 @@ static void worker_retry(struct loop_timer *timer)
 	(void)timer;
 }
 
-/*
- * One request, as worker_read_request. Where they come from the ring the device has little, and is
- * read only when the poll says so.
- */
+/* One request, as worker_read_request. The device has none while the poll does not say so: to ask
+ * it in each turn would be a system call for nothing, several times for each request. */
 static int worker_next_request(struct worker *worker)
 {
 	int r = worker->ring ? ring_serve(worker->ring) : 0;
-	if (r == 0 && !(worker->ring && worker->polling))
+	if (r == 0 && !worker->polling)
 		r = worker_read_request(worker);
 	return r;
 }
