@@ -163,6 +163,33 @@ def bad_reload(bench):
     bench.connect("c").sendall(b"x")
 
 
+def statuses(bench):
+    """wrong usage is 1, a wrong configuration 2, and what is right 0, without a word"""
+    def end(name, *words):
+        return subprocess.run([program(name), *words], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT)
+    right, wrong = (os.path.join(bench.work, n) for n in ("right", "wrong"))
+    for name, conf in ((right, bench.conf(bench.server(), ("a",))), (wrong, "guest vsock:x\n")):
+        with open(name, "w") as f:
+            f.write(conf)
+    done = end("vsockfs-gateway", "-c", right, "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+    for words in (["-c", wrong], ["-c", wrong, "--check"], ["-c", wrong + ".none", "--check"]):
+        done = end("vsockfs-gateway", *words)
+        assert done.returncode == 2 and wrong in done.stderr, done
+    for name, *words in (("vsockfs-gateway", "--nothing"), ("vsockfs-gateway", "word"),
+                         ("vsockfs-gateway", "--io", "how"), ("vsockfs-exportfs", "--nothing"),
+                         ("vsockfs-exportfs", "-s", "none"), ("vsockfs-serve", "--nothing"),
+                         ("vsockfs-serve",), ("vsockfs-serve", "--cid", "x", "/"),
+                         ("vsockfs-serve", "--squash", "x", "/")):
+        done = end(name, *words)
+        assert done.returncode == 1 and done.stderr and not done.stdout, done
+    for name in ("vsockfs-gateway", "vsockfs-exportfs", "vsockfs-serve"):
+        for option, said in (("--help", "usage: " + name), ("--version", name + " ")):
+            done = end(name, option)
+            assert done.returncode == 0 and done.stdout.startswith(said) and not done.stderr, done
+
+
 def reserved_ports(bench):
     """ports=reserved comes from below 1024, by a gateway that is not root any more"""
     if os.geteuid() != 0:
@@ -657,7 +684,7 @@ def ipv6_prefix(bench):
 
 
 TESTS = [carries_both_ways, large, half_close, server_closes, server_away, server_stays_away,
-         only_named, bad_reload, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit, calls_limit,
+         only_named, bad_reload, statuses, reserved_ports, many_reserved, connection_limit, makes_room, rate_limit, calls_limit,
          share_alone, share_beside, one_at_a_time, few_under_way, half_a_call,
          idle_limit, drains, ends_at_once, socket_activation, inetd, hypervisor_sockets,
          wrong_address, ipv6_prefix]
