@@ -86,7 +86,8 @@ struct options {
 	enum deleg_mode delegations;
 	bool cto; /* close-to-open; nocto switches it off */
 
-	bool xattr; /* user.* attributes; noxattr: none */
+	bool xattr; /* user.* attributes and labels; noxattr: none */
+	bool acl;   /* system.nfs4_acl; noacl: none */
 };
 
 /*

@@ -67,7 +67,7 @@ void options_show(const struct options *options, FILE *out)
 	fputs(o->read_only ? "ro" : "rw", out);
 	show_transport(o, out);
 	show_caching(o, out);
-	fputs(o->xattr ? ",xattr" : ",noxattr", out);
+	fprintf(out, ",%s,%s", o->xattr ? "xattr" : "noxattr", o->acl ? "acl" : "noacl");
 	fprintf(out, ",access=%s", o->access_server ? "server" : "client");
 	if (o->allow_other || o->allow_root)
 		fputs(o->allow_other ? ",allow_other" : ",allow_root", out);

@@ -267,6 +267,8 @@ static const struct option_word words[] = {
 	/* beyond POSIX */
 	FLAG("xattr", o.xattr, true),
 	FLAG("noxattr", o.xattr, false),
+	FLAG("acl", o.acl, true),
+	FLAG("noacl", o.acl, false),
 
 	/* who may do what */
 	CHOICE("access", access, choices_access),

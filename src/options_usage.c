@@ -45,6 +45,7 @@ static const char usage_text[] =
 	"  lookupcache=all|positive|none  (all)\n"
 	"  cto, nocto         close-to-open consistency (cto)\n"
 	"  xattr, noxattr     extended attributes, user.* (xattr)\n"
+	"  acl, noacl         access control lists, system.nfs4_acl (acl)\n"
 	"  delegations=none|read|all  files opened and cached without asking (read)\n"
 	"  lock, nolock, local_lock=none|all  where locks are held (on the server)\n"
 	"Access\n"

@@ -215,6 +215,7 @@ void words_init(struct words *w, const char *program)
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,
 			.cto = true,
 			.xattr = true,
+			.acl = true,
 			.sandbox = true,
 			.show_uid = OPTIONS_NO_ID,
 			.show_gid = OPTIONS_NO_ID,

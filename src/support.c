@@ -15,7 +15,10 @@ struct support_table {
 
 unsigned support_possible(const struct options *options, unsigned minor)
 {
-	return options->xattr && minor >= 2 ? SUPPORT_XATTR : 0;
+	unsigned possible = options->acl ? SUPPORT_ACL : 0;
+	if (options->xattr && minor >= 2)
+		possible |= SUPPORT_XATTR | SUPPORT_LABEL;
+	return possible;
 }
 
 int support_table_new(struct support_table **table)
@@ -31,6 +34,8 @@ void support_table_free(struct support_table *table)
 
 void support_want(struct nfs_bitmap *want)
 {
+	nfs_bitmap_set(want, FATTR4_SUPPORTED_ATTRS);
+	nfs_bitmap_set(want, FATTR4_ACLSUPPORT);
 	nfs_bitmap_set(want, FATTR4_XATTR_SUPPORT);
 }
 
@@ -39,6 +44,10 @@ void support_put(struct support_table *table, uint16_t fsid, const struct nfs_fs
 	unsigned has = SUPPORT_KNOWN;
 	if (fs->xattr_support)
 		has |= SUPPORT_XATTR;
+	if (nfs_bitmap_has(&fs->supported, FATTR4_SEC_LABEL))
+		has |= SUPPORT_LABEL;
+	if (nfs_bitmap_has(&fs->supported, FATTR4_ACL) && (fs->aclsupport & ACL4_SUPPORT_ALLOW_ACL))
+		has |= SUPPORT_ACL;
 	atomic_store(&table->has[fsid], (uint8_t)has);
 }
 

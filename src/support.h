@@ -12,6 +12,8 @@
  */
 
 #define SUPPORT_XATTR 0x1u /* user.* */
+#define SUPPORT_LABEL 0x2u /* security.selinux */
+#define SUPPORT_ACL   0x4u /* system.nfs4_acl */
 
 struct support_table;
 struct options;

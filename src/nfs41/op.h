@@ -79,6 +79,16 @@ struct nfs_listxattrs_res {
 };
 void nfs_op_listxattrs(
 	struct nfs_compound *c, uint64_t cookie, uint32_t maxcount, struct nfs_listxattrs_res *res);
+/*
+ * GETATTR and SETATTR of one attribute that programs get and set as bytes: of FATTR4_ACL, its
+ * nfsace4<> as encoded (good as nfs_acl_good says); of FATTR4_SEC_LABEL, the label alone. `len` is
+ * NFS_BYTES_NONE where the server gives none.
+ */
+#define NFS_BYTES_NONE	  SIZE_MAX
+#define NFS_SEC_LABEL_MAX 2048 /* bytes */
+void nfs_op_getattr_bytes(struct nfs_compound *c, unsigned attr, struct nfs_bytes_res *res);
+void nfs_op_setattr_bytes(
+	struct nfs_compound *c, unsigned attr, struct buf *buf, const uint8_t *data, uint32_t len);
 
 /* op_dir.c: names come and go */
 /* mkdir, mknod, symlink. `type` is NF4DIR, NF4LNK, NF4BLK, ...; `link` a NUL-terminated target for

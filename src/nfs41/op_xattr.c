@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "nfs41/acl.h"
 #include "nfs41/attr.h"
 #include "nfs41/op.h"
 
-/* Extended attributes: RFC 8276, 8.4. */
+/* Extended attributes: RFC 8276, 8.4; and attributes that programs know as such: RFC 8881, 6.2.1,
+ * RFC 7862, 12.2.4. */
 
-static void decode_getxattr(
-	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+static void give_bytes(struct nfs_bytes_res *bytes, const uint8_t *data, uint32_t len)
 {
-	struct nfs_bytes_res *bytes = res;
-	uint32_t len;
-	const uint8_t *data = wire_get_opaque(in, NFS_BYTES_WIRE_MAX, &len);
-
-	if (!data || !bytes)
+	if (!bytes)
 		return;
 	bytes->len = len;
 	if (len > 0 && len <= bytes->cap)
 		memcpy(bytes->data, data, len);
+}
+
+static void decode_getxattr(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	uint32_t len;
+	const uint8_t *data = wire_get_opaque(in, NFS_BYTES_WIRE_MAX, &len);
+
+	if (data)
+		give_bytes(res, data, len);
 }
 
 void nfs_op_getxattr(
@@ -114,4 +121,81 @@ void nfs_op_listxattrs(
 
 	wire_put_u64(out, cookie);
 	wire_put_u32(out, maxcount);
+}
+
+/* sec_label4, without the policy that it is of. */
+static const uint8_t *get_label(const uint8_t *data, uint32_t *len)
+{
+	struct wire_in in;
+
+	wire_in_init(&in, data, *len);
+	wire_get_u32(&in);
+	wire_get_u32(&in);
+	const uint8_t *label = wire_get_opaque(&in, NFS_SEC_LABEL_MAX, len);
+	return in.pos == in.len ? label : NULL;
+}
+
+static void decode_bytes(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_bytes_res *bytes = res;
+	struct nfs_bitmap have;
+	uint32_t len;
+
+	nfs_attr_get_bitmap(in, &have);
+	const uint8_t *data = wire_get_opaque(in, NFS_BYTES_WIRE_MAX, &len);
+	if (!data)
+		return;
+	if (memcmp(&have, &slot->want, sizeof(have)) != 0) {
+		in->bad = len > 0 || memcmp(&have, &(struct nfs_bitmap){0}, sizeof(have)) != 0;
+		if (!in->bad && bytes)
+			bytes->len = NFS_BYTES_NONE;
+		return;
+	}
+	if (nfs_bitmap_has(&have, FATTR4_SEC_LABEL))
+		data = get_label(data, &len);
+	else if (!nfs_acl_good(data, len))
+		data = NULL;
+	if (data)
+		give_bytes(bytes, data, len);
+	else
+		in->bad = true;
+}
+
+void nfs_op_getattr_bytes(struct nfs_compound *c, unsigned attr, struct nfs_bytes_res *res)
+{
+	struct nfs_op_slot slot = {.op = OP_GETATTR, .decode = decode_bytes, .res = res};
+
+	nfs_bitmap_set(&slot.want, attr);
+	nfs_attr_put_bitmap(
+		nfs_compound_op(c, &slot, NFS_ATTR_BITMAP_WIRE_MAX + 4 + NFS_BYTES_WIRE_MAX),
+		&slot.want);
+}
+
+static void decode_set_bytes(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_bitmap done;
+
+	/* a server that refused the operation before executing it may leave the bitmap out */
+	if (status == NFS4_OK || wire_left(in) > 0)
+		nfs_attr_get_bitmap(in, &done);
+}
+
+void nfs_op_setattr_bytes(
+	struct nfs_compound *c, unsigned attr, struct buf *buf, const uint8_t *data, uint32_t len)
+{
+	const struct nfs_op_slot slot = {.op = OP_SETATTR, .decode = decode_set_bytes};
+	struct wire_out *out = nfs_compound_op(c, &slot, NFS_ATTR_BITMAP_WIRE_MAX);
+	struct nfs_bitmap map = {0};
+
+	nfs_bitmap_set(&map, attr);
+	nfs_attr_put_stateid(out, &nfs_stateid_anonymous);
+	nfs_attr_put_bitmap(out, &map);
+	if (attr == FATTR4_SEC_LABEL) {
+		wire_put_u32(out, 12 + len + (uint32_t)wire_pad(len));
+		wire_put_u64(out, 0); /* of any format and policy */
+	}
+	wire_put_u32(out, len);
+	nfs_compound_payload(c, buf, data, len);
 }

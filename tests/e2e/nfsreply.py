@@ -14,7 +14,7 @@ SUPPORTED, TYPE, SIZE, RDATTR_ERROR, FILEHANDLE, OWNER, MTIME = 0, 1, 4, 11, 19,
 # bytes of each attribute that the client may ask for; None: an opaque
 ATTRS = {TYPE: 4, 3: 8, SIZE: 8, 8: 16, RDATTR_ERROR: 4, FILEHANDLE: None, 20: 8, 33: 4, 35: 4,
          OWNER: None, 37: None, 41: 8, 45: 8, 47: 12, 50: 12, 52: 12, MTIME: 12, 55: 8,
-         21: 8, 22: 8, 23: 8, 29: 4, 30: 8, 31: 8, 42: 8, 43: 8, 44: 8}
+         13: 4, 21: 8, 22: 8, 23: 8, 29: 4, 30: 8, 31: 8, 42: 8, 43: 8, 44: 8}
 
 
 class NotCompound(Exception):

@@ -5,11 +5,11 @@ that it has not out of the calls, and puts its own answers into the replies (RFC
 import os
 
 import nfsreply as nfs
-from nfsreply import (GETATTR, GETXATTR, LISTXATTRS, PUTFH, REMOVEXATTR, SEQUENCE, SETXATTR,
+from nfsreply import (GETATTR, GETXATTR, LISTXATTRS, PUTFH, REMOVEXATTR, SEQUENCE, SETXATTR, SUPPORTED,
                       Fattr, NotCompound, Reply, opaque, opaque_end, p32, p64, u32)
 from proxy import Proxy
 
-XATTR_SUPPORT = 82
+ACL, ACLSUPPORT, SEC_LABEL, XATTR_SUPPORT = 12, 13, 80, 82
 NOENT, EXIST, INVAL, NOTSUPP, NOXATTR, XATTR2BIG = 2, 17, 22, 10004, 10095, 10096
 EITHER, CREATE, REPLACE = 0, 1, 2
 LIST_STEP = 100  # names that one LISTXATTRS tells, at most
@@ -71,12 +71,16 @@ class Shim(Proxy):
         self.fs = {XATTR_SUPPORT: p32(1)}
         self.errors, self.seen = {}, []
         self.xattrs = {}   # filehandle: {name: value}
+        self.objects = {}  # attributes of objects, by number: {filehandle: as on the wire}
+        self.default = {}  # and what they are where they were not set
         self.touch = None  # the file whose change attribute moves with a change here
         self.plans = {}    # xid: the call as it was asked
         self.replies = {}  # (session, sequence, slot): what was answered
         super().__init__(path, port)
 
-    def own(self, op):
+    def own(self, op, args):
+        if op == nfs.SETATTR:
+            return any(n in self.objects for n in bitmap(args, 16))
         return op in (GETXATTR, SETXATTR, LISTXATTRS, REMOVEXATTR)
 
     def forwarded(self, call):
@@ -84,14 +88,16 @@ class Shim(Proxy):
             asked, sent = Call(call), Call(call)
         except (NotCompound, IndexError):
             return call
-        sent.ops = [o for o in sent.ops if not self.own(o[0])]
+        sent.ops = [o for o in sent.ops if not self.own(*o)]
         for o in sent.ops:
             if o[0] == GETATTR:
-                o[1] = put_bitmap([n for n in bitmap(o[1]) if n not in self.fs])
+                o[1] = put_bitmap([n for n in bitmap(o[1])
+                                   if n not in self.fs and n not in self.objects])
         if sent.bytes() == call:
             return call
-        self.seen += [o[0] for o in asked.ops if self.own(o[0])]
-        if self.touch and any(o[0] in (SETXATTR, REMOVEXATTR) for o in asked.ops):
+        self.seen += [o[0] for o in asked.ops if self.own(*o)]
+        if self.touch and any(o[0] in (SETXATTR, REMOVEXATTR, nfs.SETATTR) and self.own(*o)
+                              for o in asked.ops):
             os.utime(self.touch)
         with self.lock:
             self.plans[u32(call)] = asked
@@ -118,7 +124,7 @@ class Shim(Proxy):
         for op, args in asked.ops:
             if op == PUTFH:
                 fh = take_opaque(args, 0)[0]
-            if self.own(op):
+            if self.own(op, args):
                 status, body = self.execute(op, fh, args)
                 reply.ops.append([op, status, body])
             else:
@@ -137,15 +143,27 @@ class Shim(Proxy):
         for n in want:
             if n in self.fs:
                 fattr.values[n] = self.fs[n]
+            elif n in self.objects:
+                fattr.values[n] = self.objects[n].get(fh, self.default[n])
+        if SUPPORTED in fattr.values:
+            fattr.values[SUPPORTED] = put_bitmap(
+                bitmap(fattr.values[SUPPORTED]) + list(self.fs) + list(self.objects))
         values = b"".join(fattr.values[n] for n in sorted(fattr.values))
         return put_bitmap(fattr.values) + opaque(values)
 
     def execute(self, op, fh, args):
         if op in self.errors:
             return self.errors[op], b""
+        if op == nfs.SETATTR:
+            return self.setattr(fh, args[16:])
         values = self.xattrs.setdefault(fh, {})
         return {GETXATTR: self.getxattr, SETXATTR: self.setxattr, LISTXATTRS: self.listxattrs,
                 REMOVEXATTR: self.removexattr}[op](values, args)
+
+    def setattr(self, fh, fattr):
+        number, = bitmap(fattr)
+        self.objects[number][fh] = take_opaque(fattr, nfs.bitmap_end(fattr, 0))[0]
+        return 0, put_bitmap([number])
 
     def getxattr(self, values, args):
         value = values.get(take_opaque(args, 0)[0])

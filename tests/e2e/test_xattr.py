@@ -6,6 +6,7 @@ not), and where it has not."""
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import time
 
@@ -13,7 +14,7 @@ import nfsreply as nfs
 from harness import Suite, errno_of
 from mounts import Mount
 from nfsreply import opaque, p32, p64
-from shim import EXIST, INVAL, NOTSUPP, NOXATTR, XATTR2BIG, XATTR_SUPPORT, Shim
+from shim import ACL, ACLSUPPORT, EXIST, INVAL, NOTSUPP, NOXATTR, SEC_LABEL, XATTR2BIG, XATTR_SUPPORT, Shim
 from test_basic import write
 
 suite = Suite()
@@ -23,13 +24,17 @@ XATTR_SIZE_MAX = 65536
 class Served:
     """A file on a mount of a server with extended attributes; the shim is `server`."""
 
-    def __init__(self, env, options="noac", **fs):
+    def __init__(self, env, options="noac", objects=None, **fs):
+        """fs: the server's attributes of file systems by number, objects: defaults of those that
+        files have besides."""
         env.mount_count += 1
         point = os.path.join(env.work, f"{env.name}-shim{env.mount_count}")
         self.stack = env.stack.enter_context(contextlib.ExitStack())
         self.server = Shim(point + ".sock", env.port)
         self.stack.callback(self.server.stop)
         self.server.fs.update({int(n): v for n, v in fs.items()})
+        self.server.default = objects or {}
+        self.server.objects = {n: {} for n in self.server.default}
         self.mount = self.stack.enter_context(Mount(
             env.suite.program(), f"unix:{self.server.path}:/export", point,
             f"nconnect=1,{options}"))
@@ -277,9 +282,92 @@ def without(env):
     assert os.listxattr(env.path("f")) == []
 
 
+def label(text):
+    return p32(0, 0) + opaque(text)
+
+
+@suite.test("security.selinux is the server's label, where it has labels")
+def labels(env):
+    served = Served(env, objects={SEC_LABEL: label(b"a:b:c\0")})
+    f, server = served.file, served.server
+    assert os.getxattr(f, "security.selinux") == b"a:b:c\0"
+    assert os.listxattr(f) == ["security.selinux"]
+    for text in (b"system_u:object_r:user_t:s0\0", b"x" * 2047, b""):
+        os.setxattr(f, "security.selinux", text)
+        assert list(server.objects[SEC_LABEL].values()) == [label(text)]
+        assert os.getxattr(f, "security.selinux") == text
+    env.fails(errno.E2BIG, os.setxattr, f, "security.selinux", b"x" * 2049)
+    env.fails(errno.EACCES, os.removexattr, f, "security.selinux")
+    server.errors = {nfs.SETATTR: 10093}  # NFS4ERR_BADLABEL
+    env.fails(errno.EINVAL, os.setxattr, f, "security.selinux", b"y")
+    for lie in (p32(0, 0, 5) + b"four", label(b"x" * 3000), label(b"a") + p32(0), b""):
+        server.objects[SEC_LABEL] = {fh: lie for fh in server.objects[SEC_LABEL]}
+        env.fails(errno.EIO, os.getxattr, f, "security.selinux")
+    assert served.mount.process.poll() is None
+
+
+def ace(who, flag=0, mask=0x1f01ff):
+    return p32(0, flag, mask) + opaque(who)
+
+
+def acl(*aces):
+    return p32(len(aces)) + b"".join(aces)
+
+
+TRIVIAL = acl(ace(b"OWNER@"), ace(b"GROUP@", 0x40), ace(b"EVERYONE@"))
+
+
+@suite.test("system.nfs4_acl is the server's access control list, as nfs4_getfacl and nfs4_setfacl"
+            " want it", timeout=60)
+def acls(env):
+    served = Served(env, objects={ACL: TRIVIAL}, **{str(ACLSUPPORT): p32(3)})
+    f, server = served.file, served.server
+    assert os.getxattr(f, "system.nfs4_acl") == TRIVIAL
+    assert os.listxattr(f) == ["system.nfs4_acl"]
+    some = acl(ace(b"OWNER@"), ace(b"1000"), ace(b"name@example.org"), ace(b"100", 0x40))
+    os.setxattr(f, "system.nfs4_acl", some)
+    assert list(server.objects[ACL].values()) == [some]
+    os.chmod(f, 0o640)  # with the mode alone
+    assert os.getxattr(f, "system.nfs4_acl") == some
+    for bad in (b"", b"1", p32(0xffffffff), some + p32(0), some[:-4], p32(1, 0, 0, 0, 2000)):
+        env.fails(errno.EINVAL, os.setxattr, f, "system.nfs4_acl", bad)
+    env.fails(errno.EINVAL, os.removexattr, f, "system.nfs4_acl")
+    if shutil.which("nfs4_setfacl"):
+        env.run(["nfs4_setfacl", "-a", "A::1234:R", f])
+        assert "A::1234:r" in env.run(["nfs4_getfacl", f])
+    for lie in (p32(0x10000000), some + p32(0), some[:-4], p32(1, 0, 0, 0, 0x7fffffff)):
+        server.objects[ACL] = {fh: lie for fh in server.objects[ACL]}
+        env.fails(errno.EIO, os.getxattr, f, "system.nfs4_acl")
+    assert served.mount.process.poll() is None
+    refused = Served(env, "noacl", objects={ACL: TRIVIAL}, **{str(ACLSUPPORT): p32(3)})
+    env.fails(errno.EOPNOTSUPP, os.getxattr, refused.file, "system.nfs4_acl")
+    none = Served(env, objects={ACL: TRIVIAL}, **{str(ACLSUPPORT): p32(0)})
+    env.fails(errno.EOPNOTSUPP, os.getxattr, none.file, "system.nfs4_acl")
+
+
+@suite.test("users in access control lists are the guest's, with idmap=")
+def acl_owners(env):
+    rules = env.scratch("idmap")
+    with open(rules, "w") as out:
+        out.write("user 501 1000\ngroup 20 100\n")
+    known = acl(ace(b"1000"), ace(b"100", 0x40), ace(b"OWNER@"))
+    served = Served(env, f"noac,idmap={rules}", objects={ACL: known},
+                    **{str(ACLSUPPORT): p32(3)})
+    mine = acl(ace(b"501"), ace(b"20", 0x40), ace(b"OWNER@"))
+    assert os.getxattr(served.file, "system.nfs4_acl") == mine
+    os.setxattr(served.file, "system.nfs4_acl", mine)
+    assert list(served.server.objects[ACL].values()) == [known]
+    # who is nobody here cannot be given back
+    served.server.objects[ACL] = {}
+    served.server.default[ACL] = acl(ace(b"77"))
+    nobody = os.getxattr(served.file, "system.nfs4_acl")
+    assert nobody == acl(ace(b"65534"))
+    env.fails(errno.EINVAL, os.setxattr, served.file, "system.nfs4_acl", nobody)
+
+
 @suite.test("-o noxattr and vers=4.1: the kernel does not ask")
 def refused(env):
-    for options in ("noxattr", "vers=4.1"):
+    for options in ("noxattr,noacl", "vers=4.1,noacl"):
         served = Served(env, options)
         env.fails(errno.EOPNOTSUPP, os.setxattr, served.file, "user.a", b"1")
         for call in (os.getxattr, os.removexattr):

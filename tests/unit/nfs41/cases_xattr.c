@@ -92,7 +92,91 @@ static void check_listxattrs_none(void)
 	assert_true(got.xattrs.eof);
 }
 
+static void build_getacl(struct nfs_compound *c)
+{
+	nfs_op_getattr_bytes(c, FATTR4_ACL, &got.bytes);
+}
+
+static void put_acl(struct wire_out *out)
+{
+	wire_put_u32(out, 1);
+	wire_put_u32(out, 0);
+	wire_put_u32(out, 0x40);
+	wire_put_u32(out, 0x1f01ff);
+	wire_put_opaque(out, "GROUP@", 6);
+}
+
+static void reply_getacl(struct wire_out *out)
+{
+	wire_put_u32(out, 1);
+	wire_put_u32(out, 1u << FATTR4_ACL);
+	wire_put_u32(out, 28);
+	put_acl(out);
+}
+
+static void check_getacl(void)
+{
+	uint8_t data[28];
+	struct wire_out out;
+
+	wire_out_init(&out, data, sizeof(data));
+	put_acl(&out);
+	assert_int_equal(got.bytes.len, sizeof(data));
+	assert_memory_equal(got.bytes.data, data, sizeof(data));
+}
+
+static void reply_no_attribute(struct wire_out *out)
+{
+	wire_put_u32(out, 0);
+	wire_put_u32(out, 0);
+}
+
+static void check_no_attribute(void)
+{
+	assert_true(got.bytes.len == NFS_BYTES_NONE);
+}
+
+static void build_getlabel(struct nfs_compound *c)
+{
+	nfs_op_getattr_bytes(c, FATTR4_SEC_LABEL, &got.bytes);
+}
+
+static void reply_getlabel(struct wire_out *out)
+{
+	wire_put_u32(out, 3);
+	wire_put_u64(out, 0);
+	wire_put_u32(out, 1u << (FATTR4_SEC_LABEL - 64));
+	wire_put_u32(out, 20);
+	wire_put_u64(out, 0);
+	wire_put_opaque(out, "a:b:c", 5);
+}
+
+static void check_getlabel(void)
+{
+	assert_int_equal(got.bytes.len, 5);
+	assert_memory_equal(got.bytes.data, "a:b:c", 5);
+}
+
+static void build_setlabel(struct nfs_compound *c)
+{
+	nfs_op_setattr_bytes(c, FATTR4_SEC_LABEL, NULL, (const uint8_t *)"a:b:c", 5);
+}
+
+static void reply_setlabel(struct wire_out *out)
+{
+	wire_put_u32(out, 3);
+	wire_put_u64(out, 0);
+	wire_put_u32(out, 1u << (FATTR4_SEC_LABEL - 64));
+}
+
 const struct op_case xattr_cases[] = {
+	{"getattr, acl", NFS4_OK, build_getacl, reply_getacl, check_getacl, NULL, NULL,
+		"nfs.who=GROUP@"},
+	{"getattr, no acl", NFS4_OK, build_getacl, reply_no_attribute, check_no_attribute, NULL,
+		NULL, NULL},
+	{"getattr, label", NFS4_OK, build_getlabel, reply_getlabel, check_getlabel, NULL, NULL,
+		NULL},
+	{"setattr, label", NFS4_OK, build_setlabel, reply_setlabel, NULL, NULL, NULL, NULL},
 	{"getxattr", NFS4_OK, build_getxattr, reply_getxattr, check_getxattr, NULL,
 		"nfs.xattr.key=color", NULL},
 	{"setxattr", NFS4_OK, build_setxattr, reply_changed, check_changed, NULL,

@@ -53,14 +53,17 @@ static void test_numbers_out_of_bounds(void **state)
 		size_t offset;
 		uint32_t good, bad;
 	} lies[] = {
-		{"write", 0, 7, 8},		     /* count */
-		{"write", 4, UNSTABLE4, 3},	     /* committed */
-		{"remove", 0, 0, 2},		     /* atomic */
-		{"setxattr", 0, 0, 2},		     /* atomic */
-		{"removexattr", 0, 0, 2},	     /* atomic */
-		{"getxattr", 0, 5, (1 << 20) + 1},   /* length */
-		{"listxattrs, none", 12, 1, 0},	     /* eof, of nothing */
-		{"listxattrs", 8, 4, 5},	     /* number of names */
+		{"write", 0, 7, 8},					      /* count */
+		{"write", 4, UNSTABLE4, 3},				      /* committed */
+		{"remove", 0, 0, 2},					      /* atomic */
+		{"setxattr", 0, 0, 2},					      /* atomic */
+		{"removexattr", 0, 0, 2},				      /* atomic */
+		{"getxattr", 0, 5, (1 << 20) + 1},			      /* length */
+		{"getattr, acl", 12, 1, 2},				      /* number of ACEs */
+		{"getattr, acl", 28, 6, 9},				      /* length of who */
+		{"getattr, label", 28, 5, 4},				      /* length */
+		{"getattr, label", 28, 8, 9}, {"listxattrs, none", 12, 1, 0}, /* eof, of nothing */
+		{"listxattrs", 8, 4, 5},				      /* number of names */
 		{"listxattrs", 12, 5, 129},	     /* length of the first */
 		{"lock, denied", 16, READW_LT, 0},   /* locktype */
 		{"lockt, denied", 16, WRITEW_LT, 5}, /* locktype */
