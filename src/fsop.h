@@ -176,6 +176,16 @@ struct fsop_request {
 			struct loop_task task; /* the page cache was dropped */
 			bool unlock;
 		} lock;
+		struct {
+			uint64_t offset, length;
+			int mode;    /* FALLOC_FL_* */
+			unsigned at; /* operations in front of those that change the file */
+		} space;
+		struct {
+			struct nfs_seek_res res;
+			uint64_t offset;
+			uint32_t what; /* NFS4_CONTENT_* */
+		} seek;
 	} u;
 };
 
@@ -325,6 +335,9 @@ int fsop_attr_check(const struct node *node, const struct nfs_attr *attr);
 bool fsop_attr_outdated(
 	struct share *share, const struct nfs_fh *fh, const struct nfs_attr *attr, uint64_t since);
 
+/* fsop_space.c: false, and answered for good, if the server does not speak NFSv4.2. */
+bool fsop_has_4_2(struct fsop_request *req);
+
 /* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
 void fsop_drop_dirs(struct share *share);
 
@@ -379,6 +392,10 @@ void fsop_fsyncdir(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_fi
 void fsop_getlk(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
 void fsop_setlk(
 	fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep);
+void fsop_fallocate(fuse_req_t fuse, fuse_ino_t ino, int mode, off_t offset, off_t length,
+	struct fuse_file_info *fi);
+void fsop_lseek(
+	fuse_req_t fuse, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi);
 void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op);
 
 #endif

@@ -111,6 +111,8 @@ const struct fuse_lowlevel_ops fsop_table = {
 	.getlk = fsop_getlk,
 	.setlk = fsop_setlk,
 	.flock = fsop_flock,
+	.fallocate = fsop_fallocate,
+	.lseek = fsop_lseek,
 };
 
 /*

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "cache.h"
+#include "lacks.h"
 #include "nfs41/client.h"
 #include "nfs41/reclaim.h"
 #include "nfs41/state.h"
@@ -78,6 +79,7 @@ struct share {
 	struct support_table *support;
 	struct xattr_table *xattrs;
 	unsigned possible;	      /* SUPPORT_* that some file system may have */
+	struct lacks lacks;	      /* of NFSv4.2 */
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;

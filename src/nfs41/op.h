@@ -178,6 +178,19 @@ void nfs_op_write(struct nfs_compound *c, const struct nfs_stateid *stateid, uin
 void nfs_op_commit(struct nfs_compound *c, uint64_t offset, uint32_t count,
 	uint8_t verifier[NFS4_VERIFIER_SIZE]);
 
+/* op_space.c: space and holes, NFSv4.2 */
+void nfs_op_allocate(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
+	uint64_t length);
+void nfs_op_deallocate(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
+	uint64_t length);
+/* The next byte of `what` (NFS4_CONTENT_*) from `offset` on. `res` is as the server has it. */
+struct nfs_seek_res {
+	uint64_t offset;
+	bool eof; /* there is no more of it; with holes, the one behind the end is meant */
+};
+void nfs_op_seek(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
+	uint32_t what, struct nfs_seek_res *res);
+
 /* op_state.c: opens and locks */
 enum nfs_open_claim {
 	NFS_CLAIM_NAME,

@@ -356,6 +356,9 @@ enum nfs_open_delegation_type4 {
 
 enum nfs_lock_type4 { READ_LT = 1, WRITE_LT = 2, READW_LT = 3, WRITEW_LT = 4 };
 
+/* RFC 7862, 12.1 (of what SEEK looks for) */
+enum nfs_data_content4 { NFS4_CONTENT_DATA = 0, NFS4_CONTENT_HOLE = 1 };
+
 enum nfs_stable_how4 { UNSTABLE4 = 0, DATA_SYNC4 = 1, FILE_SYNC4 = 2 };
 
 #define EXCHGID4_FLAG_SUPP_MOVED_REFER	    0x00000001

@@ -9,6 +9,8 @@ REMOVE, RENAME, RESTOREFH, SAVEFH, SETATTR, VERIFY, WRITE = 28, 29, 31, 32, 34, 
 BIND_CONN, EXCHANGE_ID, CREATE_SESSION, SEQUENCE, RECLAIM_COMPLETE = 41, 42, 43, 53, 58
 LINK, LOCK, LOCKU = 11, 12, 14
 GETXATTR, SETXATTR, LISTXATTRS, REMOVEXATTR = 72, 73, 74, 75
+ALLOCATE, DEALLOCATE, SEEK = 59, 62, 69
+NOTSUPP = 10004
 
 SUPPORTED, TYPE, SIZE, RDATTR_ERROR, FILEHANDLE, OWNER, MTIME = 0, 1, 4, 11, 19, 36, 53
 # bytes of each attribute that the client may ask for; None: an opaque
@@ -85,6 +87,7 @@ BODY = {
     READDIR: readdir_end, READLINK: opaque_end, LOCK: fixed(16), LOCKU: fixed(16), REMOVE: fixed(20), RENAME: fixed(40),
     RESTOREFH: fixed(0), SAVEFH: fixed(0), SETATTR: bitmap_end, VERIFY: fixed(0),
     WRITE: fixed(16), SEQUENCE: fixed(36), RECLAIM_COMPLETE: fixed(0),
+    ALLOCATE: fixed(0), DEALLOCATE: fixed(0), SEEK: fixed(12),
     BIND_CONN: lambda d, at: len(d), EXCHANGE_ID: lambda d, at: len(d),
     CREATE_SESSION: lambda d, at: len(d),
     GETXATTR: opaque_end, SETXATTR: fixed(20), LISTXATTRS: listxattrs_end, REMOVEXATTR: fixed(20),

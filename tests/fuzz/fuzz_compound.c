@@ -37,7 +37,8 @@ struct places {
 
 static const struct op_case *case_at(size_t i)
 {
-	size_t n = fs_cases_count + state_cases_count + session_cases_count + xattr_cases_count;
+	size_t n = fs_cases_count + state_cases_count + session_cases_count + xattr_cases_count +
+		   space_cases_count;
 
 	i %= n;
 	if (i < fs_cases_count)
@@ -46,7 +47,10 @@ static const struct op_case *case_at(size_t i)
 	if (i < state_cases_count)
 		return &state_cases[i];
 	i -= state_cases_count;
-	return i < session_cases_count ? &session_cases[i] : &xattr_cases[i - session_cases_count];
+	if (i < session_cases_count)
+		return &session_cases[i];
+	i -= session_cases_count;
+	return i < xattr_cases_count ? &xattr_cases[i] : &space_cases[i - xattr_cases_count];
 }
 
 static void places_init(struct places *p)

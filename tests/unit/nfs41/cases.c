@@ -122,6 +122,8 @@ void case_each(void (*fn)(const struct op_case *op_case))
 		fn(&session_cases[i]);
 	for (size_t i = 0; i < xattr_cases_count; i++)
 		fn(&xattr_cases[i]);
+	for (size_t i = 0; i < space_cases_count; i++)
+		fn(&space_cases[i]);
 }
 
 void exchange_init(struct exchange *x, bool sequenced)

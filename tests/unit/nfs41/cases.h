@@ -22,8 +22,10 @@ struct op_case {
 #define CASE_SHARK_BLIND "" /* tshark gets it wrong */
 };
 
-extern const struct op_case fs_cases[], state_cases[], session_cases[], xattr_cases[];
-extern const size_t fs_cases_count, state_cases_count, session_cases_count, xattr_cases_count;
+extern const struct op_case fs_cases[], state_cases[], session_cases[], xattr_cases[],
+	space_cases[];
+extern const size_t fs_cases_count, state_cases_count, session_cases_count, xattr_cases_count,
+	space_cases_count;
 
 /* Where every case's results go. */
 #define GOT_DATA 64
@@ -39,6 +41,7 @@ struct got {
 	struct nfs_readdir_res readdir;
 	struct nfs_read_res read;
 	struct nfs_write_res write;
+	struct nfs_seek_res seek;
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 	struct nfs_open_res open;
 	struct nfs_stateid stateid;

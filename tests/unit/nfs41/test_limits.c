@@ -65,6 +65,7 @@ static void test_numbers_out_of_bounds(void **state)
 		{"getattr, label", 28, 8, 9}, {"listxattrs, none", 12, 1, 0}, /* eof, of nothing */
 		{"listxattrs", 8, 4, 5},				      /* number of names */
 		{"listxattrs", 12, 5, 129},	     /* length of the first */
+		{"seek", 0, 0, 2},		     /* eof */
 		{"lock, denied", 16, READW_LT, 0},   /* locktype */
 		{"lockt, denied", 16, WRITEW_LT, 5}, /* locktype */
 		{"test_stateid", 0, 1, 0},	     /* number of results */
