@@ -393,15 +393,36 @@ void fsop_readlink(fuse_req_t fuse, fuse_ino_t ino)
 	fsop_send(req, readlink_done);
 }
 
+static void statfs_limit(uint64_t *space, uint64_t limit)
+{
+	if (*space > limit)
+		*space = limit;
+}
+
+/* What a quota leaves of it to whoever asks: the hard limit is where writing ends. */
+static void statfs_quota(struct nfs_fsattr *fs)
+{
+	bool hard = nfs_bitmap_has(&fs->have, FATTR4_QUOTA_AVAIL_HARD);
+	uint64_t avail = hard ? fs->quota_avail_hard : fs->quota_avail_soft, used = fs->quota_used;
+	if (!hard && !nfs_bitmap_has(&fs->have, FATTR4_QUOTA_AVAIL_SOFT))
+		return;
+	statfs_limit(&fs->space_avail, avail);
+	statfs_limit(&fs->space_free, avail);
+	if (nfs_bitmap_has(&fs->have, FATTR4_QUOTA_USED))
+		statfs_limit(
+			&fs->space_total, avail < UINT64_MAX - used ? avail + used : UINT64_MAX);
+}
+
 static void statfs_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	const struct nfs_fsattr *fs = &req->u.statfs.fs;
+	struct nfs_fsattr *fs = &req->u.statfs.fs;
 	int err = nfs_compound_errno(c);
 	if (err) {
 		fsop_reply_err(req, err);
 		return;
 	}
+	statfs_quota(fs);
 	/* Servers may claim more than fsop_lookup lets through. */
 	uint32_t maxname = NFS4_NAME_MAX;
 	if (nfs_bitmap_has(&fs->have, FATTR4_MAXNAME) && fs->maxname < maxname)
@@ -425,7 +446,8 @@ static void statfs_done(struct nfs_compound *c)
 void fsop_statfs(fuse_req_t fuse, fuse_ino_t ino)
 {
 	static const unsigned wanted[] = {FATTR4_SPACE_AVAIL, FATTR4_SPACE_FREE, FATTR4_SPACE_TOTAL,
-		FATTR4_FILES_AVAIL, FATTR4_FILES_FREE, FATTR4_FILES_TOTAL, FATTR4_MAXNAME};
+		FATTR4_FILES_AVAIL, FATTR4_FILES_FREE, FATTR4_FILES_TOTAL, FATTR4_MAXNAME,
+		FATTR4_QUOTA_AVAIL_HARD, FATTR4_QUOTA_AVAIL_SOFT, FATTR4_QUOTA_USED};
 	struct fsop_request *req = fsop_begin(fuse, ino);
 	if (!req || !fsop_compound(req, OP_GETATTR, req->node))
 		return;

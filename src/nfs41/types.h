@@ -77,8 +77,9 @@ struct nfs_attr {
 /* Attributes of the file system and the server. */
 struct nfs_fsattr {
 	struct nfs_bitmap have;
-	struct nfs_bitmap supported;		       /* FATTR4_SUPPORTED_ATTRS */
-	uint64_t space_avail, space_free, space_total; /* bytes */
+	struct nfs_bitmap supported;				 /* FATTR4_SUPPORTED_ATTRS */
+	uint64_t space_avail, space_free, space_total;		 /* bytes */
+	uint64_t quota_avail_hard, quota_avail_soft, quota_used; /* bytes, of who asks */
 	uint64_t files_avail, files_free, files_total;
 	uint32_t maxname, maxlink;
 	uint64_t maxread, maxwrite, maxfilesize; /* bytes */

@@ -14,7 +14,8 @@ import nfsreply as nfs
 from harness import Suite, errno_of
 from mounts import Mount
 from nfsreply import opaque, p32, p64
-from shim import ACL, ACLSUPPORT, EXIST, INVAL, NOTSUPP, NOXATTR, SEC_LABEL, XATTR2BIG, XATTR_SUPPORT, Shim
+from shim import (ACL, ACLSUPPORT, EXIST, INVAL, NOTSUPP, NOXATTR, QUOTA_HARD, QUOTA_SOFT,
+                  QUOTA_USED, SEC_LABEL, XATTR2BIG, XATTR_SUPPORT, Shim)
 from test_basic import write
 
 suite = Suite()
@@ -374,6 +375,23 @@ def refused(env):
             env.fails(errno.EOPNOTSUPP, call, served.file, "user.a")
         env.fails(errno.EOPNOTSUPP, os.listxattr, served.file)
         assert served.server.seen == []
+
+
+@suite.test("statfs tells what a quota leaves to whoever asks")
+def quota(env):
+    def space(**attributes):
+        served = Served(env, **attributes)
+        st = os.statvfs(served.dir)
+        served.stack.close()
+        return [n * st.f_frsize for n in (st.f_blocks, st.f_bfree, st.f_bavail)]
+    mib = 1 << 20
+    plain = space()
+    hard, soft, used = str(QUOTA_HARD), str(QUOTA_SOFT), str(QUOTA_USED)
+    assert space(**{hard: p64(mib), soft: p64(4096), used: p64(3 * mib)}) == [4 * mib, mib, mib]
+    assert space(**{hard: p64(0), used: p64(mib)}) == [mib, 0, 0]
+    assert space(**{soft: p64(mib)})[1:] == [mib, mib]
+    huge = space(**{hard: p64((1 << 64) - 1), used: p64(mib)})
+    assert huge[0] == plain[0] and huge[2] > mib, (huge, plain)
 
 
 if __name__ == "__main__":

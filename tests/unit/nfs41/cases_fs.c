@@ -54,8 +54,10 @@ static const struct nfs_bitmap fs_want = {
 			 1u << FATTR4_FILES_TOTAL | 1u << FATTR4_MAXFILESIZE |
 			 1u << FATTR4_MAXLINK | 1u << FATTR4_MAXNAME | 1u << FATTR4_MAXREAD |
 			 1u << FATTR4_MAXWRITE,
-		1u << (FATTR4_NO_TRUNC - 32) | 1u << (FATTR4_SPACE_AVAIL - 32) |
-			1u << (FATTR4_SPACE_FREE - 32) | 1u << (FATTR4_SPACE_TOTAL - 32)}};
+		1u << (FATTR4_NO_TRUNC - 32) | 1u << (FATTR4_QUOTA_AVAIL_HARD - 32) |
+			1u << (FATTR4_QUOTA_AVAIL_SOFT - 32) | 1u << (FATTR4_QUOTA_USED - 32) |
+			1u << (FATTR4_SPACE_AVAIL - 32) | 1u << (FATTR4_SPACE_FREE - 32) |
+			1u << (FATTR4_SPACE_TOTAL - 32)}};
 
 static void build_getfsattr(struct nfs_compound *c)
 {
@@ -90,6 +92,9 @@ static void reply_getfsattr(struct wire_out *out)
 	wire_put_u64(out, 106); /* maxread */
 	wire_put_u64(out, 107); /* maxwrite */
 	wire_put_u32(out, 1);	/* no_trunc */
+	wire_put_u64(out, 111); /* quota_avail_hard */
+	wire_put_u64(out, 112); /* quota_avail_soft */
+	wire_put_u64(out, 113); /* quota_used */
 	wire_put_u64(out, 108); /* space_avail */
 	wire_put_u64(out, 109); /* space_free */
 	wire_put_u64(out, 110); /* space_total */
@@ -117,6 +122,9 @@ static void check_getfsattr(void)
 	assert_int_equal(fs->maxname, 255);
 	assert_int_equal(fs->maxread, 106);
 	assert_int_equal(fs->maxwrite, 107);
+	assert_int_equal(fs->quota_avail_hard, 111);
+	assert_int_equal(fs->quota_avail_soft, 112);
+	assert_int_equal(fs->quota_used, 113);
 	assert_int_equal(fs->space_avail, 108);
 	assert_int_equal(fs->space_free, 109);
 	assert_int_equal(fs->space_total, 110);
@@ -383,7 +391,7 @@ const struct op_case fs_cases[] = {
 	{"getattr", NFS4_OK, build_getattr, case_put_fattr, check_getattr,
 		"GETATTR 0018011a 00b4a23a", NULL, NULL},
 	{"getattr of the file system", NFS4_OK, build_getfsattr, reply_getfsattr, check_getfsattr,
-		"GETATTR f8e30565 00001c04", NULL, NULL},
+		"GETATTR f8e30565 00001dc4", NULL, NULL},
 	{"setattr", NFS4_OK, build_setattr, reply_setattr, check_setattr,
 		"SETATTR " STATEID " [size=5000000000 mode=644 owner=1000 group=4294967294 "
 		"atime=-5.6 mtime=now]",

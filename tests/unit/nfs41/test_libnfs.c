@@ -79,7 +79,7 @@ static void test_replies_mean_the_same(void **state)
 {
 	witnessed = 0;
 	case_each(replies_the_same);
-	assert_int_equal(witnessed, 40);
+	assert_int_equal(witnessed, 44);
 }
 
 /* A reply whose result libnfs encoded from named fields. */
