@@ -36,6 +36,33 @@ def breathe():
         print("...", flush=True)
 
 
+def call_us(times=20000):
+    """Of a system call: what a client in user space pays many times for each request."""
+    start = time.monotonic()
+    for _ in range(times):
+        os.getppid()
+    return (time.monotonic() - start) / times * 1e6
+
+
+def switch_us(times=5000):
+    """Of two changes of process: what FUSE costs besides the work."""
+    there, back = os.pipe(), os.pipe()
+    if (child := os.fork()) == 0:
+        for _ in range(times):
+            os.read(there[0], 1)
+            os.write(back[1], b"x")
+        os._exit(0)
+    start = time.monotonic()
+    for _ in range(times):
+        os.write(there[1], b"x")
+        os.read(back[0], 1)
+    seconds = time.monotonic() - start
+    os.waitpid(child, 0)
+    for end in there + back:
+        os.close(end)
+    return seconds / times * 1e6
+
+
 class KernelClient:
     """The kernel's own NFSv4.2 client on a directory of the export."""
 
@@ -102,11 +129,15 @@ def count_rows(args, work, server):
         rows.run("rm", "-rf", export)
 
 
-def compare(args, work, server):
+def compare(args, work, server, part="side"):
     side.compare(
         side.Server(f"tcp:{server.port}", server.port, server.export, "/"), args["build"], work,
         args["options"], args["word"], args["repeat"], args["size"],
-        lambda row, who, found: tell("side", row=row, client=who, found=found))
+        lambda row, who, found: tell(part, row=row, client=who, found=found), part == "small")
+
+
+def compare_small(args, work, server):
+    compare(args, work, server, "small")
 
 
 def main():
@@ -115,9 +146,10 @@ def main():
     os.chdir("/")
     work = tempfile.mkdtemp(prefix="bench-", dir="/dev/shm")
     server = knfsd.Knfsd(work).start()
-    tell("guest", kernel=os.uname().release, cpus=os.cpu_count())
+    tell("guest", kernel=os.uname().release, cpus=os.cpu_count(), call_us=call_us(),
+         switch_us=switch_us())
     for part in args["parts"]:
-        {"knfsd": count_rows, "side": compare}[part](args, work, server)
+        {"knfsd": count_rows, "side": compare, "small": compare_small}[part](args, work, server)
     server.stop()
     tell("end")
 
