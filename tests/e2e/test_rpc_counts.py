@@ -63,7 +63,7 @@ def at_most(env, *limits):
 def read_tree(env):
     prepare(env, "src")
     at_most(env, (rows.find, 6))
-    at_most(env, (rows.cat, 1010), (rows.cat_again, 1010))
+    at_most(env, (rows.cat, 1060), (rows.cat_again, 1060))
 
 
 def stat_each(root, _):
@@ -89,7 +89,7 @@ def wide_directory(env):
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.cat, 1010), (rows.copy, 3300), (rows.remove, 1050))
+    at_most(env, (rows.cat, 1060), (rows.copy, 3300), (rows.remove, 1050))
 
 
 @suite.test("tar x of 1000 small files", timeout=120)
