@@ -81,6 +81,9 @@ def main():
     try:
         machine = Machine(args, "loopback", MODULES)
         machine.image.program(find_program("socat", "socat"), "/usr/bin/socat")
+        for name, package in (("getfattr", "attr"), ("setfattr", "attr"),
+                              ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
+            machine.image.program(find_program(name, package), f"/usr/bin/{name}")
         add_counts(machine.image)
         disk = machine.disk("export.img", 16 << 30)
     except Missing as why:
