@@ -29,7 +29,7 @@ GRACELESS = dict(graceless=True, nfsv4="Lease_Lifetime = 60;")
 
 def do_stat():
     yield
-    os.stat("f")
+    os.stat("below/f")  # siblings of this directory may have been read with it
 
 
 def do_open():
@@ -104,7 +104,7 @@ def do_mkdir():
 
 
 def do_readdir():
-    fd = os.open(".", os.O_RDONLY)
+    fd = os.open("below", os.O_RDONLY)
     yield
     os.listdir(fd)
 
@@ -213,8 +213,9 @@ class Stuck:
 
 def prepare(server, name):
     directory = os.path.join(server.export, name)
-    os.mkdir(directory)
-    write(os.path.join(directory, "f"), random.Random(1).randbytes(MIB))
+    os.makedirs(os.path.join(directory, "below"))
+    for path in ("f", "below/f"):
+        write(os.path.join(directory, path), random.Random(1).randbytes(MIB))
 
 
 def killed(env, number):
