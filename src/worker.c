@@ -263,8 +263,12 @@ void worker_serve(struct worker *worker, int fd_take)
 {
 	worker->fuse_fd = fd_take;
 	worker->serving = true;
-	worker->poll = (struct loop_poll){
-		.fd = fd_take, .events = POLLIN, .exclusive = true, .done = worker_polled};
+	/* The ring of a daemon that was killed goes a while after it: an exclusive poll in it would
+	 * still take the one wake-up that a request gives. */
+	worker->poll = (struct loop_poll){.fd = fd_take,
+		.events = POLLIN,
+		.exclusive = !worker->share->takeover,
+		.done = worker_polled};
 	worker->retry.fire = worker_retry;
 	worker->hook.run = worker_hook;
 	loop_hook_add(worker->loop, &worker->hook);
