@@ -11,7 +11,7 @@ import sys
 import time
 
 import nfsreply as nfs
-from harness import Suite, errno_of
+from harness import ROOT, Suite, errno_of
 from mounts import Mount
 from nfsreply import opaque, p32, p64
 from shim import (ACL, ACLSUPPORT, EXIST, INVAL, NOTSUPP, NOXATTR, QUOTA_HARD, QUOTA_SOFT,
@@ -375,6 +375,23 @@ def refused(env):
             env.fails(errno.EOPNOTSUPP, call, served.file, "user.a")
         env.fails(errno.EOPNOTSUPP, os.listxattr, served.file)
         assert served.server.seen == []
+
+
+def manual():
+    """The table of what servers have: {attribute: [knfsd, nfs-ganesha]}."""
+    with open(os.path.join(ROOT, "man", "vsockfs.1")) as page:
+        table = page.read().partition("knfsd  nfs-ganesha\n")[2].partition(".EE")[0]
+    return {row.split()[0]: row.split()[1:] for row in table.splitlines()}
+
+
+@suite.test("the manual's table says what nfs-ganesha has")
+def table(env):
+    write(env.path("f"), b"")
+    has = {"user.*": errno_of(os.setxattr, env.path("f"), "user.a", b"1")}
+    for name in ("system.nfs4_acl", "security.selinux"):
+        has[name] = errno_of(os.getxattr, env.path("f"), name)
+    said = {name: columns[1] for name, columns in manual().items()}
+    assert said == {n: "no" if e == errno.EOPNOTSUPP else "yes" for n, e in has.items()}, (said, has)
 
 
 @suite.test("statfs tells what a quota leaves to whoever asks")

@@ -81,6 +81,8 @@ def main():
     try:
         machine = Machine(args, "loopback", MODULES)
         machine.image.program(find_program("socat", "socat"), "/usr/bin/socat")
+        with open(os.path.join(HERE, "..", "..", "man", "vsockfs.1"), "rb") as manual:
+            machine.image.file("/manual", manual.read())
         for name, package in (("getfattr", "attr"), ("setfattr", "attr"),
                               ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")
