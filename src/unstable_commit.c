@@ -190,9 +190,18 @@ static void commit_committed(struct nfs_compound *c)
 		commit_check(commit);
 }
 
+/* Servers want the right to write for COMMIT, which who asks for it need not have: a reader's close
+ * commits as well. */
+static struct rpc_cred *commit_cred(const struct unstable_commit *commit)
+{
+	const struct unstable_write *write = STAILQ_FIRST(&commit->writes);
+	return write ? write->file->open->cred : commit->cred;
+}
+
 static void commit_start(struct unstable_commit *commit)
 {
-	struct nfs_compound *c = nfs_compound_new(commit->worker->conn, commit->cred, OP_COMMIT);
+	struct nfs_compound *c =
+		nfs_compound_new(commit->worker->conn, commit_cred(commit), OP_COMMIT);
 	commit->compound = c;
 	if (!c) {
 		commit_fail(commit, -ENOMEM);

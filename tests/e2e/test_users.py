@@ -12,6 +12,7 @@ import nfsreply as nfs
 from harness import Skip, Suite, build_path, need
 from hostile import Hostile, damaged
 from mounts import guards_of, mountinfo
+from nfsreply import opaque_end, p32, p64, u32
 from test_basic import read, write
 
 suite = Suite()
@@ -291,6 +292,42 @@ def filled_entries(env):
         refused(env, f"stat {env.path('open/closed/inner/f')}")
         refused(env, f"cat {env.path('open/closed/inner/f')}")
         os.chmod(env.path("open/closed/inner"), 0o755)
+
+
+def commit_user(data):
+    """The user of a call whose last operation is COMMIT of a whole file; None: of another call."""
+    if len(data) < 48 or not data.endswith(p32(nfs.COMMIT) + p64(0) + p32(0)):
+        return None
+    return u32(data, opaque_end(data, 36))  # behind stamp and machine name
+
+
+def read_as_nobody(path, data):
+    nobody = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setgid(nobody.pw_gid)
+    os.setuid(nobody.pw_uid)
+    assert read(path) == data
+
+
+@suite.test("what one user has written is committed as his, also by another's close")
+def commit_of_others(env):
+    h = Hostile(env)
+    users = []
+    forward = h.proxy.answer_call
+
+    def watch(data):
+        users.append(commit_user(data))
+        return forward(data)
+    h.proxy.answer_call = watch
+    os.chmod(env.disk, 0o755)
+    fd = os.open(h.path("shared"), os.O_RDWR | os.O_CREAT, 0o644)
+    data = bytes(1 << 20)
+    os.pwrite(fd, data, 0)
+    # forked, so that nobody closes root's descriptor first
+    env.child(read_as_nobody, h.path("shared"), data).join()
+    found = [user for user in users if user is not None]
+    assert found and set(found) == {0}, found
+    os.close(fd)
 
 
 if __name__ == "__main__":
