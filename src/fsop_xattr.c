@@ -105,9 +105,10 @@ struct fsop_request *xattr_begin(fuse_req_t fuse, fuse_ino_t ino, const char *na
 bool xattr_room(struct fsop_request *req, size_t size)
 {
 	req->value = buf_alloc(size);
-	if (!req->value)
-		fsop_reply_err(req, -ENOMEM);
-	return req->value;
+	if (req->value)
+		return true;
+	fsop_reply_err(req, -ENOMEM);
+	return false;
 }
 
 static void xattr_reply(struct fsop_request *req, const void *data, size_t len)
@@ -129,9 +130,10 @@ static bool xattr_cached(struct fsop_request *req)
 {
 	size_t len;
 	req->value = xattrs_get(req->share->xattrs, req->node, req->cred, req->u.xattr.name, &len);
-	if (req->value)
-		xattr_reply(req, req->value->data, len);
-	return req->value;
+	if (!req->value)
+		return false;
+	xattr_reply(req, req->value->data, len);
+	return true;
 }
 
 /* The server has told, and the attributes in front of it. */
