@@ -146,6 +146,8 @@ static void file_ended(struct nfs_compound *c)
 {
 	struct file_ending *ending = c->arg;
 	nfs_compound_free(c);
+	/* of which the kernel hears nothing */
+	node_note_unknown(ending->share->nodes, ending->silly->dir);
 	silly_free(ending->share, ending->silly);
 	free(ending);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fresh.h"
 #include "fsop.h"
 #include "handle.h"
 #include "listing.h"
@@ -42,6 +43,7 @@ struct fsop_dir {
 	uint64_t fetched_at;	     /* ns: when the block was asked for */
 	struct whole_reading *names; /* of all blocks so far, or NULL */
 	uint64_t names_next;	     /* the cookie of the next */
+	uint64_t began_at;	     /* ns: when the first was asked for; 0: not to be kept */
 	uint64_t handle;	     /* of an earlier daemon */
 	LIST_ENTRY(fsop_dir) entry;
 };
@@ -121,11 +123,26 @@ void fsop_drop_dirs(struct share *share)
 	}
 }
 
+/*
+ * The kernel answers from the names that it has read before while they are as young as what it was
+ * told with them will be believed for another while: a program that looks at each of them would
+ * otherwise have the server asked for each.
+ */
+static void opendir_cache(const struct fsop_request *req, struct fuse_file_info *fi)
+{
+	const struct share *share = req->share;
+	uint64_t trust = listing_time(share->listing) / 2, now = loop_clock();
+	fi->cache_readdir = trust > 0;
+	fi->keep_cache =
+		trust > 0 && node_is_listed(share->nodes, req->node, now > trust ? now - trust : 0);
+}
+
 static void opendir_reply(struct fsop_request *req)
 {
 	struct handle_table *dirs = req->share->dirs;
 	struct fuse_file_info *fi = &req->u.open.fi;
 	struct fsop_dir *dir = dir_new();
+	opendir_cache(req, fi);
 	fi->fh = dir ? handle_new(dirs, dir) : 0;
 	if (!fi->fh) {
 		free(dir);
@@ -365,13 +382,20 @@ static void readdir_note_names(struct fsop_request *req)
 	struct fsop_dir *dir = req->u.readdir.dir;
 	struct nfs_dirent dirent;
 	size_t pos = 0;
-	while (dir->names && nfs_dir_next(&dir->res, &pos, &dirent))
-		if (!whole_read_name(dir->names, dirent.name, dirent.name_len))
+	while ((dir->names || dir->began_at) && nfs_dir_next(&dir->res, &pos, &dirent)) {
+		if (dir->names && !whole_read_name(dir->names, dirent.name, dirent.name_len))
 			dir->names = NULL;
+		/* The kernel forgets their attributes when it reads them, and gets those of all
+		 * back when this one is read again. */
+		if (dirent.attr.type == NF4DIR)
+			dir->began_at = 0;
+	}
 	if (dir->names && dir->res.eof) {
 		whole_read_end(req->share->whole, req->node, dir->names);
 		dir->names = NULL;
 	}
+	if (dir->began_at && dir->res.eof)
+		node_note_listed(req->share->nodes, req->node, dir->began_at);
 	dir->names_next = dir->res.last_cookie;
 }
 
@@ -379,12 +403,25 @@ static void readdir_note_names(struct fsop_request *req)
 static void readdir_begin_names(struct fsop_request *req, uint64_t cookie)
 {
 	struct fsop_dir *dir = req->u.readdir.dir;
+	if (cookie == DIR_AFTER_DOTDOT)
+		dir->began_at = dir->fetched_at;
+	else if (cookie != dir->names_next)
+		dir->began_at = 0;
 	if (dir->names && cookie == dir->names_next)
 		return;
 	whole_reading_free(dir->names);
 	dir->names = cookie == DIR_AFTER_DOTDOT
 			     ? whole_read_begin(req->share->whole, req->node, dir->fetched_at)
 			     : NULL;
+}
+
+/* Reading has moved the access time, so the kernel asks for the attributes again. */
+static void readdir_note_attr(struct fsop_request *req)
+{
+	if (fsop_attr_check(req->node, &req->dir) != 0)
+		return;
+	fsop_note_attr(req->share, req->node, &req->dir);
+	fresh_put(req->share->fresh, req->node, &req->dir, req->u.readdir.dir->fetched_at);
 }
 
 static void readdir_done(struct nfs_compound *c)
@@ -412,6 +449,8 @@ static void readdir_done(struct nfs_compound *c)
 		readdir_fail(req, err);
 		return;
 	}
+	if (req->u.readdir.cookie == DIR_AFTER_DOTDOT)
+		readdir_note_attr(req);
 	readdir_note_names(req);
 	dir->valid = true;
 	dir->pos = 0;
@@ -441,6 +480,7 @@ static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
 	if (cookie != DIR_AFTER_DOTDOT ||
 		!listing_copy(req->share->listing, &fh, &dir->res, &dir->fetched_at))
 		return false;
+	dir->began_at = dir->fetched_at;
 	whole_read_since(dir->names, dir->fetched_at);
 	readdir_note_names(req);
 	dir->valid = true;
@@ -493,6 +533,10 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 	if (cookie != 0)
 		memcpy(verifier, dir->res.verifier, sizeof(verifier));
 	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	if (cookie == 0) {
+		req->dir.have = (struct nfs_bitmap){0};
+		nfs_op_getattr(req->compound, &req->share->want, &req->dir);
+	}
 	req->u.readdir.along =
 		cookie == 0 ? siblings_load(req->share->siblings, req->node, req->compound, block)
 			    : NULL;

@@ -32,7 +32,7 @@ struct node_silly {
 
 /* What the kernel's page cache may hold. */
 enum node_data {
-	NODE_DATA_NONE,	   /* nothing: it was never opened */
+	NODE_DATA_NONE,	   /* nothing: it was never opened, or read */
 	NODE_DATA_KNOWN,   /* data of data_change, or newer */
 	NODE_DATA_UNKNOWN, /* anything, until an invalidation that was asked for since is done */
 };
@@ -70,6 +70,7 @@ struct node {
 	uint64_t size;	      /* bytes, when the change attribute was size_change; valid if */
 	uint64_t size_change; /* size_known */
 	uint64_t parent_id;   /* where it was last looked up */
+	uint64_t listed_at;   /* ns: when its names were asked for that the page cache has */
 	struct node *id_next, *fh_next;
 	_Atomic(struct node_file *) file; /* from its first open on, else NULL */
 	_Atomic uint32_t pins;		  /* our references; from and to 0 under the mutex */
@@ -227,7 +228,11 @@ bool node_is_at(struct node_table *table, const struct node *node, uint64_t chan
 bool node_is_as(struct node_table *table, const struct node *node, const struct nfs_attr *attr);
 /* A file whose size is known, and whose data the page cache does not have. */
 bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size);
-/* The page cache's state is not known any more: the next open drops it. */
+/* The kernel has all names of a directory as they were asked for at `since` (ns), or later. */
+void node_note_listed(struct node_table *table, struct node *node, uint64_t since);
+/* Are they of `since` or later, and has nobody been seen to change them? */
+bool node_is_listed(struct node_table *table, const struct node *node, uint64_t since);
+/* The page cache's state is not known any more: the next open, also of a directory, drops it. */
 void node_note_unknown(struct node_table *table, struct node *node);
 
 /* The server has delegated it, or wants it back. */

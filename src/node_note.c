@@ -263,3 +263,21 @@ bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t
 	pthread_mutex_unlock(&table->mutex);
 	return lacks;
 }
+
+void node_note_listed(struct node_table *table, struct node *node, uint64_t since)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->listed_at = since;
+	node->data = node->change_known ? NODE_DATA_KNOWN : NODE_DATA_UNKNOWN;
+	node->data_change = node->change;
+	pthread_mutex_unlock(&table->mutex);
+}
+
+bool node_is_listed(struct node_table *table, const struct node *node, uint64_t since)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool listed = node->data == NODE_DATA_KNOWN && node->change_known &&
+		      node->data_change == node->change && node->listed_at >= since;
+	pthread_mutex_unlock(&table->mutex);
+	return listed;
+}

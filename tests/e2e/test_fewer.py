@@ -304,6 +304,48 @@ def read_along_bounds(env):
         assert 7 * one <= bytes_read(env, mount.point) - before <= 12 * one
 
 
+def asked_to_list(env, point):
+    told_now = stats(env, point)["operations"]
+    return [told_now.get(name, {"rpcs": 0})["rpcs"] for name in ("READDIR", "LOOKUP")]
+
+
+@suite.test("a directory is read again from the kernel's cache, and is the server's all the same")
+def read_again(env):
+    os.mkdir(env.on_disk("many"))
+    for i in range(300):
+        write(env.on_disk("many", f"f{i}"), b"")
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = (f"{d}/many" for d in (os.path.join(mount.point, env.name), env.disk))
+        await_control(env, mount.point)
+        with os.scandir(here) as some:
+            next(some)
+            assert listed(here) == listed(there)
+        assert listed(here) == listed(there)
+        before = asked_to_list(env, mount.point)
+        assert listed(here) == listed(there)
+        assert asked_to_list(env, mount.point) == before
+        with os.scandir(here) as entries:
+            names = {next(entries).name for _ in range(100)}
+            os.unlink(f"{here}/f1")
+            names.update(entry.name for entry in entries)
+            assert names >= set(os.listdir(there))
+        for change in (lambda: write(f"{here}/made", b""), lambda: os.rename(f"{here}/f2", f"{here}/moved"),
+                       lambda: os.link(f"{here}/f3", f"{here}/linked"),
+                       lambda: os.mkdir(f"{here}/deeper")):
+            change()
+            assert sorted(os.listdir(here)) == sorted(os.listdir(there))
+            assert listed(here) == listed(there)
+
+
+@suite.test("a name that the host makes is listed after a second, however often that was asked")
+def list_outside(env):
+    os.mkdir(env.path("d"))
+    for _ in range(3):
+        assert os.listdir(env.path("d")) == []
+    write(env.on_disk("d", "f"), b"")
+    env.eventually(lambda: os.listdir(env.path("d")) == ["f"], within=10)
+
+
 @suite.test("a name that the host makes is seen after a second, and never overwritten before")
 def name_outside(env):
     os.mkdir(env.path("made"))

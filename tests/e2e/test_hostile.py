@@ -321,7 +321,8 @@ def bad_names(env):
 
 
 def entry_vanished(_, reply):
-    reply.ops = [op for op in reply.ops if op[0] != nfs.READDIR] + [[nfs.READDIR, 2, b""]]
+    at = [op[0] for op in reply.ops].index(nfs.READDIR)
+    reply.ops[at:] = [[nfs.READDIR, 2, b""]]
     reply.status, reply.count = 2, len(reply.ops)
     return record(reply.bytes())
 

@@ -408,6 +408,27 @@ static void test_each_open_file_hears_once_of_an_error(void **state)
 	assert_int_equal(node_error_since(table, node, &e), 0);
 }
 
+static void test_names_are_listed_until_a_change_is_seen(void **state)
+{
+	struct node_table *table = *state;
+	struct node *dir = lookup(table, 1);
+	struct nfs_attr attr = make_attr(1, 5);
+	node_note_listed(table, dir, 100); /* at a change that is not known */
+	assert_false(node_is_listed(table, dir, 100));
+	node_note_attr(table, dir, &attr);
+	assert_false(node_is_listed(table, dir, 100));
+	node_note_listed(table, dir, 100);
+	assert_true(node_is_listed(table, dir, 100));
+	assert_false(node_is_listed(table, dir, 101));
+	node_note_attr(table, dir, &attr);
+	assert_true(node_is_listed(table, dir, 100));
+	attr.change = 6;
+	node_note_attr(table, dir, &attr);
+	attr.change = 5;
+	node_note_attr(table, dir, &attr);
+	assert_false(node_is_listed(table, dir, 100));
+}
+
 #define THREADS 4
 #define TURNS	20000
 
@@ -448,6 +469,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_inode_takes_300_bytes_at_most),
+		cmocka_unit_test_setup_teardown(
+			test_names_are_listed_until_a_change_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_the_last_pin_of_many_threads_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_handle_same_node, setup, teardown),
