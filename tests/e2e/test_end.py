@@ -80,7 +80,7 @@ for sig in (signal.SIGTERM, signal.SIGINT):
 
 def do_stat():
     yield
-    os.stat("f")
+    os.stat("below/f")  # siblings of this directory may have been read with it
 
 
 def do_write():
@@ -108,8 +108,9 @@ class Dead:
     def __init__(self, env):
         self.server = env.server(**SERVER)
         for work in (do_stat, do_write, do_map, do_statfs):
-            os.mkdir(os.path.join(self.server.export, work.__name__))
-            write(os.path.join(self.server.export, work.__name__, "f"), bytes(4096))
+            os.makedirs(os.path.join(self.server.export, work.__name__, "below"))
+            for name in ("f", "below/f"):
+                write(os.path.join(self.server.export, work.__name__, name), bytes(4096))
         self.mount = self.server.mount("nconnect=2")
         self.holder = Holder(dirty(os.path.join(self.mount.point, "dirty")))
         self.stuck = [Stuck(os.path.join(self.mount.point, work.__name__), work)
