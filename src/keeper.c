@@ -27,13 +27,15 @@
 /* Linux 6.8; older kernel headers lack it. */
 #define GUARD_STATX_MNT_ID_UNIQUE 0x4000U
 
-/* Neither a mount whose server is away nor a dead one is asked anything. */
-static int keeper_identify(int fd, struct guard_mount_id *id)
+/* `unique`: rather by the kind of id that is not used again. Neither a mount whose server is away
+ * nor a dead one is asked anything. */
+static int keeper_identify(int fd, bool unique, struct guard_mount_id *id)
 {
 	struct statx stx;
-	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, GUARD_STATX_MNT_ID_UNIQUE, &stx) < 0)
+	if (unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, GUARD_STATX_MNT_ID_UNIQUE,
+			      &stx) < 0)
 		return -errno;
-	bool unique = stx.stx_mask & GUARD_STATX_MNT_ID_UNIQUE;
+	unique = unique && (stx.stx_mask & GUARD_STATX_MNT_ID_UNIQUE);
 	if (!unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
 		return -errno;
 	*id = (struct guard_mount_id){.id = stx.stx_mnt_id,
@@ -48,6 +50,39 @@ static int keeper_open(const struct keeper *keeper)
 	/* Without O_DIRECTORY, which would have autofs mount something there. */
 	int fd = open(keeper->options->mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+/* -ENOENT: it is certain that there is none. */
+static int keeper_find(const struct keeper *keeper, const char *type, struct mountinfo *info)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	if (!file)
+		return -ENOSYS;
+	int err = mountinfo_find(file, keeper->options->mountpoint, type, info);
+	fclose(file);
+	return err;
+}
+
+/* Which mount is the vsockfs there. Another one may be above it already, or it may have gone, and
+ * what is on top then is not ours. */
+static int keeper_recognize(struct keeper *keeper)
+{
+	struct mountinfo info;
+	struct guard_mount_id top = {0};
+	int fd = keeper_open(keeper);
+	int err = fd < 0 ? fd : keeper_identify(fd, true, &top);
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		return err;
+	err = keeper_find(keeper, MOUNTINFO_VSOCKFS, &info);
+	if (err == -ENOENT)
+		top = (struct guard_mount_id){0};
+	else if (!err && (info.major != top.major || info.minor != top.minor))
+		top = (struct guard_mount_id){
+			.id = info.id, .major = info.major, .minor = info.minor};
+	keeper->id = top;
+	return 0;
 }
 
 static int keeper_run_fusermount(const struct keeper *keeper)
@@ -76,11 +111,7 @@ static int keeper_run_fusermount(const struct keeper *keeper)
 static bool keeper_is_mounted(const struct keeper *keeper)
 {
 	struct mountinfo info;
-	FILE *file = fopen("/proc/self/mountinfo", "re");
-	if (!file)
-		return true;
-	int err = mountinfo_find(file, keeper->options->mountpoint, &info);
-	fclose(file);
+	int err = keeper_find(keeper, NULL, &info);
 	return err ? err != -ENOENT
 		   : info.major == keeper->id.major && info.minor == keeper->id.minor;
 }
@@ -99,7 +130,7 @@ static int keeper_detach(struct keeper *keeper)
 	int fd = keeper_open(keeper);
 	if (fd < 0)
 		return fd;
-	int err = keeper_identify(fd, &id);
+	int err = keeper_identify(fd, keeper->id.unique, &id);
 	if (!err && (id.id != keeper->id.id || id.major != keeper->id.major ||
 			    id.minor != keeper->id.minor)) {
 		close(fd);
@@ -124,11 +155,8 @@ static int keeper_clear(struct keeper *keeper)
 	if (mountinfo_find_self(keeper->options->mountpoint, &info) != 0 ||
 		strcmp(info.type, MOUNTINFO_VSOCKFS) != 0)
 		return 0;
-	int fd = keeper_open(keeper);
-	int err = fd < 0 ? fd : keeper_identify(fd, &keeper->id);
-	if (fd >= 0)
-		close(fd);
 	keeper->abort = true;
+	int err = keeper_recognize(keeper);
 	if (!err)
 		err = keeper_detach(keeper);
 	keeper->abort = false;
@@ -162,10 +190,7 @@ static int keeper_mount(struct keeper *keeper, uint32_t max_read)
 	 * path alone. */
 	if (fuse_session_mount(session, keeper->options->mountpoint) != 0)
 		return -EIO;
-	int dir = keeper_open(keeper);
-	int err = dir < 0 ? dir : keeper_identify(dir, &keeper->id);
-	if (dir >= 0)
-		close(dir);
+	int err = keeper_recognize(keeper);
 	return err ? err : fuse_session_fd(session);
 }
 
@@ -204,7 +229,7 @@ static void keeper_abort(const struct keeper *keeper)
 		return;
 	int fd = keeper_open(keeper);
 	struct guard_mount_id id = {0};
-	if (fd >= 0 && keeper_identify(fd, &id) == 0 && id.id == keeper->id.id) {
+	if (fd >= 0 && keeper_identify(fd, keeper->id.unique, &id) == 0 && id.id == keeper->id.id) {
 		/* It is busy, with this descriptor, and so stays where it is. */
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		umount2(path, MNT_FORCE);

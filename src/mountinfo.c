@@ -77,7 +77,7 @@ static unsigned long parse_flags(const char *list)
 }
 
 /* "36 35 0:98 / /mnt rw,noatime shared:1 - fuse.vsockfs 2:/export rw,user_id=0" */
-static bool parse_line(char *line, const char *path, struct mountinfo *info)
+static bool parse_line(char *line, const char *path, const char *type, struct mountinfo *info)
 {
 	char *fields[6], *save = NULL, *tail = strstr(line, " - ");
 	struct mountinfo found;
@@ -93,14 +93,16 @@ static bool parse_line(char *line, const char *path, struct mountinfo *info)
 	unescape(fields[4]);
 	if (strcmp(fields[4], path) != 0)
 		return false;
-	if (sscanf(fields[2], "%" SCNu32 ":%" SCNu32, &found.major, &found.minor) != 2)
+	if (sscanf(fields[0], "%" SCNu32, &found.id) != 1 ||
+		sscanf(fields[2], "%" SCNu32 ":%" SCNu32, &found.major, &found.minor) != 2)
 		return false;
 
-	char *type = strtok_r(tail + 3, " ", &save);
+	char *its_type = strtok_r(tail + 3, " ", &save);
 	char *source = strtok_r(NULL, " ", &save);
 	char *super_options = strtok_r(NULL, " \n", &save);
-	if (!super_options || !copy_field(found.type, sizeof(found.type), type) ||
-		!copy_field(found.source, sizeof(found.source), source))
+	if (!super_options || !copy_field(found.type, sizeof(found.type), its_type) ||
+		!copy_field(found.source, sizeof(found.source), source) ||
+		(type && strcmp(found.type, type) != 0))
 		return false;
 	parse_user(&found, super_options);
 	found.flags = parse_flags(fields[5]) | parse_flags(super_options);
@@ -109,7 +111,7 @@ static bool parse_line(char *line, const char *path, struct mountinfo *info)
 	return true;
 }
 
-int mountinfo_find(FILE *file, const char *path, struct mountinfo *info)
+int mountinfo_find(FILE *file, const char *path, const char *type, struct mountinfo *info)
 {
 	char *line = NULL;
 	size_t size = 0;
@@ -118,7 +120,7 @@ int mountinfo_find(FILE *file, const char *path, struct mountinfo *info)
 	/* A mount that hides another one on the same place is listed after it. */
 	errno = 0;
 	while (getline(&line, &size, file) >= 0)
-		if (parse_line(line, path, info))
+		if (parse_line(line, path, type, info))
 			found = true;
 	free(line);
 	if (ferror(file))
@@ -132,7 +134,7 @@ int mountinfo_find_self(const char *path, struct mountinfo *info)
 
 	if (!file)
 		return -errno;
-	int r = mountinfo_find(file, path, info);
+	int r = mountinfo_find(file, path, NULL, info);
 	fclose(file);
 	return r;
 }

@@ -16,6 +16,7 @@
 #define MOUNTINFO_VSOCKFS "fuse.vsockfs"
 
 struct mountinfo {
+	uint32_t id;	       /* statx(2)'s STATX_MNT_ID, which is used again */
 	uint32_t major, minor; /* device number */
 	bool fuse_user;	       /* user_id= was given */
 	uid_t user;	       /* who mounted it, from FUSE's user_id= */
@@ -28,12 +29,12 @@ struct mountinfo {
 };
 
 /*
- * The topmost mount on exactly `path`, from `file`, whose lines have mountinfo's form. 0, -ENOENT,
- * or -errno of reading.
+ * The topmost mount on exactly `path`, of this type only if that is not NULL, from `file`, whose
+ * lines have mountinfo's form. 0, -ENOENT, or -errno of reading.
  */
-int mountinfo_find(FILE *file, const char *path, struct mountinfo *info);
+int mountinfo_find(FILE *file, const char *path, const char *type, struct mountinfo *info);
 
-/* The same from /proc/self/mountinfo. */
+/* The same of any type from /proc/self/mountinfo. */
 int mountinfo_find_self(const char *path, struct mountinfo *info);
 
 /*

@@ -7,11 +7,12 @@ import errno
 import mmap
 import os
 import resource
+import shutil
 import signal
 import time
 
 from harness import Skip, Suite, errno_of
-from mounts import guards_of, mountinfo
+from mounts import guards_of, mountinfo, processes_of
 
 suite = Suite()
 
@@ -184,6 +185,60 @@ def other_mount(env):
         env.run(["umount", point])
     finally:
         mount.kill()
+
+
+def device_of(point):
+    """Of the vsockfs on point, whatever is above it."""
+    with open("/proc/self/mountinfo") as f:
+        lines = [line.split() for line in f]
+    return next(w[2] for w in lines if w[4] == point and "fuse.vsockfs" in w)
+
+
+def listening(path):
+    """A killed daemon's socket stays where it was."""
+    with open("/proc/net/unix") as f:
+        return any(line.split()[-1] == path for line in f)
+
+
+def cover_early(env, uncover):
+    point = os.path.join(env.work, env.name + "-mnt")
+    mount = suite.new_mount(point, "auto_unmount")
+    # Followed is the guard, the first process forked; "continue" is to the end of mount(2).
+    command = ["gdb", "-batch", "-nx", "-ex", "set follow-fork-mode child",
+               "-ex", "catch syscall mount", "-ex", "run", "-ex", "continue",
+               "-ex", f"shell mount -t tmpfs none {point}", "-ex", "detach",
+               "--args", *mount.command()]
+    mount.command = lambda: command
+    try:
+        mount.start()
+        assert mount.process.wait(60) == 0, mount.log_tail()
+        assert mountinfo(point)[1] == "tmpfs", mountinfo(point)
+        assert guards_of(point), mount.log_tail()
+        if uncover:
+            socket = f"/run/vsockfs/{device_of(point)}.sock"
+            env.eventually(lambda: listening(socket), within=10, what="the socket")
+            env.run(["umount", point])
+        for pid in processes_of(point):
+            os.kill(pid, signal.SIGKILL)
+        env.eventually(lambda: not guards_of(point), within=10, what="the guard's end")
+        if uncover:
+            assert gone(point), mountinfo(point)
+            return
+        assert mountinfo(point)[1] == "tmpfs", mountinfo(point)
+        env.run(["umount", point])
+        assert not gone(point)
+    finally:
+        for pid in processes_of(point):
+            os.kill(pid, signal.SIGKILL)
+        mount.kill()
+
+
+@suite.test("auto_unmount does not take away what covered its mount before that was looked at")
+def other_mount_early(env):
+    if not shutil.which("gdb"):
+        raise Skip("gdb, which holds the guard up, is not installed")
+    cover_early(env, uncover=False)
+    cover_early(env, uncover=True)
 
 
 @suite.test("SIGTERM while files are open takes the mount away, and the rest fails")

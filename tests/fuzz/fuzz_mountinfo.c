@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!file)
 		abort();
 	info = fuzz_alloc(sizeof(*info));
-	int r = mountinfo_find(file, path, info);
+	int r = mountinfo_find(file, path, NULL, info);
 	fuzz_check(r == 0 || r == -ENOENT);
 	if (r == 0) {
 		fuzz_check(memchr(info->type, '\0', sizeof(info->type)));

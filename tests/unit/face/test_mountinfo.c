@@ -27,15 +27,22 @@ static const char table[] =
 	"38 21 0:50 / /nosuper rw - fuse.vsockfs 2:/x\n"
 	"39 21 0:51 / /flags ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow - fuse.vsockfs "
 	"2:/x rw,sync,dirsync,user_id=0,group_id=0\n"
+	"40 21 0:52 / /covered rw - fuse.vsockfs 2:/x rw,user_id=0,group_id=0\n"
+	"41 40 0:53 / /covered rw - tmpfs none rw\n"
 	"\n";
 
-static int find(const char *path, struct mountinfo *info)
+static int find_type(const char *path, const char *type, struct mountinfo *info)
 {
 	FILE *file = fmemopen((char *)table, sizeof(table) - 1, "r");
 	assert_non_null(file);
-	int r = mountinfo_find(file, path, info);
+	int r = mountinfo_find(file, path, type, info);
 	fclose(file);
 	return r;
+}
+
+static int find(const char *path, struct mountinfo *info)
+{
+	return find_type(path, NULL, info);
 }
 
 static void test_find(void **state)
@@ -57,6 +64,20 @@ static void test_find(void **state)
 
 	assert_int_equal(find("/noopt", &info), 0);
 	assert_string_equal(info.source, "tmpfs");
+}
+
+static void test_find_type(void **state)
+{
+	struct mountinfo info;
+
+	assert_int_equal(find("/covered", &info), 0);
+	assert_string_equal(info.type, "tmpfs");
+	assert_int_equal(info.id, 41);
+	assert_int_equal(find_type("/covered", MOUNTINFO_VSOCKFS, &info), 0);
+	assert_string_equal(info.type, MOUNTINFO_VSOCKFS);
+	assert_int_equal(info.id, 40);
+	assert_int_equal(info.minor, 52);
+	assert_int_equal(find_type("/noopt", MOUNTINFO_VSOCKFS, &info), -ENOENT);
 }
 
 static void test_flags(void **state)
@@ -220,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_find_type),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_has),
 		cmocka_unit_test(test_find_path),
