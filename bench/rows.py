@@ -70,12 +70,15 @@ def run(*command, cwd="/"):
 
 
 def make_tree(path, noise=None, files=FILES):
+    """Of files that are a minute old: git reads again what is as young as its index."""
     noise = noise or random.Random(1)
+    old = time.time() - 60
     for d in range(DIRECTORIES):
         os.makedirs(f"{path}/d{d}")
         for f in range(files):
             with open(f"{path}/d{d}/f{f}.c", "wb") as out:
                 out.write(noise.randbytes(SIZE))
+            os.utime(f"{path}/d{d}/f{f}.c", (old, old))
 
 
 def prepare(export, scratch):
