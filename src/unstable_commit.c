@@ -117,9 +117,34 @@ static void commit_rewritten(struct nfs_compound *c)
 	commit_rewrite(commit);
 }
 
+/*
+ * Moves on to the next bytes of `write` that no later one has, too, and returns how many there are.
+ * Who reads the file meanwhile must not see what was overwritten already.
+ */
+static uint32_t rewrite_next(struct unstable_write *write)
+{
+	uint64_t at = write->offset + write->done, end = write->offset + write->len, from;
+	const struct unstable_write *later;
+	do {
+		from = at;
+		for (later = STAILQ_NEXT(write, entry); later; later = STAILQ_NEXT(later, entry))
+			if (later->offset <= at && at < later->offset + later->len)
+				at = later->offset + later->len;
+	} while (at != from && at < end);
+	at = at < end ? at : end;
+	for (later = STAILQ_NEXT(write, entry); later; later = STAILQ_NEXT(later, entry))
+		if (later->len > 0 && at < later->offset && later->offset < end)
+			end = later->offset;
+	write->done = (uint32_t)(at - write->offset);
+	return (uint32_t)(end - at);
+}
+
 static void commit_rewrite(struct unstable_commit *commit)
 {
-	struct unstable_write *write = STAILQ_FIRST(&commit->writes);
+	struct unstable_write *write;
+	uint32_t len = 0;
+	while ((write = STAILQ_FIRST(&commit->writes)) && (len = rewrite_next(write)) == 0)
+		commit_drop_first(commit);
 	if (!write) {
 		commit_finish(commit);
 		return;
@@ -139,13 +164,36 @@ static void commit_rewrite(struct unstable_commit *commit)
 	}
 	nfs_op_putfh(c, &open->fh);
 	nfs_op_write(c, &commit->use.stateid, write->offset + write->done, FILE_SYNC4, write->buf,
-		write->data + write->done, write->len - write->done, &commit->res);
+		write->data + write->done, len, &commit->res);
 	nfs_compound_send(c, commit_rewritten, commit);
+}
+
+/*
+ * From the first lost write on, all are: rewriting it may undo what came after it. That includes
+ * what was written since the commit began.
+ */
+static void commit_begin_rewriting(struct unstable_commit *commit)
+{
+	struct unstable_pool *pool = commit->pool;
+	struct unstable_write *write;
+	size_t lost = 0;
+	pthread_mutex_lock(&pool->mutex);
+	STAILQ_CONCAT(&commit->writes, &commit->node->file->unstable->writes);
+	pool->epoch++;
+	commit->rewriting = true;
+	pthread_mutex_unlock(&pool->mutex);
+	STAILQ_FOREACH (write, &commit->writes, entry) {
+		write->done = 0;
+		lost += write->len;
+	}
+	log_warn("the server restarted before %zu bytes were committed: writing them again", lost);
 }
 
 /* The server has committed all that it had, under commit->verifier. */
 static void commit_check(struct unstable_commit *commit)
 {
+	struct unstable_write *write;
+	uint32_t epoch = commit->pool->epoch;
 	if (commit->inherited &&
 		(commit->mixed || memcmp(commit->inherited_verifier, commit->verifier,
 					  NFS4_VERIFIER_SIZE) != 0)) {
@@ -154,29 +202,14 @@ static void commit_check(struct unstable_commit *commit)
 			(unsigned long long)commit->node->ino);
 		commit->err = -EIO;
 	}
-	/* From the first lost write on, all are: rewriting it may undo what came after it. */
-	size_t lost = 0;
-	uint32_t epoch = commit->pool->epoch;
-	struct unstable_write *write = STAILQ_FIRST(&commit->writes), *next;
-	for (; write; write = next) {
-		next = STAILQ_NEXT(write, entry);
-		if (lost == 0 && write->epoch == epoch &&
-			memcmp(write->verifier, commit->verifier, NFS4_VERIFIER_SIZE) == 0) {
-			commit_drop_first(commit);
-		} else {
-			write->done = 0;
-			lost += write->len;
-		}
-	}
-	if (lost == 0) {
+	while ((write = STAILQ_FIRST(&commit->writes)) && write->epoch == epoch &&
+		memcmp(write->verifier, commit->verifier, NFS4_VERIFIER_SIZE) == 0)
+		commit_drop_first(commit);
+	if (!write) {
 		commit_finish(commit);
 		return;
 	}
-	log_warn("the server restarted before %zu bytes were committed: writing them again", lost);
-	pthread_mutex_lock(&commit->pool->mutex);
-	commit->pool->epoch++;
-	commit->rewriting = true;
-	pthread_mutex_unlock(&commit->pool->mutex);
+	commit_begin_rewriting(commit);
 	commit_rewrite(commit);
 }
 
