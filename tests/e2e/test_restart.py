@@ -240,6 +240,27 @@ def covered(env):
         assert f.read() == newer
 
 
+@suite.test("what was overwritten is not seen again while lost data is written again", timeout=90)
+def overwritten(env):
+    server = env.server(**GRACELESS)
+    mount = server.mount()
+    fd = opened(mount, "f")
+    older, newer = (random.Random(i).randbytes(132 * KIB) for i in (6, 7))  # longer than is gathered
+    for i in range(10):
+        assert os.pwrite(fd, older, i * len(older)) == len(older)
+    assert os.pwrite(fd, newer[1000:], 1000) == len(newer) - 1000
+    other = opened(mount, "f")
+    server.restart()
+    closer = threading.Thread(target=os.close, args=(other,))
+    closer.start()
+    with open(os.path.join(server.export, "f"), "rb") as f:
+        while closer.is_alive():
+            assert os.pread(f.fileno(), len(newer), 0) == older[:1000] + newer[1000:]
+    assert "writing them again" in logged(mount), mount.log_tail()
+    os.close(fd)
+    assert read(os.path.join(server.export, "f")) == older[:1000] + newer[1000:] + older * 9
+
+
 def lock_is_lost(env, mount, fd, there):
     """The lock on fd, and its end; `there` is the same file seen by another client."""
     env.fails(errno.EIO, os.pwrite, fd, b"x", 0)
