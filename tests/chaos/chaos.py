@@ -9,7 +9,6 @@ and *_kinds.py for the programs.
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import pickle
@@ -17,7 +16,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,8 +27,7 @@ import name_kinds  # noqa: E402
 import writers  # noqa: E402
 from director import Director, Streams, make_plan  # noqa: E402
 from ganesha import Ganesha, Unavailable  # noqa: E402
-from harness import EXPORT, WORK_PARENT, WORK_PREFIX, build_path, remove_work, say  # noqa: E402
-from harness import sweep_work  # noqa: E402
+from harness import EXPORT, build_path, make_work, remove_work, say, sweep_work  # noqa: E402
 from kept import Kept  # noqa: E402
 from mounts import Mount, MountFailed, kernel_stacks, stacks  # noqa: E402
 
@@ -117,11 +114,8 @@ class Run:
     def set_up(self):
         Ganesha.check()
         sweep_work()
-        self.work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=WORK_PARENT)
+        self.work, self.lock = make_work()
         self.stack.callback(self.leave)
-        os.chmod(self.work, 0o755)
-        self.lock = open(os.path.join(self.work, "lock"), "w")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.export = os.path.join(self.work, "export")
         os.mkdir(self.export)
         self.make_kinds()

@@ -77,6 +77,17 @@ def sweep_work():
             continue
 
 
+def make_work():
+    """A directory of one's own, and the lock that says so: it is there only when that is held."""
+    new = tempfile.mkdtemp(prefix="new-" + WORK_PREFIX, dir=WORK_PARENT)
+    os.chmod(new, 0o755)
+    lock = open(os.path.join(new, "lock"), "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    work = os.path.join(WORK_PARENT, os.path.basename(new).removeprefix("new-"))
+    os.rename(new, work)
+    return work, lock
+
+
 def mounts_below(directory):
     with open("/proc/self/mountinfo") as f:
         points = [line.split()[4] for line in f]
@@ -308,10 +319,7 @@ class Suite:
         if "fuse_uring=on" in self.options.split(","):
             ring.check()
         sweep_work()
-        self.work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=WORK_PARENT)
-        os.chmod(self.work, 0o755)
-        self.lock = open(os.path.join(self.work, "lock"), "w")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.work, self.lock = make_work()
         self.export = os.path.join(self.work, "export")
         os.mkdir(self.export)
         if self.prepare:
