@@ -121,26 +121,3 @@ uint64_t *node_open_ids(struct node_table *table, size_t *count)
 	pthread_mutex_unlock(&table->mutex);
 	return ids;
 }
-
-void node_note_link(struct node_table *table, const struct node *node)
-{
-	pthread_mutex_lock(&table->mutex);
-	uint32_t mark = node_mark(node->parent_id, node->name_hash);
-	table->links[mark % NODE_LINKS] = (struct node_link){.mark = mark, .id = node->id};
-	pthread_mutex_unlock(&table->mutex);
-}
-
-struct node *node_find_linked(
-	struct node_table *table, uint64_t parent_id, const char *name, size_t len)
-{
-	uint32_t mark = node_mark_of(parent_id, name, len);
-	pthread_mutex_lock(&table->mutex);
-	struct node_link *link = &table->links[mark % NODE_LINKS];
-	struct node *node = link->mark == mark ? table_lookup(table, link->id) : NULL;
-	if (node) {
-		node->pins++;
-		link->id = 0;
-	}
-	pthread_mutex_unlock(&table->mutex);
-	return node;
-}

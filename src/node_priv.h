@@ -9,8 +9,8 @@
 #include "state_file.h"
 
 /*
- * The table as node.c (who is in it), node_note.c (what is known of them) and node_open.c (those
- * that are open, and their names) share it.
+ * The table as node.c (who is in it), node_name.c (what they are called), node_note.c (what is
+ * known of them) and node_open.c (those that are open) share it.
  */
 
 /* What node.fsid can tell apart. */
