@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_FSOP_DIR_H
+#define VSOCKFS_FSOP_DIR_H
+
+#include <stdatomic.h>
+
+#include "fsop.h"
+
+/*
+ * An open directory with the block of entries being handed out. One request at a time: the
+ * kernel holds the file position's lock, until it has an answer. One that was answered early keeps
+ * the directory busy, and alive.
+ */
+struct fsop_dir {
+	atomic_uint refs;
+	atomic_bool busy;
+	struct nfs_readdir_res res;
+	size_t pos;	/* in res.data */
+	uint64_t next;	/* the offset that `pos` continues, when `valid` */
+	uint32_t block; /* bytes to ask for next */
+	bool valid;
+	uint64_t fetched_at;	     /* ns: when the block was asked for */
+	struct whole_reading *names; /* of all blocks so far, or NULL */
+	uint64_t names_next;	     /* the cookie of the next */
+	uint64_t began_at;	     /* ns: when the first was asked for; 0: not to be kept */
+	uint64_t handle;	     /* of an earlier daemon */
+	LIST_ENTRY(fsop_dir) entry;
+};
+
+/* What opendir(3) was answered with, or NULL. Whoever keeps it takes a reference of his own. */
+struct fsop_dir *fsop_dir_find(struct share *share, uint64_t handle);
+void fsop_dir_unref(struct fsop_dir *dir);
+
+#endif

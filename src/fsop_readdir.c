@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fresh.h"
+#include "fsop_dir.h"
+#include "listing.h"
+#include "siblings.h"
+
+/*
+ * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
+ * leave to clients (RFC 8881, 18.23.3), stand after "." and "..".
+ */
+
+/* d_ino of what the server does not number, as FUSE_UNKNOWN_INO of libfuse. */
+#define DIR_UNKNOWN_INO	 UINT64_C(0xffffffff)
+#define DIR_AFTER_DOT	 1
+#define DIR_AFTER_DOTDOT 2
+/* Blocks without a usable name, after which the server is not believed to come to an end. */
+#define DIR_SKIP_MAX 16
+/* How often one block is asked for while its entries vanish. */
+#define DIR_VANISHED_MAX 100
+
+/* The buffer of a readdir reply while it is filled. */
+struct dir_fill {
+	struct fsop_request *req;
+	struct buf *buf;
+	size_t len, size; /* bytes */
+};
+
+/* Gives back the references of a readdirplus reply that did not arrive. */
+static void fill_forget(const struct dir_fill *fill)
+{
+	size_t at = 0;
+	while (at + FUSE_NAME_OFFSET_DIRENTPLUS <= fill->len) {
+		struct fuse_direntplus entry;
+		memcpy(&entry, fill->buf->data + at, FUSE_NAME_OFFSET_DIRENTPLUS);
+		if (entry.entry_out.nodeid != 0)
+			node_forget(fill->req->share->nodes, entry.entry_out.nodeid, 1);
+		at += FUSE_DIRENTPLUS_SIZE(&entry);
+	}
+}
+
+/* Adds one entry; false when there is no room for it. */
+static bool fill_add(
+	struct dir_fill *fill, const char *name, struct fuse_entry_param *entry, uint64_t offset)
+{
+	fuse_req_t fuse = fill->req->fuse;
+	char *at = (char *)fill->buf->data + fill->len;
+	size_t left = fill->size - fill->len;
+	size_t need =
+		fill->req->u.readdir.plus
+			? fuse_add_direntry_plus(fuse, at, left, name, entry, (off_t)offset)
+			: fuse_add_direntry(fuse, at, left, name, &entry->attr, (off_t)offset);
+	if (need > left)
+		return false;
+	fill->len += need;
+	return true;
+}
+
+static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
+{
+	struct share *share = fill->req->share;
+	struct node *node = fill->req->node;
+	struct fuse_entry_param entry = {.attr.st_mode = S_IFDIR, .attr.st_ino = node->ino};
+	if (*offset == 0) {
+		if (!fill_add(fill, ".", &entry, DIR_AFTER_DOT))
+			return false;
+		*offset = DIR_AFTER_DOT;
+	}
+	if (*offset == DIR_AFTER_DOT) {
+		entry.attr.st_ino = node_parent_ino(share->nodes, node);
+		if (!fill_add(fill, "..", &entry, DIR_AFTER_DOTDOT))
+			return false;
+		*offset = DIR_AFTER_DOTDOT;
+	}
+	return true;
+}
+
+static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
+{
+	struct share *share = fill->req->share;
+	const struct nfs_attr *attr = &dirent->attr;
+	struct node *dir = fill->req->node;
+	struct fuse_entry_param entry = {0};
+	char name[FSOP_NAME_MAX];
+	memcpy(name, dirent->name, dirent->name_len);
+	name[dirent->name_len] = '\0';
+	/* Without a handle (an object that could not be read, say) it is a name only. */
+	if (fill->req->u.readdir.plus &&
+		!fsop_attr_outdated(share, &attr->fh, attr, fill->req->u.readdir.dir->fetched_at))
+		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
+	/* A directory names what a mount on the server covers by the number underneath it. What has
+	 * an error instead of attributes (the server could not reach whom it is delegated to in
+	 * time) is there all the same, and programs take the number 0 for a gap. */
+	bool covered = nfs_bitmap_has(&attr->have, FATTR4_MOUNTED_ON_FILEID);
+	bool known = covered || nfs_bitmap_has(&attr->have, FATTR4_FILEID);
+	entry.attr.st_ino = known ? node_ino(share->nodes, dir,
+					    covered ? attr->mounted_on_fileid : attr->fileid)
+				  : DIR_UNKNOWN_INO;
+	if (entry.ino == 0 && nfs_bitmap_has(&attr->have, FATTR4_TYPE))
+		entry.attr.st_mode = fsop_type_mode(attr->type);
+	if (fill_add(fill, name, &entry, dirent->cookie)) {
+		if (attr->type == NF4DIR && attr->fh.len > 0)
+			siblings_add(share->siblings, dir->id, &attr->fh);
+		return true;
+	}
+	if (entry.ino != 0)
+		node_forget(share->nodes, entry.ino, 1);
+	return false;
+}
+
+static void readdir_fetch(struct fsop_request *req, uint64_t cookie);
+
+/* Before the answer: the next request may come on another worker at once. */
+static void readdir_leave(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	atomic_store(&dir->busy, false);
+	fsop_dir_unref(dir);
+}
+
+static void readdir_fail(struct fsop_request *req, int err)
+{
+	readdir_leave(req);
+	fsop_reply_err(req, err);
+}
+
+static uint64_t readdir_start(const struct fsop_request *req)
+{
+	uint64_t offset = req->u.readdir.offset;
+	return offset < DIR_AFTER_DOTDOT ? DIR_AFTER_DOTDOT : offset;
+}
+
+static bool readdir_fill(struct dir_fill *fill)
+{
+	struct fsop_dir *dir = fill->req->u.readdir.dir;
+	uint64_t offset = fill->req->u.readdir.offset;
+	struct nfs_dirent dirent;
+	size_t pos = dir->pos;
+	if (!fill_dots(fill, &offset))
+		return false;
+	while (nfs_dir_next(&dir->res, &pos, &dirent)) {
+		if (!fill_entry(fill, &dirent))
+			return false;
+		dir->pos = pos;
+		dir->next = dirent.cookie;
+	}
+	return true;
+}
+
+/* Passes over a block of which no name, or no name that a program may see, is left. */
+static void readdir_skip(struct fsop_request *req)
+{
+	if (++req->u.readdir.skipped > DIR_SKIP_MAX)
+		readdir_fail(req, -EIO);
+	else
+		readdir_fetch(req, req->u.readdir.dir->res.last_cookie);
+}
+
+/* Answers from the block at hand, or fetches the next one when it has nothing left. */
+static void readdir_serve(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	if (!req->fuse) {
+		readdir_fail(req, -EINTR);
+		return;
+	}
+	if (!dir->valid || dir->next != readdir_start(req)) {
+		readdir_fetch(req, readdir_start(req));
+		return;
+	}
+	struct dir_fill fill = {
+		.req = req, .buf = buf_get(req->share->bufs), .size = req->u.readdir.size};
+	if (!fill.buf) {
+		readdir_fail(req, -ENOMEM);
+		return;
+	}
+	if (fill.size > fill.buf->size)
+		fill.size = fill.buf->size;
+	bool room = readdir_fill(&fill);
+	if (fill.len == 0 && room && !dir->res.eof) {
+		buf_unref(fill.buf);
+		readdir_skip(req);
+		return;
+	}
+	readdir_leave(req);
+	if (fuse_reply_buf(req->fuse, (const char *)fill.buf->data, fill.len) != 0 &&
+		req->u.readdir.plus)
+		fill_forget(&fill);
+	buf_unref(fill.buf);
+	fsop_end(req);
+}
+
+/* A directory that is read from its beginning to its end is known whole. */
+static void readdir_note_names(struct fsop_request *req)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	struct nfs_dirent dirent;
+	size_t pos = 0;
+	while ((dir->names || dir->began_at) && nfs_dir_next(&dir->res, &pos, &dirent)) {
+		if (dir->names && !whole_read_name(dir->names, dirent.name, dirent.name_len))
+			dir->names = NULL;
+		/* The kernel forgets their attributes when it reads them, and gets those of all
+		 * back when this one is read again. */
+		if (dirent.attr.type == NF4DIR)
+			dir->began_at = 0;
+	}
+	if (dir->names && dir->res.eof) {
+		whole_read_end(req->share->whole, req->node, dir->names);
+		dir->names = NULL;
+	}
+	if (dir->began_at && dir->res.eof)
+		node_note_listed(req->share->nodes, req->node, dir->began_at);
+	dir->names_next = dir->res.last_cookie;
+}
+
+/* Before a block is asked for: does it go on where the last one ended? */
+static void readdir_begin_names(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	if (cookie == DIR_AFTER_DOTDOT)
+		dir->began_at = dir->fetched_at;
+	else if (cookie != dir->names_next)
+		dir->began_at = 0;
+	if (dir->names && cookie == dir->names_next)
+		return;
+	whole_reading_free(dir->names);
+	dir->names = cookie == DIR_AFTER_DOTDOT
+			     ? whole_read_begin(req->share->whole, req->node, dir->fetched_at)
+			     : NULL;
+}
+
+/* Reading has moved the access time, so the kernel asks for the attributes again. */
+static void readdir_note_attr(struct fsop_request *req)
+{
+	if (fsop_attr_check(req->node, &req->dir) != 0)
+		return;
+	fsop_note_attr(req->share, req->node, &req->dir);
+	fresh_put(req->share->fresh, req->node, &req->dir, req->u.readdir.dir->fetched_at);
+}
+
+static void readdir_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	struct fsop_dir *dir = req->u.readdir.dir;
+	static const uint8_t none[NFS4_VERIFIER_SIZE];
+	siblings_unload(req->share->siblings, req->u.readdir.along, c);
+	if (c->status == NFS4ERR_NOT_SAME && memcmp(dir->res.verifier, none, sizeof(none)) != 0) {
+		/* The directory was rebuilt; its cookies may still be good without the verifier. */
+		memcpy(dir->res.verifier, none, sizeof(none));
+		readdir_fetch(req, req->u.readdir.cookie);
+		return;
+	}
+	/*
+	 * An entry was removed while the server read the directory (nfs-ganesha says so). ENOENT
+	 * would be the directory's end to readdir(3), and names would be missing without an error.
+	 */
+	if (c->status == NFS4ERR_NOENT && ++req->u.readdir.vanished < DIR_VANISHED_MAX) {
+		readdir_fetch(req, req->u.readdir.cookie);
+		return;
+	}
+	int err = c->status == NFS4ERR_NOENT ? -EIO : nfs_compound_errno(c);
+	if (err) {
+		readdir_fail(req, err);
+		return;
+	}
+	if (req->u.readdir.cookie == DIR_AFTER_DOTDOT)
+		readdir_note_attr(req);
+	readdir_note_names(req);
+	dir->valid = true;
+	dir->pos = 0;
+	dir->next = readdir_start(req);
+	readdir_serve(req);
+}
+
+static void readdir_want(const struct fsop_request *req, struct nfs_bitmap *want)
+{
+	*want = (struct nfs_bitmap){0};
+	if (req->u.readdir.plus) {
+		*want = req->share->want;
+		nfs_bitmap_set(want, FATTR4_FILEHANDLE);
+	}
+	nfs_bitmap_set(want, FATTR4_TYPE);
+	nfs_bitmap_set(want, FATTR4_RDATTR_ERROR);
+	nfs_bitmap_set(want, FATTR4_FILEID);
+	nfs_bitmap_set(want, FATTR4_MOUNTED_ON_FILEID);
+}
+
+/* Takes the directory as it was read for a LOOKUP, if it was. */
+static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	if (cookie != DIR_AFTER_DOTDOT ||
+		!listing_copy(req->share->listing, &fh, &dir->res, &dir->fetched_at))
+		return false;
+	dir->began_at = dir->fetched_at;
+	whole_read_since(dir->names, dir->fetched_at);
+	readdir_note_names(req);
+	dir->valid = true;
+	dir->pos = 0;
+	dir->next = cookie;
+	return true;
+}
+
+/* Asks for the block behind `cookie`. */
+static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	uint32_t most = req->share->rsize;
+	uint32_t block = dir->block < most ? dir->block : most;
+	struct nfs_bitmap want;
+	dir->valid = false;
+	dir->fetched_at = loop_clock();
+	if (dir->res.cap < block) {
+		uint8_t *data = realloc(dir->res.data, block);
+		if (!data) {
+			readdir_fail(req, -ENOMEM);
+			return;
+		}
+		dir->res.data = data;
+		dir->res.cap = block;
+	}
+	readdir_begin_names(req, cookie);
+	if (cookie == DIR_AFTER_DOTDOT)
+		siblings_begin(req->share->siblings, req->node->id);
+	if (readdir_listed(req, cookie)) {
+		readdir_serve(req);
+		return;
+	}
+	if (dir->block < most)
+		dir->block *= 2;
+	nfs_compound_free(req->compound);
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_READDIR);
+	if (!req->compound) {
+		readdir_fail(req, -ENOMEM);
+		return;
+	}
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	nfs_op_putfh(req->compound, &fh);
+	readdir_want(req, &want);
+	req->u.readdir.cookie = cookie;
+	if (cookie == DIR_AFTER_DOTDOT)
+		cookie = 0;
+	uint8_t verifier[NFS4_VERIFIER_SIZE] = {0};
+	if (cookie != 0)
+		memcpy(verifier, dir->res.verifier, sizeof(verifier));
+	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	if (cookie == 0) {
+		req->dir.have = (struct nfs_bitmap){0};
+		nfs_op_getattr(req->compound, &req->share->want, &req->dir);
+	}
+	req->u.readdir.along =
+		cookie == 0 ? siblings_load(req->share->siblings, req->node, req->compound, block)
+			    : NULL;
+	fsop_send(req, readdir_done);
+}
+
+static void readdir_begin(fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset,
+	struct fuse_file_info *fi, bool plus)
+{
+	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!req)
+		return;
+	struct fsop_dir *dir = fsop_dir_find(req->share, fi->fh);
+	if (!dir || atomic_exchange(&dir->busy, true)) {
+		fsop_reply_err(req, dir ? -EBUSY : -EBADF);
+		return;
+	}
+	atomic_fetch_add(&dir->refs, 1);
+	req->u.readdir.dir = dir;
+	req->u.readdir.offset = (uint64_t)offset;
+	req->u.readdir.size = size;
+	req->u.readdir.plus = plus;
+	req->u.readdir.skipped = req->u.readdir.vanished = 0;
+	/* rewinddir(3) wants to see what has changed. */
+	if (offset == 0)
+		dir->valid = false;
+	readdir_serve(req);
+}
+
+void fsop_readdir(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	readdir_begin(fuse, ino, size, offset, fi, false);
+}
+
+void fsop_readdirplus(
+	fuse_req_t fuse, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	readdir_begin(fuse, ino, size, offset, fi, true);
+}
