@@ -83,7 +83,7 @@ struct fsop_request {
 		struct {
 			char name[FSOP_NAME_MAX], to[FSOP_NAME_MAX], silly[FSOP_SILLY_MAX];
 			struct nfs_fh object;			     /* what is renamed */
-			void (*otherwise)(struct fsop_request *req); /* it is not renamed yet */
+			void (*otherwise)(struct fsop_request *req); /* it has its name still */
 			uint32_t record; /* of `silly`, until it is the victim's */
 			int err;
 			bool hidden;		 /* the victim has its silly name */
@@ -337,6 +337,13 @@ bool fsop_attr_outdated(
 
 /* fsop_space.c: false, and answered for good, if the server does not speak NFSv4.2. */
 bool fsop_has_4_2(struct fsop_request *req);
+
+/*
+ * fsop_silly.c: req->victim is about to lose its name, u.names.to in req->target or, without one,
+ * u.names.name in req->node. Hides it, and calls req->then; if it is no name of the victim's, or
+ * not its last, u.names.otherwise.
+ */
+void fsop_silly_hide(struct fsop_request *req);
 
 /* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
 void fsop_drop_dirs(struct share *share);

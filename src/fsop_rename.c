@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fresh.h"
+#include "fsop.h"
+
+/* rename, over a file that is open, and without replacing anything. */
+
+static void rename_undo(struct fsop_request *req);
+
+static void rename_undo_looked(struct fsop_request *req)
+{
+	if (!fsop_found(req, req->victim)) {
+		rename_undo(req);
+		return;
+	}
+	file_unset_silly(req->share, req->victim);
+	fsop_reply_err(req, req->u.names.err);
+}
+
+static void rename_undone(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	if (fsop_unsure(c)) {
+		fsop_look(req, req->target, req->u.names.to, rename_undo_looked);
+		return;
+	}
+	if (nfs_compound_errno(c) == 0)
+		file_unset_silly(req->share, req->victim);
+	fsop_reply_err(req, req->u.names.err);
+}
+
+/* The rename over a hidden file failed: the file gets its name back. */
+static void rename_undo(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_RENAME, req->target))
+		return;
+	nfs_op_savefh(req->compound);
+	nfs_op_rename(req->compound, req->u.names.silly, strlen(req->u.names.silly),
+		req->u.names.to, strlen(req->u.names.to), NULL);
+	fsop_send_once(req, rename_undone);
+}
+
+/* req->fh, if the server has told it, goes by its new name. */
+static void rename_end(struct fsop_request *req)
+{
+	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
+	/* Its name tells another daemon nothing any more. */
+	fsop_mark_done(req);
+	if (node) {
+		node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
+			strlen(req->u.names.to));
+		fresh_drop(req->share->fresh, node);
+	}
+	node_unpin(req->share->nodes, node);
+	fsop_reply_err(req, 0);
+}
+
+/* Is req->fh what the kernel knows by that name? */
+static bool rename_knows(struct fsop_request *req, const struct node *dir, const char *name)
+{
+	struct node_table *nodes = req->share->nodes;
+	struct node *node = req->fh.len ? node_find_fh(nodes, &req->fh) : NULL;
+	bool known = node && node_is_named(nodes, node, dir->id, name, strlen(name));
+	node_unpin(nodes, node);
+	return known;
+}
+
+static void rename_source_looked(struct fsop_request *req)
+{
+	if (req->fh.len > 0) {
+		req->u.names.otherwise(req);
+		return;
+	}
+	req->fh = req->u.names.object;
+	rename_end(req);
+}
+
+/* What goes by the new name is in req->fh. */
+static void rename_looked(struct fsop_request *req)
+{
+	if (rename_knows(req, req->node, req->u.names.name)) {
+		rename_end(req);
+	} else if (req->fh.len == 0 || rename_knows(req, req->target, req->u.names.to)) {
+		req->u.names.otherwise(req);
+	} else {
+		/* The kernel may know a file with several names by another one. */
+		req->u.names.object = req->fh;
+		fsop_look(req, req->node, req->u.names.name, rename_source_looked);
+	}
+}
+
+static void rename_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c)) {
+		fsop_look(req, req->target, req->u.names.to, rename_looked);
+		return;
+	}
+	/* PUTFH, SAVEFH, PUTFH, RENAME; what comes after it only tells which object that was */
+	if (c->ops_ok >= 4) {
+		if (err)
+			req->fh.len = 0;
+		rename_end(req);
+	} else if (err && req->u.names.hidden) {
+		req->u.names.err = err;
+		rename_undo(req);
+	} else {
+		fsop_reply_err(req, err);
+	}
+}
+
+static void rename_plain(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_RENAME, req->node))
+		return;
+	struct nfs_fh to;
+	node_fh(req->target, &to);
+	nfs_op_savefh(req->compound);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_rename(req->compound, req->u.names.name, strlen(req->u.names.name), req->u.names.to,
+		strlen(req->u.names.to), NULL);
+	/* The kernel moves its directory entry without a new lookup; an open file must be found
+	 * under its new name when that is removed. */
+	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
+	nfs_op_getfh(req->compound, &req->fh);
+	fsop_send_once(req, rename_done);
+}
+
+/*
+ * RENAME_NOREPLACE. The protocol has no such rename; LINK refuses an existing name exactly, so what
+ * is not a directory is linked to its new name, then loses the old one.
+ */
+static void noreplace_link(struct fsop_request *req);
+static void noreplace_remove(struct fsop_request *req);
+
+static void noreplace_unlinked(struct nfs_compound *c)
+{
+	fsop_reply_err(c->arg, ((struct fsop_request *)c->arg)->u.names.err);
+}
+
+/* The old name stays: then the new one must not. */
+static void noreplace_unlink(struct fsop_request *req, int err)
+{
+	req->u.names.err = err;
+	if (!fsop_compound(req, OP_REMOVE, req->target))
+		return;
+	nfs_op_remove(req->compound, req->u.names.to, strlen(req->u.names.to), NULL);
+	fsop_send(req, noreplace_unlinked);
+}
+
+static void noreplace_end(struct fsop_request *req)
+{
+	req->fh = req->u.names.object;
+	rename_end(req);
+}
+
+static void noreplace_remove_looked(struct fsop_request *req)
+{
+	if (req->fh.len > 0 && nfs_fh_equal(&req->fh, &req->u.names.object))
+		noreplace_remove(req);
+	else
+		noreplace_end(req);
+}
+
+static void noreplace_removed(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	if (fsop_unsure(c))
+		fsop_look(req, req->node, req->u.names.name, noreplace_remove_looked);
+	else if (err && err != -ENOENT)
+		noreplace_unlink(req, err);
+	else
+		noreplace_end(req);
+}
+
+/* The object has its new name already. */
+static void noreplace_remove(struct fsop_request *req)
+{
+	if (!fsop_compound(req, OP_REMOVE, req->node))
+		return;
+	nfs_op_remove(req->compound, req->u.names.name, strlen(req->u.names.name), NULL);
+	fsop_send_once(req, noreplace_removed);
+}
+
+static void noreplace_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0)
+		noreplace_link(req);
+	else if (nfs_fh_equal(&req->fh, &req->u.names.object))
+		noreplace_remove(req);
+	else
+		fsop_reply_err(req, -EEXIST);
+}
+
+static void noreplace_source_looked(struct fsop_request *req)
+{
+	if (req->fh.len == 0)
+		noreplace_end(req);
+	else
+		fsop_reply_err(req, -EEXIST);
+}
+
+static void noreplace_check(struct fsop_request *req);
+
+/* Another daemon had it: what goes by the new name is in req->fh. */
+static void noreplace_resent(struct fsop_request *req)
+{
+	if (req->fh.len == 0) {
+		noreplace_check(req);
+		return;
+	}
+	req->u.names.object = req->fh;
+	fsop_look(req, req->node, req->u.names.name,
+		rename_knows(req, req->node, req->u.names.name) ? noreplace_remove_looked
+								: noreplace_source_looked);
+}
+
+static void noreplace_link_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, LOOKUP, SAVEFH, PUTFH, LINK, PUTFH, REMOVE */
+	if (fsop_unsure(c))
+		fsop_look(req, req->target, req->u.names.to, noreplace_looked);
+	else if (err && c->ops_ok >= 5)
+		noreplace_remove(req);
+	else if (err && c->ops_ok == 4 && (err == -EOPNOTSUPP || err == -EPERM || err == -EMLINK))
+		/* No links here: the look that was taken before has to do. */
+		rename_plain(req);
+	else if (err)
+		fsop_reply_err(req, err);
+	else
+		noreplace_end(req);
+}
+
+static void noreplace_link(struct fsop_request *req)
+{
+	struct nfs_fh from, to;
+	node_fh(req->node, &from);
+	node_fh(req->target, &to);
+	if (!fsop_compound(req, OP_LINK, req->node))
+		return;
+	const char *name = req->u.names.name;
+	nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_savefh(req->compound);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_link(req->compound, req->u.names.to, strlen(req->u.names.to), NULL);
+	nfs_op_putfh(req->compound, &from);
+	nfs_op_remove(req->compound, name, strlen(name), NULL);
+	fsop_send_once(req, noreplace_link_done);
+}
+
+static void noreplace_check_done(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	int err = nfs_compound_errno(c);
+	/* PUTFH, LOOKUP, GETFH, GETATTR of the source; PUTFH and the LOOKUP that should fail */
+	if (err == 0)
+		fsop_reply_err(req, -EEXIST);
+	else if (err != -ENOENT || c->ops_ok < 5)
+		fsop_reply_err(req, err);
+	else if (req->attr.type == NF4DIR)
+		rename_plain(req);
+	else
+		noreplace_link(req);
+}
+
+static void noreplace_check(struct fsop_request *req)
+{
+	struct nfs_fh to;
+	node_fh(req->target, &to);
+	if (!fsop_compound(req, OP_LOOKUP, req->node))
+		return;
+	nfs_op_lookup(req->compound, req->u.names.name, strlen(req->u.names.name));
+	nfs_op_getfh(req->compound, &req->u.names.object);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	nfs_op_putfh(req->compound, &to);
+	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
+	fsop_send(req, noreplace_check_done);
+}
+
+static void rename_begin(struct fsop_request *req)
+{
+	const char *to = req->u.names.to;
+	req->then = req->u.names.otherwise = rename_plain;
+	req->victim = node_find_open(req->share->nodes, req->target->id, to, strlen(to));
+	if (req->victim)
+		fsop_silly_hide(req);
+	else
+		rename_plain(req);
+}
+
+void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+	const char *to, unsigned flags)
+{
+	struct fsop_request *req = fsop_begin(fuse, parent);
+	if (!req)
+		return;
+	req->target = node_find(req->share->nodes, to_parent);
+	if (!req->target) {
+		fsop_reply_err(req, -ESTALE);
+		return;
+	}
+	/* RENAME_EXCHANGE and RENAME_WHITEOUT have nothing in the protocol to be made of. */
+	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+		fsop_reply_err(req, -EINVAL);
+		return;
+	}
+	fsop_hold_names(req);
+	fsop_hold_name(req, req->node, name);
+	fsop_hold_name(req, req->target, to);
+	fsop_keep_name(req->u.names.name, name);
+	fsop_keep_name(req->u.names.to, to);
+	whole_add(req->share->whole, req->target, to);
+	closing_send(req->share->closing);
+	req->u.names.hidden = false;
+	req->u.names.record = 0;
+	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;
+	bool resent = req->resent;
+	req->resent = false;
+	if (resent && fsop_marked_done(req))
+		fsop_reply_err(req, 0);
+	else if (resent)
+		fsop_look(req, req->target, req->u.names.to,
+			flags & RENAME_NOREPLACE ? noreplace_resent : rename_looked);
+	else if (flags & RENAME_NOREPLACE)
+		noreplace_check(req);
+	else
+		rename_begin(req);
+}
