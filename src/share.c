@@ -147,6 +147,76 @@ int share_new_handles(struct share *share, uint16_t epoch)
 	return err ? err : handle_table_new(epoch, &share->dirs);
 }
 
+static int share_new_state(struct share *share)
+{
+	int err = proccred_new(share->options->sec_none, &share->creds);
+	if (!err &&
+		!(share->mount_cred = proccred_get(share->creds, getpid(), geteuid(), getegid())))
+		err = -ENOMEM;
+	if (!err)
+		err = nfs_state_new(&share->state);
+	if (!err)
+		err = share_new_handles(share, 0);
+	return err ? err : share_new_reclaim(share);
+}
+
+/* What waits on its way to the server. */
+static int share_new_delayed(struct share *share)
+{
+	int err = unstable_pool_new(share, &share->unstable);
+	if (!err)
+		err = behind_pool_new(share, &share->behind);
+	return err ? err : closing_pool_new(share, &share->closing);
+}
+
+/* What the server need not be asked for. */
+static int share_new_known(struct share *share)
+{
+	int err = ahead_pool_new(share, &share->ahead);
+	if (!err)
+		err = lead_pool_new(share, &share->lead);
+	if (!err)
+		err = fresh_table_new(share, &share->fresh);
+	if (!err)
+		err = whole_table_new(share, &share->whole);
+	if (!err)
+		err = changes_new(&share->changes);
+	if (!err)
+		err = listing_table_new(share, &share->listing);
+	if (!err)
+		err = siblings_table_new(share, &share->siblings);
+	if (!err)
+		err = support_table_new(&share->support);
+	return err ? err : xattr_table_new(share, &share->xattrs);
+}
+
+static int share_new_watchers(struct share *share)
+{
+	int err = notify_new(&share->notify);
+	if (!err)
+		err = trace_new(&share->trace);
+	if (!err)
+		err = capture_new(&share->capture);
+	if (!err)
+		share->trace_threshold = trace_threshold(share->trace);
+	return err;
+}
+
+/* In the order in which one needs the other. */
+static int share_new_parts(struct share *share)
+{
+	int err = share_new_state(share);
+	if (!err)
+		err = share_new_delayed(share);
+	if (!err)
+		err = share_new_known(share);
+	if (!err)
+		err = share_new_watchers(share);
+	if (!err)
+		err = share_new_client(share);
+	return err ? err : share_new_workers(share);
+}
+
 int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
 	struct share **share)
 {
@@ -163,53 +233,7 @@ int share_new(const struct options *options, struct guard *guard, struct takeove
 	LIST_INIT(&s->past_dirs);
 	cache_policy_init(&s->cache, options);
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int err = s->event_fd < 0 ? -errno : 0;
-	if (!err)
-		err = proccred_new(options->sec_none, &s->creds);
-	if (!err && !(s->mount_cred = proccred_get(s->creds, getpid(), geteuid(), getegid())))
-		err = -ENOMEM;
-	if (!err)
-		err = nfs_state_new(&s->state);
-	if (!err)
-		err = share_new_handles(s, 0);
-	if (!err)
-		err = share_new_reclaim(s);
-	if (!err)
-		err = unstable_pool_new(s, &s->unstable);
-	if (!err)
-		err = behind_pool_new(s, &s->behind);
-	if (!err)
-		err = closing_pool_new(s, &s->closing);
-	if (!err)
-		err = ahead_pool_new(s, &s->ahead);
-	if (!err)
-		err = lead_pool_new(s, &s->lead);
-	if (!err)
-		err = fresh_table_new(s, &s->fresh);
-	if (!err)
-		err = whole_table_new(s, &s->whole);
-	if (!err)
-		err = changes_new(&s->changes);
-	if (!err)
-		err = listing_table_new(s, &s->listing);
-	if (!err)
-		err = siblings_table_new(s, &s->siblings);
-	if (!err)
-		err = support_table_new(&s->support);
-	if (!err)
-		err = xattr_table_new(s, &s->xattrs);
-	if (!err)
-		err = notify_new(&s->notify);
-	if (!err)
-		err = trace_new(&s->trace);
-	if (!err)
-		err = capture_new(&s->capture);
-	if (!err)
-		s->trace_threshold = trace_threshold(s->trace);
-	if (!err)
-		err = share_new_client(s);
-	if (!err)
-		err = share_new_workers(s);
+	int err = s->event_fd < 0 ? -errno : share_new_parts(s);
 	if (!err && takeover && takeover->resumed)
 		err = takeover_restore(takeover, s);
 	else if (!err && takeover)
