@@ -307,23 +307,56 @@ static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
 	return true;
 }
 
+/* Room for a block. 0 or -ENOMEM. */
+static int readdir_reserve(struct fsop_dir *dir, uint32_t block)
+{
+	if (dir->res.cap >= block)
+		return 0;
+	uint8_t *data = realloc(dir->res.data, block);
+	if (!data)
+		return -ENOMEM;
+	dir->res.data = data;
+	dir->res.cap = block;
+	return 0;
+}
+
+/* The directory's attributes, and its siblings, come with the first block. */
+static void readdir_put(struct fsop_request *req, uint64_t cookie, uint32_t block)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	struct share *share = req->share;
+	uint8_t verifier[NFS4_VERIFIER_SIZE] = {0};
+	struct nfs_bitmap want;
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	nfs_op_putfh(req->compound, &fh);
+	readdir_want(req, &want);
+	if (cookie == DIR_AFTER_DOTDOT)
+		cookie = 0;
+	if (cookie != 0)
+		memcpy(verifier, dir->res.verifier, sizeof(verifier));
+	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	req->u.readdir.along = NULL;
+	if (cookie == 0) {
+		req->dir.have = (struct nfs_bitmap){0};
+		nfs_op_getattr(req->compound, &share->want, &req->dir);
+		req->u.readdir.along =
+			siblings_load(share->siblings, req->node, req->compound, block);
+	}
+}
+
 /* Asks for the block behind `cookie`. */
 static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 {
 	struct fsop_dir *dir = req->u.readdir.dir;
 	uint32_t most = req->share->rsize;
 	uint32_t block = dir->block < most ? dir->block : most;
-	struct nfs_bitmap want;
 	dir->valid = false;
 	dir->fetched_at = loop_clock();
-	if (dir->res.cap < block) {
-		uint8_t *data = realloc(dir->res.data, block);
-		if (!data) {
-			readdir_fail(req, -ENOMEM);
-			return;
-		}
-		dir->res.data = data;
-		dir->res.cap = block;
+	int err = readdir_reserve(dir, block);
+	if (err) {
+		readdir_fail(req, err);
+		return;
 	}
 	readdir_begin_names(req, cookie);
 	if (cookie == DIR_AFTER_DOTDOT)
@@ -340,24 +373,8 @@ static void readdir_fetch(struct fsop_request *req, uint64_t cookie)
 		readdir_fail(req, -ENOMEM);
 		return;
 	}
-	struct nfs_fh fh;
-	node_fh(req->node, &fh);
-	nfs_op_putfh(req->compound, &fh);
-	readdir_want(req, &want);
 	req->u.readdir.cookie = cookie;
-	if (cookie == DIR_AFTER_DOTDOT)
-		cookie = 0;
-	uint8_t verifier[NFS4_VERIFIER_SIZE] = {0};
-	if (cookie != 0)
-		memcpy(verifier, dir->res.verifier, sizeof(verifier));
-	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
-	if (cookie == 0) {
-		req->dir.have = (struct nfs_bitmap){0};
-		nfs_op_getattr(req->compound, &req->share->want, &req->dir);
-	}
-	req->u.readdir.along =
-		cookie == 0 ? siblings_load(req->share->siblings, req->node, req->compound, block)
-			    : NULL;
+	readdir_put(req, cookie, block);
 	fsop_send(req, readdir_done);
 }
 
