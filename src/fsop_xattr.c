@@ -42,15 +42,6 @@ unsigned xattr_attr(const struct fsop_request *req)
 	}
 }
 
-int xattr_refuse(const struct share *share, const char *name)
-{
-	if (share->possible == 0)
-		return ENOSYS;
-	if (!(xattr_kind(name) & share->possible))
-		return EOPNOTSUPP;
-	return strcmp(name, NFS_XATTR_USER) == 0 ? EINVAL : 0;
-}
-
 int xattr_errno(const struct nfs_compound *c)
 {
 	if (c->status == NFS4ERR_REP_TOO_BIG || c->status == NFS4ERR_REQ_TOO_BIG)
@@ -94,9 +85,29 @@ void xattr_ask(struct fsop_request *req)
 		fsop_reply_err(req, -EOPNOTSUPP);
 }
 
+/* 0, or the errno of what can be answered by anybody. The kernel does not ask again after ENOSYS.
+ */
+static int xattr_refuse(const struct share *share, const char *name)
+{
+	if (share->possible == 0)
+		return ENOSYS;
+	if (!name)
+		return 0;
+	if (!(xattr_kind(name) & share->possible))
+		return EOPNOTSUPP;
+	return strcmp(name, NFS_XATTR_USER) == 0 ? EINVAL : 0;
+}
+
 struct fsop_request *xattr_begin(fuse_req_t fuse, fuse_ino_t ino, const char *name)
 {
+	int err = xattr_refuse(worker_self()->share, name);
+	if (err) {
+		fuse_reply_err(fuse, err);
+		return NULL;
+	}
 	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (!name)
+		name = XATTRS_LIST;
 	if (req)
 		memcpy(req->u.xattr.name, name, strnlen(name, XATTR_NAME_MAX) + 1);
 	return req;
@@ -211,11 +222,6 @@ static void getxattr_begin(struct fsop_request *req)
 
 void fsop_getxattr(fuse_req_t fuse, fuse_ino_t ino, const char *name, size_t size)
 {
-	int err = xattr_refuse(worker_self()->share, name);
-	if (err) {
-		fuse_reply_err(fuse, err);
-		return;
-	}
 	struct fsop_request *req = xattr_begin(fuse, ino, name);
 	if (!req)
 		return;
@@ -339,11 +345,7 @@ static void listxattr_begin(struct fsop_request *req)
 
 void fsop_listxattr(fuse_req_t fuse, fuse_ino_t ino, size_t size)
 {
-	if (worker_self()->share->possible == 0) {
-		fuse_reply_err(fuse, ENOSYS);
-		return;
-	}
-	struct fsop_request *req = xattr_begin(fuse, ino, XATTRS_LIST);
+	struct fsop_request *req = xattr_begin(fuse, ino, NULL);
 	if (!req)
 		return;
 	req->u.xattr.size = size;

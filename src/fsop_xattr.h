@@ -19,11 +19,9 @@ unsigned xattr_kind(const char *name);
 unsigned xattr_attr(const struct fsop_request *req);
 /* with this name. */
 const char *xattr_key(const struct fsop_request *req);
-/* 0, or the errno of what can be answered by anybody. The kernel does not ask again after ENOSYS.
- */
-int xattr_refuse(const struct share *share, const char *name);
 
-/* `name` XATTRS_LIST: all of them. NULL: answered. */
+/* `name` NULL: all of them. Returns NULL: answered, since no file here has what is asked for, or as
+ * fsop_begin. */
 struct fsop_request *xattr_begin(fuse_req_t fuse, fuse_ino_t ino, const char *name);
 /* req->then, where the file system has what is asked for. */
 void xattr_ask(struct fsop_request *req);

@@ -131,24 +131,26 @@ static bool setxattr_fits(const struct share *share, size_t size)
 	       size + XATTR_OVERHEAD <= nfs_client_limits(share->client)->max_request;
 }
 
+/* 0 or -errno. */
+static int setxattr_check(const struct share *share, size_t size, int flags)
+{
+	if (flags != 0 && flags != XATTR_CREATE && flags != XATTR_REPLACE)
+		return -EINVAL;
+	return setxattr_fits(share, size) ? 0 : -E2BIG;
+}
+
 void fsop_setxattr(fuse_req_t fuse, fuse_ino_t ino, const char *name, const char *value,
 	size_t size, int flags)
 {
-	const struct share *share = worker_self()->share;
-	int err = xattr_refuse(share, name);
-	if (!err && flags != 0 && flags != XATTR_CREATE && flags != XATTR_REPLACE)
-		err = EINVAL;
-	else if (!err && !setxattr_fits(share, size))
-		err = E2BIG;
-	if (err) {
-		fuse_reply_err(fuse, err);
-		return;
-	}
 	struct fsop_request *req = xattr_begin(fuse, ino, name);
-	/* Behind it is room for one that is found in its place, and for longer names. */
-	if (!req || !xattr_room(req, 2 * size))
+	if (!req)
 		return;
-	err = setxattr_take(req, value, size);
+	int err = setxattr_check(req->share, size, flags);
+	/* Behind it is room for one that is found in its place, and for longer names. */
+	if (!err && !xattr_room(req, 2 * size))
+		return;
+	if (!err)
+		err = setxattr_take(req, value, size);
 	if (err) {
 		fsop_reply_err(req, err);
 		return;
@@ -205,11 +207,6 @@ static void removexattr_begin(struct fsop_request *req)
 
 void fsop_removexattr(fuse_req_t fuse, fuse_ino_t ino, const char *name)
 {
-	int err = xattr_refuse(worker_self()->share, name);
-	if (err) {
-		fuse_reply_err(fuse, err);
-		return;
-	}
 	struct fsop_request *req = xattr_begin(fuse, ino, name);
 	if (!req)
 		return;
