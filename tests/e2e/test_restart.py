@@ -217,6 +217,15 @@ def unlocked(env, config):
         unlock(there)
 
 
+def written_again(server, mount):
+    """The server loses what was written to "f"; returns the thread that has it written again."""
+    other = opened(mount, "f")
+    server.restart()
+    closer = threading.Thread(target=os.close, args=(other,))
+    closer.start()
+    return closer
+
+
 @suite.test("what is written while lost data is written again is not covered by that", timeout=90)
 def covered(env):
     server = env.server(**GRACELESS)
@@ -226,10 +235,7 @@ def covered(env):
     last = 170 * len(older)
     for at in range(0, last + 1, len(older)):
         assert os.pwrite(fd, older, at) == len(older)
-    other = opened(mount, "f")
-    server.restart()
-    closer = threading.Thread(target=os.close, args=(other,))
-    closer.start()
+    closer = written_again(server, mount)
     env.eventually(lambda: "writing them again" in logged(mount),
                    within=BACK_WITHIN, what="the beginning")
     assert os.pwrite(fd, newer, last) == len(newer)
@@ -249,10 +255,7 @@ def overwritten(env):
     for i in range(10):
         assert os.pwrite(fd, older, i * len(older)) == len(older)
     assert os.pwrite(fd, newer[1000:], 1000) == len(newer) - 1000
-    other = opened(mount, "f")
-    server.restart()
-    closer = threading.Thread(target=os.close, args=(other,))
-    closer.start()
+    closer = written_again(server, mount)
     with open(os.path.join(server.export, "f"), "rb") as f:
         while closer.is_alive():
             assert os.pread(f.fileno(), len(newer), 0) == older[:1000] + newer[1000:]
