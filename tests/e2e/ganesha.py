@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A private nfs-ganesha: one export of a real disk directory on a free port of 127.0.0.1."""
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -8,6 +9,8 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
+import tempfile
 import time
 
 READY_SECONDS = 30
@@ -196,3 +199,21 @@ class Ganesha:
                 return "".join([line for line in f if ":EVENT :" not in line][-lines:])
         except OSError:
             return ""
+
+
+@contextlib.contextmanager
+def serving(name):
+    """A server for programs without a harness, which end as skipped where there is none."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"vsockfs-{name}-") as work:
+        export = os.path.join(work, "export")
+        os.mkdir(export)
+        server = Ganesha(work, export)
+        try:
+            server.start()
+        except Unavailable as why:
+            print(f"1..0 # SKIP {why}")
+            sys.exit(0)
+        try:
+            yield server, export
+        finally:
+            server.stop()

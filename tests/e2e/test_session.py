@@ -9,11 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-from ganesha import Ganesha, Unavailable
+from ganesha import serving
 from harness import build_path
 
 PROGRAM = build_path("tests", "e2e", "session")
@@ -186,27 +185,16 @@ def main():
               (siblings, "connections that do not come back: the others carry on for them"),
               (twins, "a guest that was restored twice from one snapshot"))
     failed = 0
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="vsockfs-session-") as work:
-        export = os.path.join(work, "export")
-        os.mkdir(export)
-        server = Ganesha(work, export)
-        try:
-            server.start()
-        except Unavailable as why:
-            print(f"1..0 # SKIP {why}")
-            return 0
-        try:
-            for number, (point, title) in enumerate(points, 1):
-                try:
-                    point(server, export)
-                    print(f"ok {number} - {title}", flush=True)
-                except AssertionError as why:
-                    failed += 1
-                    print(f"not ok {number} - {title}", flush=True)
-                    for line in (str(why) or "assertion").splitlines():
-                        print("#", line)
-        finally:
-            server.stop()
+    with serving("session") as (server, export):
+        for number, (point, title) in enumerate(points, 1):
+            try:
+                point(server, export)
+                print(f"ok {number} - {title}", flush=True)
+            except AssertionError as why:
+                failed += 1
+                print(f"not ok {number} - {title}", flush=True)
+                for line in (str(why) or "assertion").splitlines():
+                    print("#", line)
     print(f"1..{len(points)}")
     return 1 if failed else 0
 
