@@ -148,6 +148,21 @@ static enum fake_verdict drive_follow_plan(struct fake *fake, struct fake_call *
 	return plan->verdict;
 }
 
+static void drive_reclaim(void *arg, struct nfs_conn *conn, bool grace,
+	void (*done)(void *done_arg, int err), void *done_arg)
+{
+	struct drive *d = arg;
+	d->reclaims++;
+	d->reclaim_grace = grace;
+	done(done_arg, 0);
+}
+
+void drive_reclaims(struct drive *d)
+{
+	static const struct nfs_reclaim_ops ops = {.reclaim = drive_reclaim};
+	nfs_client_set_reclaim(d->client, &ops, d);
+}
+
 void drive_expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times)
 {
 	d->plan = (struct drive_plan){.op = op, .verdict = verdict, .times = times};

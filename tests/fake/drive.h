@@ -41,7 +41,9 @@ struct drive {
 	bool ready, stopped;
 	int ready_err;
 	char why[700];
-	unsigned flag; /* for scripts and handlers of the test */
+	unsigned flag;	    /* for scripts and handlers of the test */
+	unsigned reclaims;  /* that drive_reclaims was asked for */
+	bool reclaim_grace; /* in the last of them */
 };
 
 /* One compound, its results and its end. */
@@ -70,6 +72,9 @@ void drive_start(struct drive *d, unsigned nconns);
 void drive_start_failing(struct drive *d);
 /* Both also for a second time. */
 void drive_stop(struct drive *d);
+
+/* From now on it holds state, and has it back as soon as it is asked to reclaim it. */
+void drive_reclaims(struct drive *d);
 
 /* From now on, for the next `times` of them. d->plan may be changed then. */
 void drive_expect(struct drive *d, uint32_t op, enum fake_verdict verdict, unsigned times);

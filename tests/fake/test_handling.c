@@ -136,17 +136,6 @@ static void test_of_others(void **state)
 	assert_int_equal(handling_loss(NFS4ERR_NOENT), HANDLING_UNUSABLE);
 }
 
-static unsigned reclaims;
-static bool reclaim_grace;
-
-static void on_reclaim(void *arg, struct nfs_conn *conn, bool grace,
-	void (*done)(void *done_arg, int err), void *done_arg)
-{
-	reclaims++;
-	reclaim_grace = grace;
-	done(done_arg, 0);
-}
-
 static void expect_of_flag(struct drive *d, const struct handling_flag *flag)
 {
 	unsigned binds = d->fake.executed[OP_BIND_CONN_TO_SESSION];
@@ -162,8 +151,8 @@ static void expect_of_flag(struct drive *d, const struct handling_flag *flag)
 	job_succeeds(&job);
 	bool state =
 		flag->handling == HANDLING_FLAG_STATE || flag->handling == HANDLING_FLAG_RECLAIM;
-	assert_int_equal(reclaims, state);
-	assert_int_equal(reclaim_grace, flag->handling == HANDLING_FLAG_RECLAIM);
+	assert_int_equal(d->reclaims, state);
+	assert_int_equal(d->reclaim_grace, flag->handling == HANDLING_FLAG_RECLAIM);
 	assert_int_equal(d->fake.sessions, flag->handling == HANDLING_FLAG_SESSION ? 2 : 1);
 	assert_int_equal(d->fake.executed[OP_BIND_CONN_TO_SESSION] - binds,
 		flag->handling == HANDLING_FLAG_PATH);
@@ -171,7 +160,6 @@ static void expect_of_flag(struct drive *d, const struct handling_flag *flag)
 
 static void test_flags(void **unused)
 {
-	static const struct nfs_reclaim_ops ops = {.reclaim = on_reclaim};
 	const struct handling_flag *flag;
 	uint32_t all = 0;
 	for (unsigned i = 0; (flag = handling_flag(i)) != NULL; i++) {
@@ -180,9 +168,7 @@ static void test_flags(void **unused)
 		assert_int_equal(drive_setup(&state), 0);
 		struct drive *d = state;
 		drive_start(d, 1);
-		nfs_client_set_reclaim(d->client, &ops, NULL);
-		reclaims = 0;
-		reclaim_grace = false;
+		drive_reclaims(d);
 		expect_of_flag(d, flag);
 		assert_int_equal(drive_teardown(&state), 0);
 	}

@@ -287,32 +287,19 @@ static void test_rejected_credentials(void **state)
 	assert_int_equal(d->fake.sessions, 1);
 }
 
-static unsigned reclaims;
-static bool reclaim_grace;
-
-static void on_reclaim(void *arg, struct nfs_conn *conn, bool grace,
-	void (*done)(void *done_arg, int err), void *done_arg)
-{
-	reclaims++;
-	reclaim_grace = grace;
-	done(done_arg, 0);
-}
-
 static void test_state_revoked(void **state)
 {
-	static const struct nfs_reclaim_ops ops = {on_reclaim};
 	struct drive *d = *state;
 	struct job job;
 	drive_start(d, 1);
-	nfs_client_set_reclaim(d->client, &ops, NULL);
-	reclaims = 0;
+	drive_reclaims(d);
 	d->fake.status_flags = SEQ4_STATUS_EXPIRED_SOME_STATE_REVOKED;
 	for (unsigned i = 0; i < 3; i++) {
 		job_getattr(&job, d, 0);
 		job_succeeds(&job);
 	}
-	drive_until_count(d, &reclaims, 1);
-	assert_false(reclaim_grace);
+	drive_until_count(d, &d->reclaims, 1);
+	assert_false(d->reclaim_grace);
 	d->fake.status_flags = 0;
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
@@ -320,12 +307,12 @@ static void test_state_revoked(void **state)
 	d->fake.reclaim_completed = false;
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
-	drive_until_count(d, &reclaims, 2);
-	assert_true(reclaim_grace);
+	drive_until_count(d, &d->reclaims, 2);
+	assert_true(d->reclaim_grace);
 	drive_until_count(d, &d->fake.executed[OP_RECLAIM_COMPLETE], 2);
 	job_getattr(&job, d, 0);
 	job_succeeds(&job);
-	assert_int_equal(reclaims, 2);
+	assert_int_equal(d->reclaims, 2);
 	assert_int_equal(d->fake.sessions, 1);
 }
 
