@@ -195,7 +195,22 @@ bool behind_wants(struct behind_pool *pool, const struct file *file)
 	       nfs_open_use(share->state, file->open, &stateid) == 0;
 }
 
-/* Does it continue, or lie within, what is there? An append can only continue it. */
+/* Are the bytes of nothing that waits, `own` excepted? */
+static bool behind_is_free(
+	const struct behind_queue *queue, const struct behind *own, const struct behind_data *data)
+{
+	const struct behind *behind;
+	TAILQ_FOREACH (behind, &queue->order, order)
+		if (behind != own && data->offset < behind->offset + behind->len &&
+			behind->offset < data->offset + data->len)
+			return false;
+	return true;
+}
+
+/*
+ * Does it continue, or lie within, what is there? An append can only continue it; and what is under
+ * way may not be grown over, it could be executed later.
+ */
 static bool behind_fits(const struct behind_pool *pool, const struct behind *behind,
 	const struct file *file, const struct behind_data *data)
 {
@@ -205,7 +220,8 @@ static bool behind_fits(const struct behind_pool *pool, const struct behind *beh
 		return false;
 	uint64_t at = data->offset - behind->offset;
 	return at <= behind->len && at + data->len <= pool->share->wsize &&
-	       (at == behind->len || !(file->flags & O_APPEND));
+	       (at == behind->len || !(file->flags & O_APPEND)) &&
+	       behind_is_free(node_behind(file->node), behind, data);
 }
 
 /*
@@ -222,11 +238,9 @@ static bool behind_may_join(const struct file *file, const struct behind_data *d
 	if (atomic_load(&file->node->file->locked) || (file->flags & O_APPEND))
 		return false;
 	TAILQ_FOREACH (behind, &queue->order, order)
-		if (behind->owner.set || behind->others.set || (behind->file->flags & O_APPEND) ||
-			(data->offset < behind->offset + behind->len &&
-				behind->offset < data->offset + data->len))
+		if (behind->owner.set || behind->others.set || (behind->file->flags & O_APPEND))
 			return false;
-	return true;
+	return behind_is_free(queue, NULL, data);
 }
 
 static bool behind_put(

@@ -42,9 +42,12 @@ class Twin:
 
     def write(self):
         pair, (at, size) = self.pick(), self.range()
-        if self.noise.random() < 0.6:  # what goes on where the last one has ended
+        place = self.noise.random()
+        if place < 0.5:  # what goes on where the last one has ended
             at = self.at
-        self.at = at + size
+        elif place < 0.8:  # or begins in front of it and reaches into it
+            at = max(0, self.begin - self.noise.randint(0, size))
+        self.begin, self.at = at, at + size
         data = self.noise.randbytes(size)
         if pair is self.fds[2]:
             self.both(os.write, pair, data)
@@ -84,7 +87,7 @@ class Twin:
         self.fds[at] = [os.open(p, os.O_RDWR) for p in self.paths]
 
     def run(self, steps):
-        self.at = 0
+        self.begin = self.at = 0
         calls = [self.write] * 10 + [self.read] * 4 + [
             self.truncate, self.look, self.look, self.sync, self.map, self.reopen]
         for _ in range(steps):
@@ -207,6 +210,27 @@ def flying(env):
             os.kill(env.suite.relay.pid, signal.SIGCONT)
         writer.join()
     assert read(env.on_disk("f")) == b"".join(pieces)
+
+
+@suite.test("what is gathered does not grow over bytes that are under way")
+def growing(env):
+    pieces = [(5000, b"a" * 1000), (4200, b"b" * 100), (4300, b"c" * 2000)]
+    with mmap.mmap(-1, mmap.PAGESIZE) as told, open(env.path("f"), "wb", buffering=0) as f:
+
+        def work():
+            for n, (at, piece) in enumerate(pieces):
+                os.pwrite(f.fileno(), piece, at)
+                told[0] = n + 1
+        os.kill(env.suite.relay.pid, signal.SIGSTOP)
+        try:
+            writer = env.child(work)
+            env.eventually(lambda: told[0] >= 2, within=10, what="that two are gathered")
+            time.sleep(0.2)
+            assert told[0] == 2, "a write over another does not wait for it"
+        finally:
+            os.kill(env.suite.relay.pid, signal.SIGCONT)
+        writer.join()
+    assert read(env.on_disk("f")) == bytes(4200) + b"b" * 100 + b"c" * 2000
 
 
 @suite.test("what nobody asks for is on the server within a second or so")
