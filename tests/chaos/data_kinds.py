@@ -204,7 +204,7 @@ class Shadower(Writer):
 
     def begin(self):
         self.copy = bytearray()
-        self.generation = 0
+        self.last = self.generation = 0
         self.hidden = False
         self.open(os.O_CREAT)
 
@@ -217,10 +217,14 @@ class Shadower(Writer):
             self.fd = os.open(self.path(self.name), os.O_RDWR | flags, 0o644)
 
     def write(self):
+        """Somewhere, or over the beginning of what was written last."""
         at = self.rng.randrange(self.MOST - 5000)
+        if self.rng.random() < 0.5:
+            at = max(0, self.last - self.rng.randint(1, 1000))
         data = self.rng.randbytes(self.rng.randint(1, 5000))
         self.copy.extend(bytes(max(0, at - len(self.copy))))
         self.copy[at:at + len(data)] = data
+        self.last = at
         with self.op("pwrite"):
             assert os.pwrite(self.fd, data, at) == len(data)
 
@@ -240,8 +244,9 @@ class Shadower(Writer):
             size = os.fstat(self.fd).st_size
         assert size == len(self.copy), f"size {size}, not {len(self.copy)}"
         if data != self.copy:
-            at = next(i for i, pair in enumerate(zip(data, self.copy)) if pair[0] != pair[1])
-            raise AssertionError(f"{self.name}: other bytes from {at} on")
+            wrong = [i for i, pair in enumerate(zip(data, self.copy)) if pair[0] != pair[1]]
+            raise AssertionError(f"{self.name}: {len(wrong)} other bytes, {wrong[0]} to {wrong[-1]};"
+                                 f" last written at {self.last}")
 
     def reopen(self):
         if self.hidden:
