@@ -33,12 +33,10 @@ static void write_finish(struct fsop_request *req)
 	struct share *share = req->share;
 	struct unstable_write *write = req->u.write.write;
 	struct file *file = file_ref(req->file);
-	uint32_t len = req->u.write.len = write->len;
-	bool covered = len > 0 && unstable_covered(share->unstable, file->node, write);
-	/* What is stable already is kept, too, if older data may be written again on top of it. */
-	if (len > 0 && (covered || req->u.write.committed == UNSTABLE4 ||
-			       unstable_waits(share->unstable, file->node)))
-		unstable_add(share->unstable, write);
+	bool stable = req->u.write.committed != UNSTABLE4, covered = false;
+	req->u.write.len = write->len;
+	if (write->len > 0)
+		covered = unstable_keep(share->unstable, write, stable);
 	else
 		unstable_write_free(write);
 	/* An append that went elsewhere than the kernel thought: its pages are wrong there. */

@@ -150,32 +150,34 @@ void unstable_note_left(struct unstable_pool *pool, struct node *node)
 		unstable_note(pool, node, write->verifier);
 }
 
-void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take)
+/* Under the mutex: may older data of the node have come after `write`? */
+static bool unstable_covered(const struct unstable_pool *pool, const struct node *node,
+	const struct unstable_write *write)
+{
+	const struct unstable *unstable = unstable_of(node);
+	bool rewriting = unstable && unstable->active && unstable->active->rewriting;
+	return rewriting || write->epoch != pool->epoch;
+}
+
+bool unstable_keep(struct unstable_pool *pool, struct unstable_write *write_take, bool stable)
 {
 	struct node *node = write_take->file->node;
 	pthread_mutex_lock(&pool->mutex);
-	struct unstable *unstable = unstable_need(pool, node);
+	bool covered = unstable_covered(pool, node, write_take);
+	bool wanted = !stable || covered || unstable_of(node);
+	struct unstable *unstable = wanted ? unstable_need(pool, node) : NULL;
 	if (unstable) {
 		STAILQ_INSERT_TAIL(&unstable->writes, write_take, entry);
 		pool->bytes += unstable_write_memory(write_take);
 		unstable_note(pool, node, write_take->verifier);
 	}
 	pthread_mutex_unlock(&pool->mutex);
-	if (!unstable) {
-		/* Without the copy its loss could not be mended, so it counts as lost. */
+	/* Without the copy its loss could not be mended, so it counts as lost. */
+	if (wanted && !unstable)
 		node_set_error(pool->share->nodes, node, -ENOMEM);
+	if (!unstable)
 		unstable_write_free(write_take);
-	}
-}
-
-bool unstable_covered(
-	struct unstable_pool *pool, const struct node *node, const struct unstable_write *write)
-{
-	pthread_mutex_lock(&pool->mutex);
-	const struct unstable *unstable = unstable_of(node);
-	bool rewriting = unstable && unstable->active && unstable->active->rewriting;
-	pthread_mutex_unlock(&pool->mutex);
-	return rewriting || write->epoch != pool->epoch;
+	return covered;
 }
 
 bool unstable_waits(struct unstable_pool *pool, const struct node *node)

@@ -45,22 +45,19 @@ struct unstable_write *unstable_write_of(struct unstable_pool *pool, struct file
 	struct buf *buf, uint32_t len, uint64_t offset);
 void unstable_write_free(struct unstable_write *write);
 
-/* It was acknowledged with write->verifier and is to be kept until committed. Takes `write`. */
-void unstable_add(struct unstable_pool *pool, struct unstable_write *write_take);
-
 /*
- * `write` was acknowledged, but older data of the node has been, or is being, written again since
- * it began, and may have come after it. To be asked before it is added; it is to be added then, and
- * committed before its program goes on, so that nobody reads the older data after that.
+ * `write` was acknowledged, with write->verifier. It is kept until it is committed, unless it is
+ * `stable` and no older data of the node may be written again on top of it. True: such data has
+ * been, or is being, written again since `write` began, and may have come after it; the node is to
+ * be committed then before the program goes on, so that nobody reads the older data after that.
  */
-bool unstable_covered(
-	struct unstable_pool *pool, const struct node *node, const struct unstable_write *write);
+bool unstable_keep(struct unstable_pool *pool, struct unstable_write *write_take, bool stable);
 
-/* Something was added to the node that may still be written again. */
+/* Something is kept of the node that may still be written again. */
 bool unstable_waits(struct unstable_pool *pool, const struct node *node);
 
 /*
- * Commits all that was added to the node before. `done` gets 0 or -errno (the first failure, which
+ * Commits all that is kept of the node by then. `done` gets 0 or -errno (the first failure, which
  * every open file of the node will be told as well, see node_set_error); it
  * may be called before this returns, and on `worker`'s thread in any case, which is the caller's.
  */
