@@ -8,7 +8,8 @@
 #include "behind.h"
 #include "node.h"
 
-/* What waits, as behind.c (data) and behind_attr.c (changes of mode, owner and times) share it. */
+/* What waits, as behind.c (data), behind_attr.c (changes of mode, owner and times) and
+ * behind_settle.c (how it leaves) share it. */
 
 /* Changes of owner that are known to be allowed. */
 #define BEHIND_OWNERS 8
@@ -63,12 +64,20 @@ static inline struct behind_shard *behind_shard(struct behind_pool *pool, const 
 
 /* A new one, of the worker's own time. NULL without memory. */
 struct behind *behind_begin(struct behind_pool *pool, struct file *file);
+struct behind *behind_last(const struct node *node);
 /* The one that is being gathered, or NULL. */
 struct behind *behind_open_end(const struct node *node);
+/* It is the caller's to be sent. */
+void behind_take(struct behind *behind, bool stable);
+/* Off the lists, and its memory is not counted any more. */
+void behind_unlist(struct behind_pool *pool, struct behind *behind);
 /* Is more gathered of this file? What fails, fails at once: an open that is lost, and a file of
  * which nobody has heard yet that data was lost. */
 bool behind_wants(struct behind_pool *pool, const struct file *file);
 /* From now on the file has more than its maker's attributes tell. */
 void behind_unmake(struct node *node);
+
+/* With nothing locked, once it is off the lists. */
+void behind_free(struct behind *behind);
 
 #endif
