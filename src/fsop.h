@@ -157,6 +157,7 @@ struct fsop_request {
 			struct nfs_fsattr fs;
 			struct nfs_bytes_res res;
 			struct nfs_listxattrs_res list;
+			struct nfs_bytes_res lists[2]; /* FATTR4_POSIX_DEFAULT_ACL, _ACCESS_ACL */
 		} xattr;
 		struct {
 			struct fsop_dir *dir;

@@ -6,18 +6,32 @@
 
 #include "fsop_xattr.h"
 #include "nfs41/acl.h"
+#include "nfs41/posix_acl.h"
 #include "support.h"
 #include "xattrs.h"
 
 /*
- * Extended attributes. "user.*" is the server's where it has RFC 8276; security.selinux and
- * system.nfs4_acl are attributes of NFS. Everything else is refused as the kernel's client does,
- * and without asking the server: the kernel wants to know security.capability of each file that is
- * written, and ls(1) system.posix_acl_access of all.
+ * Extended attributes. "user.*" is the server's where it has RFC 8276; labels and access control
+ * lists are attributes of NFS. Everything else is refused as the kernel's client does, and without
+ * asking the server: the kernel wants to know security.capability of each file that is written.
  */
 
 /* More than a server needs for 64 KiB of names, however little it tells at a time. */
 #define XATTR_ROUNDS_MAX 256
+
+/* What is an attribute of another kind to the server. */
+static const struct {
+	const char *name;
+	unsigned kind, attr;
+} kinds[] = {
+	{"security.selinux", SUPPORT_LABEL, FATTR4_SEC_LABEL},
+	{"system.nfs4_acl", SUPPORT_ACL, FATTR4_ACL},
+	{"system.nfs4_dacl", SUPPORT_DACL, FATTR4_DACL},
+	{"system.nfs4_sacl", SUPPORT_SACL, FATTR4_SACL},
+	{"system.posix_acl_default", SUPPORT_POSIX, FATTR4_POSIX_DEFAULT_ACL},
+	{"system.posix_acl_access", SUPPORT_POSIX, FATTR4_POSIX_ACCESS_ACL},
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 const char *xattr_key(const struct fsop_request *req)
 {
@@ -28,18 +42,30 @@ unsigned xattr_kind(const char *name)
 {
 	if (strncmp(name, NFS_XATTR_USER, NFS_XATTR_USER_LEN) == 0)
 		return SUPPORT_XATTR;
-	if (strcmp(name, XATTR_LABEL) == 0)
-		return SUPPORT_LABEL;
-	return strcmp(name, XATTR_ACL) == 0 ? SUPPORT_ACL : 0;
+	for (size_t i = 0; i < KINDS; i++)
+		if (strcmp(name, kinds[i].name) == 0)
+			return kinds[i].kind;
+	return 0;
 }
 
 unsigned xattr_attr(const struct fsop_request *req)
 {
-	switch (xattr_kind(req->u.xattr.name)) {
-	case SUPPORT_LABEL: return FATTR4_SEC_LABEL;
-	case SUPPORT_ACL: return FATTR4_ACL;
-	default: return 0;
-	}
+	for (size_t i = 0; i < KINDS; i++)
+		if (strcmp(req->u.xattr.name, kinds[i].name) == 0)
+			return kinds[i].attr;
+	return 0;
+}
+
+bool xattr_is_posix(const struct fsop_request *req)
+{
+	return xattr_kind(req->u.xattr.name) == SUPPORT_POSIX;
+}
+
+/* Only labels are on symbolic links. */
+static unsigned has_of(const struct fsop_request *req, unsigned kind)
+{
+	unsigned has = req->u.xattr.has & kind;
+	return req->node->type == NF4LNK ? has & (SUPPORT_XATTR | SUPPORT_LABEL) : has;
 }
 
 int xattr_errno(const struct nfs_compound *c)
@@ -79,7 +105,7 @@ void xattr_ask(struct fsop_request *req)
 		return;
 	}
 	req->u.xattr.has = has & req->share->possible;
-	if (req->u.xattr.has & xattr_kind(req->u.xattr.name) || !req->u.xattr.name[0])
+	if (has_of(req, xattr_kind(req->u.xattr.name)) || !req->u.xattr.name[0])
 		req->then(req);
 	else
 		fsop_reply_err(req, -EOPNOTSUPP);
@@ -125,6 +151,10 @@ bool xattr_room(struct fsop_request *req, size_t size)
 static void xattr_reply(struct fsop_request *req, const void *data, size_t len)
 {
 	size_t size = req->u.xattr.size;
+	if (len == 0 && xattr_is_posix(req)) {
+		fsop_reply_err(req, -ENODATA);
+		return;
+	}
 	if (size > 0 && len > size) {
 		fsop_reply_err(req, -ERANGE);
 		return;
@@ -158,16 +188,32 @@ static void xattr_told(struct fsop_request *req, const void *data, size_t len)
 	xattr_reply(req, data, len);
 }
 
+/* A list that says what the mode says is none, as on a local disk. */
+static bool posix_is_there(unsigned attr, size_t len)
+{
+	if (len == NFS_BYTES_NONE)
+		return false;
+	return len > (attr == FATTR4_POSIX_ACCESS_ACL ? NFS_POSIX_ACL_MODE_SIZE : sizeof(uint32_t));
+}
+
 /* An access control list names users as the guest knows them. */
 static int getxattr_convert(struct fsop_request *req)
 {
+	unsigned attr = xattr_attr(req);
 	struct nfs_bytes_res *res = &req->u.xattr.res;
 	struct buf *buf = buf_alloc(XATTR_SIZE_MAX);
 	struct wire_out out;
 	if (!buf)
 		return -ENOMEM;
 	wire_out_init(&out, buf->data, buf->size);
-	int err = nfs_acl_convert(res->data, res->len, false, &out);
+	int err;
+	if (xattr_is_posix(req)) {
+		err = posix_is_there(attr, res->len) ? nfs_posix_acl_show(res->data, res->len,
+							       buf->data, buf->size, &out.len)
+						     : 0;
+	} else {
+		err = nfs_acl_convert(attr, res->data, res->len, false, &out);
+	}
 	buf_unref(req->value);
 	req->value = buf;
 	res->data = buf->data;
@@ -184,7 +230,7 @@ static void getxattr_done(struct nfs_compound *c)
 		err = -EOPNOTSUPP;
 	else if (!err && res->len > res->cap)
 		err = -E2BIG;
-	else if (!err && xattr_attr(req) == FATTR4_ACL)
+	else if (!err && xattr_attr(req) && xattr_attr(req) != FATTR4_SEC_LABEL)
 		err = getxattr_convert(req);
 	if (err)
 		fsop_reply_err(req, err);
@@ -273,14 +319,29 @@ static int listxattr_add(struct nfs_listxattrs_res *list, const char *name)
 	return 0;
 }
 
+/* Of the lists that may be missing only their length was asked for. */
+static bool listxattr_has(const struct fsop_request *req, unsigned attr)
+{
+	return posix_is_there(attr, req->u.xattr.lists[attr == FATTR4_POSIX_ACCESS_ACL].len);
+}
+
+static void listxattr_put_lists(struct fsop_request *req)
+{
+	static const unsigned attrs[] = {FATTR4_POSIX_DEFAULT_ACL, FATTR4_POSIX_ACCESS_ACL};
+	for (size_t i = 0; i < 2; i++) {
+		req->u.xattr.lists[i] = (struct nfs_bytes_res){.len = NFS_BYTES_NONE};
+		nfs_op_getattr_bytes(req->compound, attrs[i], &req->u.xattr.lists[i]);
+	}
+}
+
 static void listxattr_finish(struct fsop_request *req)
 {
 	struct nfs_listxattrs_res *list = &req->u.xattr.list;
 	int err = 0;
-	if (req->u.xattr.has & SUPPORT_LABEL)
-		err = listxattr_add(list, XATTR_LABEL);
-	if (!err && (req->u.xattr.has & SUPPORT_ACL) && req->node->type != NF4LNK)
-		err = listxattr_add(list, XATTR_ACL);
+	for (size_t i = 0; i < KINDS && !err; i++)
+		if (has_of(req, kinds[i].kind) &&
+			(kinds[i].kind != SUPPORT_POSIX || listxattr_has(req, kinds[i].attr)))
+			err = listxattr_add(list, kinds[i].name);
 	if (!err)
 		err = names_sort(list->data, &list->len);
 	if (err)
@@ -324,9 +385,15 @@ static void listxattr_send(struct fsop_request *req)
 	if (!fsop_compound(req, OP_LISTXATTRS, req->node))
 		return;
 	/* As it was before any of them was told. */
-	if (req->u.xattr.rounds == 0)
+	if (req->u.xattr.rounds == 0) {
 		nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	nfs_op_listxattrs(req->compound, list->cookie, maxcount, list);
+		if (has_of(req, SUPPORT_POSIX))
+			listxattr_put_lists(req);
+	}
+	if (req->u.xattr.has & SUPPORT_XATTR)
+		nfs_op_listxattrs(req->compound, list->cookie, maxcount, list);
+	else
+		list->eof = true;
 	fsop_send(req, listxattr_done);
 }
 
@@ -337,7 +404,7 @@ static void listxattr_begin(struct fsop_request *req)
 	req->u.xattr.rounds = 0;
 	req->u.xattr.list = (struct nfs_listxattrs_res){
 		.data = (char *)req->value->data, .cap = req->value->size};
-	if (req->u.xattr.has & SUPPORT_XATTR)
+	if (has_of(req, SUPPORT_XATTR | SUPPORT_POSIX))
 		fsop_settle(req, req->node, listxattr_send);
 	else
 		listxattr_finish(req);

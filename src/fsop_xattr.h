@@ -9,16 +9,14 @@
  * them) share them. Names are as programs give them, with their prefix.
  */
 
-/* What is an attribute of another kind to the server. */
-#define XATTR_LABEL "security.selinux"
-#define XATTR_ACL   "system.nfs4_acl"
-
 /* SUPPORT_* that a name asks for, or 0. */
 unsigned xattr_kind(const char *name);
 /* FATTR4_* that it is for the server, or 0: it is one of RFC 8276, */
 unsigned xattr_attr(const struct fsop_request *req);
 /* with this name. */
 const char *xattr_key(const struct fsop_request *req);
+/* system.posix_acl_*: a list that may be missing? */
+bool xattr_is_posix(const struct fsop_request *req);
 
 /* `name` NULL: all of them. Returns NULL: answered, since no file here has what is asked for, or as
  * fsop_begin. */

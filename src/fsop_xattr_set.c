@@ -7,6 +7,7 @@
 #include "fresh.h"
 #include "fsop_xattr.h"
 #include "nfs41/acl.h"
+#include "nfs41/posix_acl.h"
 #include "recall.h"
 #include "support.h"
 
@@ -22,7 +23,7 @@ static void xattr_changed(struct fsop_request *req, bool sure, int err)
 	const struct nfs_change_info *cinfo = &req->cinfo;
 	if (req->node->type == NF4DIR)
 		fresh_drop(share->fresh, req->node);
-	if (xattr_attr(req) == FATTR4_ACL)
+	if (xattr_attr(req) && xattr_attr(req) != FATTR4_SEC_LABEL)
 		recall_forget_access(share, req->node);
 	if (sure && fsop_attr_check(req->node, &req->attr) == 0)
 		node_note_write(share->nodes, req->node,
@@ -103,7 +104,19 @@ static void setxattr_send(struct fsop_request *req)
 
 static void setxattr_begin(struct fsop_request *req)
 {
+	/* As on a local disk: what is made in a file inherits nothing. */
+	if (xattr_attr(req) == FATTR4_POSIX_DEFAULT_ACL && req->node->type != NF4DIR) {
+		fsop_reply_err(req, -EACCES);
+		return;
+	}
 	fsop_settle(req, req->node, setxattr_send);
+}
+
+/* Not all values that there can be fit a session. */
+static bool setxattr_fits(const struct share *share, size_t size)
+{
+	return size <= XATTR_SIZE_MAX &&
+	       size + XATTR_OVERHEAD <= nfs_client_limits(share->client)->max_request;
 }
 
 /* The value in its place. 0 or -errno. */
@@ -112,23 +125,20 @@ static int setxattr_take(struct fsop_request *req, const char *value, size_t siz
 	unsigned attr = xattr_attr(req);
 	struct wire_out out;
 	req->u.xattr.size = size;
-	if (attr != FATTR4_ACL) {
+	if (!attr || attr == FATTR4_SEC_LABEL) {
 		memcpy(req->value->data, value, size);
 		return attr && size > NFS_SEC_LABEL_MAX ? -E2BIG : 0;
 	}
-	if (!nfs_acl_good((const uint8_t *)value, size))
-		return -EINVAL;
 	wire_out_init(&out, req->value->data, req->value->size);
-	int err = nfs_acl_convert((const uint8_t *)value, size, true, &out);
+	int err = -EINVAL;
+	if (xattr_is_posix(req))
+		err = nfs_posix_acl_take((const uint8_t *)value, size, &out);
+	else if (nfs_acl_good(attr, (const uint8_t *)value, size))
+		err = nfs_acl_convert(attr, (const uint8_t *)value, size, true, &out);
 	req->u.xattr.size = out.len;
+	if (!err && !setxattr_fits(req->share, out.len))
+		err = -E2BIG;
 	return err == -EOVERFLOW ? -E2BIG : err;
-}
-
-/* Not all values that there can be fit a session. */
-static bool setxattr_fits(const struct share *share, size_t size)
-{
-	return size <= XATTR_SIZE_MAX &&
-	       size + XATTR_OVERHEAD <= nfs_client_limits(share->client)->max_request;
 }
 
 /* 0 or -errno. */
@@ -147,7 +157,7 @@ void fsop_setxattr(fuse_req_t fuse, fuse_ino_t ino, const char *name, const char
 		return;
 	int err = setxattr_check(req->share, size, flags);
 	/* Behind it is room for one that is found in its place, and for longer names. */
-	if (!err && !xattr_room(req, 2 * size))
+	if (!err && !xattr_room(req, xattr_is_posix(req) ? XATTR_SIZE_MAX : 2 * size))
 		return;
 	if (!err)
 		err = setxattr_take(req, value, size);
@@ -195,11 +205,25 @@ static void removexattr_send(struct fsop_request *req)
 	fsop_send_once(req, removexattr_done);
 }
 
+/* A list without entries. */
+static void removexattr_empty(struct fsop_request *req)
+{
+	if (!xattr_room(req, sizeof(uint32_t)))
+		return;
+	memset(req->value->data, 0, sizeof(uint32_t));
+	req->u.xattr.size = sizeof(uint32_t);
+	fsop_settle(req, req->node, setxattr_send);
+}
+
 static void removexattr_begin(struct fsop_request *req)
 {
-	/* No file is without them, as SELinux and the kernel's client have it. */
+	/* No file is without the others, as SELinux and the kernel's client have it. */
 	unsigned attr = xattr_attr(req);
-	if (attr)
+	if (attr == FATTR4_POSIX_DEFAULT_ACL && req->node->type != NF4DIR)
+		fsop_reply_err(req, 0);
+	else if (xattr_is_posix(req))
+		removexattr_empty(req);
+	else if (attr)
 		fsop_reply_err(req, attr == FATTR4_SEC_LABEL ? -EACCES : -EINVAL);
 	else
 		fsop_settle(req, req->node, removexattr_send);

@@ -15,7 +15,9 @@ struct support_table {
 
 unsigned support_possible(const struct options *options, unsigned minor)
 {
-	unsigned possible = options->acl ? SUPPORT_ACL : 0;
+	unsigned possible = options->acl ? SUPPORT_ACL | SUPPORT_DACL | SUPPORT_SACL : 0;
+	if (options->acl && minor >= 2)
+		possible |= SUPPORT_POSIX;
 	if (options->xattr && minor >= 2)
 		possible |= SUPPORT_XATTR | SUPPORT_LABEL;
 	return possible;
@@ -48,6 +50,13 @@ void support_put(struct support_table *table, uint16_t fsid, const struct nfs_fs
 		has |= SUPPORT_LABEL;
 	if (nfs_bitmap_has(&fs->supported, FATTR4_ACL) && (fs->aclsupport & ACL4_SUPPORT_ALLOW_ACL))
 		has |= SUPPORT_ACL;
+	if (nfs_bitmap_has(&fs->supported, FATTR4_DACL))
+		has |= SUPPORT_DACL;
+	if (nfs_bitmap_has(&fs->supported, FATTR4_SACL))
+		has |= SUPPORT_SACL;
+	if (nfs_bitmap_has(&fs->supported, FATTR4_POSIX_ACCESS_ACL) &&
+		nfs_bitmap_has(&fs->supported, FATTR4_POSIX_DEFAULT_ACL))
+		has |= SUPPORT_POSIX;
 	atomic_store(&table->has[fsid], (uint8_t)has);
 }
 

@@ -11,9 +11,12 @@
  * and remembered as long as the mount lives. Any thread.
  */
 
-#define SUPPORT_XATTR 0x1u /* user.* */
-#define SUPPORT_LABEL 0x2u /* security.selinux */
-#define SUPPORT_ACL   0x4u /* system.nfs4_acl */
+#define SUPPORT_XATTR 0x01u /* user.* */
+#define SUPPORT_LABEL 0x02u /* security.selinux */
+#define SUPPORT_ACL   0x04u /* system.nfs4_acl */
+#define SUPPORT_DACL  0x08u /* system.nfs4_dacl */
+#define SUPPORT_SACL  0x10u /* system.nfs4_sacl */
+#define SUPPORT_POSIX 0x20u /* system.posix_acl_access and _default */
 
 struct support_table;
 struct options;

@@ -6,6 +6,7 @@
 
 #include "nfs41/idmap.h"
 #include "nfs41/idmap_rules.h"
+#include "nfs41/proto.h"
 
 #define ACE4_IDENTIFIER_GROUP 0x40u
 #define ACE_SIZE_MIN	      16 /* bytes */
@@ -31,12 +32,14 @@ static void put_ace(struct wire_out *out, const struct ace *ace)
 	wire_put_opaque(out, ace->who, ace->who_len);
 }
 
-bool nfs_acl_good(const uint8_t *data, size_t len)
+bool nfs_acl_good(unsigned attr, const uint8_t *data, size_t len)
 {
 	struct wire_in in;
 	struct ace ace;
 
 	wire_in_init(&in, data, len);
+	if (attr != FATTR4_ACL)
+		wire_get_u32(&in);
 	uint32_t count = wire_get_u32(&in);
 	if (count > wire_left(&in) / ACE_SIZE_MIN)
 		return false;
@@ -76,13 +79,16 @@ static int convert_who(struct ace *ace, bool to_server, char who[IDMAP_STRING_MA
 	return 0;
 }
 
-int nfs_acl_convert(const uint8_t *data, size_t len, bool to_server, struct wire_out *out)
+int nfs_acl_convert(
+	unsigned attr, const uint8_t *data, size_t len, bool to_server, struct wire_out *out)
 {
 	char who[IDMAP_STRING_MAX];
 	struct wire_in in;
 	struct ace ace;
 
 	wire_in_init(&in, data, len);
+	if (attr != FATTR4_ACL)
+		wire_put_u32(out, wire_get_u32(&in));
 	uint32_t count = wire_get_u32(&in);
 	wire_put_u32(out, count);
 	for (uint32_t i = 0; i < count && !in.bad && !out->bad; i++) {

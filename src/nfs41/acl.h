@@ -8,17 +8,21 @@
 
 #include "util/wire.h"
 
-/* nfsace4<> (RFC 8881, 6.2.1), which programs get and set as it is on the wire. */
+/*
+ * Access control lists of NFS (RFC 8881, 6.2), which programs get and set as they are on the wire:
+ * nfsace4<> of FATTR4_ACL, and nfsacl41, with flags in front of that, of FATTR4_DACL and _SACL.
+ */
 
 /* Longest `who` that is accepted, bytes. */
 #define NFS_ACL_WHO_MAX 1024
 
 /* Is it a list of ACEs, and nothing else? */
-bool nfs_acl_good(const uint8_t *data, size_t len);
+bool nfs_acl_good(unsigned attr, const uint8_t *data, size_t len);
 /*
  * Puts a good one into `out`, with the users and groups that it names by their numbers as the
  * guest, or the server, knows them. 0; -EINVAL: the server does not know one; -EOVERFLOW.
  */
-int nfs_acl_convert(const uint8_t *data, size_t len, bool to_server, struct wire_out *out);
+int nfs_acl_convert(
+	unsigned attr, const uint8_t *data, size_t len, bool to_server, struct wire_out *out);
 
 #endif

@@ -80,9 +80,9 @@ struct nfs_listxattrs_res {
 void nfs_op_listxattrs(
 	struct nfs_compound *c, uint64_t cookie, uint32_t maxcount, struct nfs_listxattrs_res *res);
 /*
- * GETATTR and SETATTR of one attribute that programs get and set as bytes: of FATTR4_ACL, its
- * nfsace4<> as encoded (good as nfs_acl_good says); of FATTR4_SEC_LABEL, the label alone. `len` is
- * NFS_BYTES_NONE where the server gives none.
+ * GETATTR and SETATTR of one attribute that programs get and set as bytes: access control lists as
+ * encoded (good as nfs_acl_good, or nfs_posix_acl_good, says); of FATTR4_SEC_LABEL, the label
+ * alone. `len` is NFS_BYTES_NONE where the server gives none.
  */
 #define NFS_BYTES_NONE	  SIZE_MAX
 #define NFS_SEC_LABEL_MAX 2048 /* bytes */

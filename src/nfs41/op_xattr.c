@@ -2,9 +2,10 @@
 #include "nfs41/acl.h"
 #include "nfs41/attr.h"
 #include "nfs41/op.h"
+#include "nfs41/posix_acl.h"
 
-/* Extended attributes: RFC 8276, 8.4; and attributes that programs know as such: RFC 8881, 6.2.1,
- * RFC 7862, 12.2.4. */
+/* Extended attributes: RFC 8276, 8.4; and attributes that programs know as such: RFC 8881, 6.2,
+ * RFC 7862, 12.2.4, draft-ietf-nfsv4-posix-acls. */
 
 static void give_bytes(struct nfs_bytes_res *bytes, const uint8_t *data, uint32_t len)
 {
@@ -135,6 +136,15 @@ static const uint8_t *get_label(const uint8_t *data, uint32_t *len)
 	return in.pos == in.len ? label : NULL;
 }
 
+static bool is_list(const struct nfs_bitmap *attr, const uint8_t *data, size_t len)
+{
+	if (nfs_bitmap_has(attr, FATTR4_ACL))
+		return nfs_acl_good(FATTR4_ACL, data, len);
+	if (nfs_bitmap_has(attr, FATTR4_DACL) || nfs_bitmap_has(attr, FATTR4_SACL))
+		return nfs_acl_good(FATTR4_DACL, data, len);
+	return nfs_posix_acl_good(data, len);
+}
+
 static void decode_bytes(
 	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
 {
@@ -154,7 +164,7 @@ static void decode_bytes(
 	}
 	if (nfs_bitmap_has(&have, FATTR4_SEC_LABEL))
 		data = get_label(data, &len);
-	else if (!nfs_acl_good(data, len))
+	else if (!is_list(&have, data, len))
 		data = NULL;
 	if (data)
 		give_bytes(bytes, data, len);

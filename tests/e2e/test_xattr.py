@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
+import struct
 import sys
 import time
 
@@ -14,8 +15,9 @@ import nfsreply as nfs
 from harness import ROOT, Suite, errno_of
 from mounts import Mount
 from nfsreply import opaque, p32, p64
-from shim import (ACL, ACLSUPPORT, EXIST, INVAL, NOTSUPP, NOXATTR, QUOTA_HARD, QUOTA_SOFT,
-                  QUOTA_USED, SEC_LABEL, XATTR2BIG, XATTR_SUPPORT, Shim)
+from shim import (ACL, ACLSUPPORT, DACL, EXIST, INVAL, NOTSUPP, NOXATTR, POSIX_ACCESS_ACL,
+                  POSIX_DEFAULT_ACL, QUOTA_HARD, QUOTA_SOFT, QUOTA_USED, SACL, SEC_LABEL, XATTR2BIG,
+                  XATTR_SUPPORT, Shim)
 from test_basic import write
 
 suite = Suite()
@@ -344,6 +346,107 @@ def acls(env):
     env.fails(errno.EOPNOTSUPP, os.getxattr, refused.file, "system.nfs4_acl")
     none = Served(env, objects={ACL: TRIVIAL}, **{str(ACLSUPPORT): p32(0)})
     env.fails(errno.EOPNOTSUPP, os.getxattr, none.file, "system.nfs4_acl")
+
+
+@suite.test("system.nfs4_dacl and system.nfs4_sacl are the server's, flags and all")
+def acls41(env):
+    served = Served(env, objects={DACL: p32(2) + TRIVIAL, SACL: p32(0) + acl()})
+    f, server = served.file, served.server
+    assert os.getxattr(f, "system.nfs4_dacl") == p32(2) + TRIVIAL
+    assert os.getxattr(f, "system.nfs4_sacl") == p32(0) + acl()
+    assert os.listxattr(f) == ["system.nfs4_dacl", "system.nfs4_sacl"]
+    for name, number in (("system.nfs4_dacl", DACL), ("system.nfs4_sacl", SACL)):
+        some = p32(1) + acl(ace(b"OWNER@"), ace(b"1000"))
+        os.setxattr(f, name, some)
+        assert list(server.objects[number].values()) == [some]
+        os.chmod(f, 0o604)  # with the mode alone
+        assert os.getxattr(f, name) == some
+        for bad in (b"", p32(1), some[:-4], some + p32(0), TRIVIAL):
+            env.fails(errno.EINVAL, os.setxattr, f, name, bad)
+        env.fails(errno.EINVAL, os.removexattr, f, name)
+        server.objects[number] = {fh: some[:-4] for fh in server.objects[number]}
+        env.fails(errno.EIO, os.getxattr, f, name)
+    env.fails(errno.EOPNOTSUPP, os.getxattr, f, "system.nfs4_acl")
+    assert served.mount.process.poll() is None
+
+
+def posix_wire(*entries):
+    return p32(len(entries)) + b"".join(p32(tag, perm) + opaque(who) for tag, perm, who in entries)
+
+
+def posix_xattr(*entries):
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+
+
+NOBODY = 0xffffffff  # as whose an entry without a name is
+MODE_ONLY = posix_wire((1, 6, b""), (3, 4, b""), (6, 0, b""))
+MORE = (posix_wire((1, 6, b""), (2, 5, b"1000"), (3, 4, b""), (4, 3, b"100"), (5, 7, b""),
+                   (6, 0, b"")),
+        posix_xattr((1, 6, NOBODY), (2, 5, 501), (4, 4, NOBODY), (8, 3, 20), (16, 7, NOBODY),
+                    (32, 0, NOBODY)))
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+
+
+@suite.test("system.posix_acl_*: the server's, as on a local disk, users and groups the guest's",
+            timeout=60)
+def posix_acls(env):
+    rules = env.scratch("idmap")
+    with open(rules, "w") as out:
+        out.write("user 501 1000\ngroup 20 100\nuser root 0\ngroup root 0\n")
+    served = Served(env, f"noac,idmap={rules}",
+                    objects={POSIX_ACCESS_ACL: MODE_ONLY, POSIX_DEFAULT_ACL: posix_wire()})
+    f, server = served.file, served.server
+    wire, xattr = MORE
+    # what says no more than the mode is none
+    for name in (ACCESS, DEFAULT):
+        env.fails(errno.ENODATA, os.getxattr, f, name)
+        env.fails(errno.ENODATA, os.getxattr, served.dir, name)
+    assert os.listxattr(f) == os.listxattr(served.dir) == []
+    os.setxattr(f, ACCESS, xattr)
+    assert list(server.objects[POSIX_ACCESS_ACL].values()) == [wire]
+    assert os.getxattr(f, ACCESS) == xattr and os.listxattr(f) == [ACCESS]
+    os.chmod(f, 0o604)  # with the mode alone
+    assert os.getxattr(f, ACCESS) == xattr
+    os.removexattr(f, ACCESS)
+    assert list(server.objects[POSIX_ACCESS_ACL].values()) == [posix_wire()]
+    env.fails(errno.ENODATA, os.getxattr, f, ACCESS)
+    os.setxattr(served.dir, DEFAULT, xattr)
+    assert os.getxattr(served.dir, DEFAULT) == xattr and os.listxattr(served.dir) == [DEFAULT]
+    os.removexattr(served.dir, DEFAULT)
+    env.fails(errno.ENODATA, os.getxattr, served.dir, DEFAULT)
+    env.fails(errno.EACCES, os.setxattr, f, DEFAULT, xattr)
+    if shutil.which("setfacl"):
+        env.run(["setfacl", "-m", "u:501:rx", f])
+        assert "user:501:r-x" in env.run(["getfacl", "-cpn", f])
+        assert "+" in env.run(["ls", "-l", f]).split()[0]
+
+
+@suite.test("POSIX access control lists that are none, and users that nobody knows", timeout=60)
+def posix_acls_bad(env):
+    rules = env.scratch("idmap")
+    with open(rules, "w") as out:
+        out.write("user root 0\ngroup root 0\n")
+    served = Served(env, f"noac,idmap={rules}",
+                    objects={POSIX_ACCESS_ACL: MODE_ONLY, POSIX_DEFAULT_ACL: posix_wire()})
+    f, server = served.file, served.server
+    bad = [b"1", struct.pack("<I", 2) + b"1234", posix_xattr((3, 6, 0)), posix_xattr((1, 8, 0)),
+           MORE[1]]  # of 501 nobody has heard
+    for value in bad:
+        assert errno_of(os.setxattr, f, ACCESS, value) == errno.EINVAL
+    env.fails(errno.EOPNOTSUPP, os.setxattr, f, ACCESS, struct.pack("<I", 3))
+    assert server.objects[POSIX_ACCESS_ACL] == {}
+    os.setxattr(f, ACCESS, posix_xattr((1, 6, NOBODY), (2, 6, 0), (4, 4, NOBODY), (16, 7, NOBODY),
+                                       (32, 0, NOBODY)))
+    handle, = server.objects[POSIX_ACCESS_ACL]
+    for lie in (b"", p32(0x10000000), MORE[0] + p32(0), MORE[0][:-4], posix_wire((0, 0, b"")),
+                posix_wire((7, 0, b"")), posix_wire((1, 8, b"")), posix_wire((2, 0, b"")),
+                p32(1, 1, 0, 0x7fffffff)):
+        server.objects[POSIX_ACCESS_ACL][handle] = lie
+        env.fails(errno.EIO, os.getxattr, f, ACCESS)
+    assert served.mount.process.poll() is None
+    refused = Served(env, "noacl", objects=server.default)
+    env.fails(errno.EOPNOTSUPP, os.getxattr, refused.file, ACCESS)
+    env.fails(errno.EOPNOTSUPP, os.setxattr, refused.file, ACCESS, MORE[1])
 
 
 @suite.test("users in access control lists are the guest's, with idmap=")
