@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mountinfo.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -204,21 +206,58 @@ static int check_directory(const char *directory)
 	return r;
 }
 
-/* A daemon that died left its socket; the kernel gives its device number out again. */
-static int replace_stale(const char *directory, uint32_t major, uint32_t minor, const char *path)
+/* Nobody listens any more. */
+static bool is_abandoned(const struct sockaddr_un *sa)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool refused = fd >= 0 && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 &&
+		       errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return refused;
+}
+
+static bool is_control_name(const char *name, uint32_t *major, uint32_t *minor)
+{
+	int len = 0;
+
+	return sscanf(name, "%" SCNu32 ":%" SCNu32 ".sock%n", major, minor, &len) == 2 && len > 0 &&
+	       name[len] == '\0';
+}
+
+/*
+ * Daemons that were killed left them. Not those of file systems that are mounted: a daemon may be
+ * between bind(2) and listen(2), or else vsockfsctl tells by it that the daemon is dead.
+ */
+static void sweep(const char *directory)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	DIR *dir = opendir(directory);
+	const struct dirent *entry;
+	uint32_t major, minor;
+
+	while (dir && (entry = readdir(dir)))
+		if (is_control_name(entry->d_name, &major, &minor) &&
+			control_path(directory, major, minor, sa.sun_path, sizeof(sa.sun_path)) &&
+			is_abandoned(&sa) && mountinfo_find_device(major, minor) == -ENOENT)
+			unlink(sa.sun_path);
+	if (dir)
+		closedir(dir);
+}
+
+/* The kernel gives the device number of a daemon that died out again. */
+static int replace_stale(const struct sockaddr_un *sa)
 {
 	struct stat st;
 
-	if (lstat(path, &st) < 0)
+	if (lstat(sa->sun_path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	int fd = control_connect_in(directory, major, minor);
-	if (fd >= 0) {
-		close(fd);
+	if (!is_abandoned(sa))
 		return -EADDRINUSE;
-	}
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	return unlink(sa->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int listen_at(struct control *control, const char *directory, uint32_t major, uint32_t minor)
@@ -231,7 +270,7 @@ static int listen_at(struct control *control, const char *directory, uint32_t ma
 	if (!control_path(
 		    directory, major, minor, control->sa.sun_path, sizeof(control->sa.sun_path)))
 		return -ENAMETOOLONG;
-	r = replace_stale(directory, major, minor, control->sa.sun_path);
+	r = replace_stale(&control->sa);
 	if (r < 0)
 		return r;
 
@@ -289,6 +328,7 @@ int control_new_in(const char *directory, uint32_t major, uint32_t minor,
 	c->arg = arg;
 	int r = listen_at(c, directory, major, minor);
 	if (r == 0) {
+		sweep(directory);
 		r = start_thread(c);
 		if (r < 0)
 			unlink(c->sa.sun_path);

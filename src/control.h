@@ -44,6 +44,7 @@ bool control_path(const char *directory, uint32_t major, uint32_t minor, char *o
 /*
  * Daemon: listens for the mount with this device number. Call it after daemonizing (it starts the
  * thread). 0 or -errno, with one line in the debug log; a mount without a control socket works.
+ * Sockets of daemons that died are removed unless their file system is still mounted.
  */
 int control_new(uint32_t major, uint32_t minor, const struct control_ops *ops, void *arg,
 	struct control **control);

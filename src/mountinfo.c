@@ -139,6 +139,26 @@ int mountinfo_find_self(const char *path, struct mountinfo *info)
 	return r;
 }
 
+int mountinfo_find_device(uint32_t major, uint32_t minor)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t size = 0;
+	uint32_t ids[2], device[2];
+	bool found = false;
+
+	if (!file)
+		return -errno;
+	while (!found && getline(&line, &size, file) >= 0)
+		found = sscanf(line, "%" SCNu32 " %" SCNu32 " %" SCNu32 ":%" SCNu32, &ids[0],
+				&ids[1], &device[0], &device[1]) == 4 &&
+			device[0] == major && device[1] == minor;
+	int err = found ? 0 : ferror(file) ? -EIO : -ENOENT;
+	free(line);
+	fclose(file);
+	return err;
+}
+
 int mountinfo_find_path(const char *path, char resolved[PATH_MAX], struct mountinfo *info)
 {
 	int r = mountinfo_canonical(path, resolved);

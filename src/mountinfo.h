@@ -37,6 +37,9 @@ int mountinfo_find(FILE *file, const char *path, const char *type, struct mounti
 /* The same of any type from /proc/self/mountinfo. */
 int mountinfo_find_self(const char *path, struct mountinfo *info);
 
+/* Is a file system with this device number mounted anywhere? 0, -ENOENT or -errno. */
+int mountinfo_find_device(uint32_t major, uint32_t minor);
+
 /*
  * The mount on `path`, which may be a symbolic link to it, and its name in `resolved`. A link is
  * followed only where nothing is mounted on the name itself, so that a dead server does not matter.

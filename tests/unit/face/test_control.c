@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -290,6 +292,48 @@ static void test_stale_socket(void **state)
 	control_free(control);
 }
 
+/* As daemons that died leave it. */
+static void leave_socket(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_true(
+		snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path) < (int)sizeof(sa.sun_path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	close(fd);
+}
+
+static void test_others_sockets(void **state)
+{
+	struct fixture *f = *state;
+	struct stat root;
+	struct control *neighbour;
+	char names[4][PATH_MAX + 128];
+	const bool goes[4] = {true, false, false, false};
+
+	assert_int_equal(stat("/", &root), 0);
+	assert_int_equal(mkdir(f->directory, 0700), 0);
+	snprintf(names[0], sizeof(names[0]), "%s/0:%u.sock", f->directory, MINOR - 1);
+	/* its daemon is dead, and vsockfsctl says so as long as it is mounted */
+	snprintf(names[1], sizeof(names[1]), "%s/%u:%u.sock", f->directory, major(root.st_dev),
+		minor(root.st_dev));
+	snprintf(names[2], sizeof(names[2]), "%s/0:%u.sock.old", f->directory, MINOR - 1);
+	for (size_t i = 0; i < 3; i++)
+		leave_socket(names[i]);
+	assert_int_equal(control_new_in(f->directory, MAJOR, MINOR - 2, &ops, f, &neighbour), 0);
+	snprintf(names[3], sizeof(names[3]), "%s/0:%u.sock", f->directory, MINOR - 2);
+
+	control_free(start(f));
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(access(names[i], F_OK), goes[i] ? -1 : 0);
+		unlink(names[i]);
+	}
+	control_free(neighbour);
+}
+
 static void test_living_socket(void **state)
 {
 	struct fixture *f = *state;
@@ -452,6 +496,7 @@ int main(void)
 		WITH_FIXTURE(test_bad_clients),
 		WITH_FIXTURE(test_silent_client),
 		WITH_FIXTURE(test_stale_socket),
+		WITH_FIXTURE(test_others_sockets),
 		WITH_FIXTURE(test_living_socket),
 		WITH_FIXTURE(test_bad_directory),
 		WITH_FIXTURE(test_file_in_the_way),
