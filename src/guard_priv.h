@@ -40,6 +40,7 @@ struct keeper {
 	const struct options *options;
 	enum guard_orphan orphan;
 	int fd, notify_fd;
+	pid_t notifier;		  /* 0: none */
 	const atomic_bool *kept;  /* notifier.h */
 	struct guard_mount_id id; /* id 0: not mounted */
 	bool rings;		  /* guard_ready */

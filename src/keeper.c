@@ -311,6 +311,7 @@ static int keeper_fork(struct keeper *keeper, int device)
 	/* It hears of the daemon's end when nobody else has its socket. */
 	close(keeper->notify_fd);
 	keeper->notify_fd = -1;
+	keeper->notifier = pid < 0 ? 0 : pid;
 	return pid < 0 ? -errno : 0;
 }
 
@@ -392,8 +393,9 @@ void keeper_main(struct keeper *keeper)
 	prctl(PR_SET_NAME, "vsockfs-guard");
 	while (keeper_serve(keeper))
 		;
-	/* The notifier ends with the daemon as well. */
-	while (wait(NULL) > 0 || errno == EINTR)
+	/* It ends with the daemon as well. Not so a fusermount3 that unmounts by itself, which ends
+	 * after this process. */
+	while (keeper->notifier > 0 && waitpid(keeper->notifier, NULL, 0) < 0 && errno == EINTR)
 		;
 	_exit(0);
 }

@@ -110,16 +110,17 @@ def unconfined(env):
 
 @suite.test("a user's daemon is confined as well, and ends with its mount by SIGTERM")
 def unprivileged(env):
-    mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt"), "noresvport",
-                            user="nobody").start()
-    try:
-        s = status(confined_pid(env, mount))
-        assert s["NoNewPrivs"] == "1" and int(s["CapEff"], 16) == 0, s
-        mount.process.send_signal(signal.SIGTERM)
-        assert mount.process.wait(15) == 0
-        assert gone(mount.point) and not guards_of(mount.point)
-    finally:
-        mount.kill()
+    for options in ("noresvport", "noresvport,auto_unmount"):
+        mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt"), options,
+                                user="nobody").start()
+        try:
+            s = status(confined_pid(env, mount))
+            assert s["NoNewPrivs"] == "1" and int(s["CapEff"], 16) == 0, s
+            mount.process.send_signal(signal.SIGTERM)
+            assert mount.process.wait(15) == 0
+            assert gone(mount.point) and not guards_of(mount.point)
+        finally:
+            mount.kill()
 
 
 def kill_one(env, options, user=None, background=False):
@@ -132,6 +133,11 @@ def kill_one(env, options, user=None, background=False):
     if mount.process:
         mount.process.wait()
     return mount, directory
+
+
+def no_process(env, point):
+    env.eventually(lambda: not guards_of(point) and not processes_of(point, "fusermount3"),
+                   within=10, what="the end of the guard and its helper")
 
 
 @suite.test("without auto_unmount a killed daemon leaves a mount that fails at once, and no process")
@@ -168,23 +174,25 @@ def auto_unmount_user(env):
     mount, _ = kill_one(env, "auto_unmount,noresvport", user="nobody")
     try:
         env.eventually(lambda: gone(mount.point), within=10, what="the end of the mount")
+        no_process(env, mount.point)
     finally:
         mount.kill()
 
 
 @suite.test("auto_unmount does not take away what was mounted over it, or instead of it")
 def other_mount(env):
-    point = os.path.join(env.work, env.name + "-mnt")
-    mount = suite.new_mount(point, "auto_unmount").start()
-    try:
-        env.run(["mount", "-t", "tmpfs", "none", point])
-        os.kill(mount.process.pid, signal.SIGKILL)
-        mount.process.wait()
-        env.eventually(lambda: not guards_of(point), within=10, what="the guard's end")
-        assert mountinfo(point)[1] == "tmpfs", mountinfo(point)
-        env.run(["umount", point])
-    finally:
-        mount.kill()
+    for user, options in ((None, "auto_unmount"), ("nobody", "auto_unmount,noresvport")):
+        point = os.path.join(env.work, f"{env.name}-mnt-{user}")
+        mount = suite.new_mount(point, options, user=user).start()
+        try:
+            env.run(["mount", "-t", "tmpfs", "none", point])
+            os.kill(mount.process.pid, signal.SIGKILL)
+            mount.process.wait()
+            no_process(env, point)
+            assert mountinfo(point)[1] == "tmpfs", mountinfo(point)
+            env.run(["umount", point])
+        finally:
+            mount.kill()
 
 
 def device_of(point):
