@@ -116,11 +116,22 @@ static bool keeper_is_mounted(const struct keeper *keeper)
 		   : info.major == keeper->id.major && info.minor == keeper->id.minor;
 }
 
+/* By descriptor: what was looked at is what is unmounted. */
+static int keeper_unmount(const struct keeper *keeper, int fd)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (umount2(path, MNT_DETACH | (keeper->abort ? MNT_FORCE : 0)) == 0)
+		return 0;
+	/* Who is not root has fusermount3, which knows paths only, and unmounts what is on top even
+	 * if that was mounted after the look. */
+	return errno == EPERM ? keeper_run_fusermount(keeper) : -errno;
+}
+
 /* Another mount on the same place, above ours or instead of it, is nobody's business here. */
 static int keeper_detach(struct keeper *keeper)
 {
 	struct guard_mount_id id = {0};
-	char path[32];
 	if (keeper->id.id == 0)
 		return 0;
 	if (!keeper_is_mounted(keeper)) {
@@ -137,13 +148,9 @@ static int keeper_detach(struct keeper *keeper)
 		keeper->id.id = 0;
 		return 0;
 	}
-	/* By descriptor: what was looked at is what is unmounted. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (!err && umount2(path, MNT_DETACH | (keeper->abort ? MNT_FORCE : 0)) < 0)
-		err = -errno;
+	if (!err)
+		err = keeper_unmount(keeper, fd);
 	close(fd);
-	if (err == -EPERM)
-		err = keeper_run_fusermount(keeper);
 	if (!err)
 		keeper->id.id = 0;
 	return err;
