@@ -11,6 +11,9 @@ from initramfs import Missing, find_program
 from machine import HERE, Machine, build_static, parse_args
 from tap import Tap
 
+sys.path.append(os.path.join(os.path.dirname(HERE), "matrix"))
+import matrix  # noqa: E402
+
 MODULES = ["vsock_loopback", "fuse", "nfsd", "ext4", "virtio_pci", "virtio_blk"]
 
 UNITS = os.path.join(HERE, "..", "..", "contrib", "systemd")
@@ -75,14 +78,23 @@ def add_counts(image):
         image.program(find_program(name, package), f"/gnu/{name}")
 
 
+def add_matrix(machine):
+    """What works on a knfsd, and what the manual says of the knfsd of this kernel."""
+    program = os.path.join(os.environ.get("VSOCKFS_BUILD", ""), "tests", "matrix", "matrix")
+    if not os.path.exists(program):
+        return
+    machine.image.program(program, "/usr/bin/matrix")
+    if matrix.COLUMNS["knfsd"].startswith(f"knfsd {'.'.join(machine.release.split('.')[:2])},"):
+        machine.image.file("/said", matrix.text(matrix.said("knfsd")))
+
+
 def main():
     args = parse_args()
     tap = Tap()
     try:
         machine = Machine(args, "loopback", MODULES)
         machine.image.program(find_program("socat", "socat"), "/usr/bin/socat")
-        with open(os.path.join(HERE, "..", "..", "man", "vsockfs.1"), "rb") as manual:
-            machine.image.file("/manual", manual.read())
+        add_matrix(machine)
         for name, package in (("getfattr", "attr"), ("setfattr", "attr"),
                               ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")

@@ -49,6 +49,7 @@ class Machine:
         self.script = script
         self.qemu = find_program("qemu-system-x86_64", "qemu-system-x86")
         self.kernel, release = newest_kernel(modules)
+        self.release = release
         self.image = Initramfs()
         self.image.userland()
         self.image.modules(release, modules)
