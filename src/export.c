@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +13,19 @@
 
 /* The way from the server's root to the export: one compound, made once. */
 
+/* Of fs_locations, bytes. */
+#define EXPORT_LOCATIONS_MAX 16384
+
 struct export_lookup {
 	struct share *share;
 	void (*done)(struct share *share, int err);
 	struct nfs_fh fh;
 	struct nfs_attr attr;
 	struct nfs_fsattr fs;
+	const char *rest; /* of the path, behind what is elsewhere */
+	struct nfs_bytes_res res;
+	uint8_t data[EXPORT_LOCATIONS_MAX];
+	struct nfs_location list[NFS_LOCATIONS_MAX];
 };
 
 static const unsigned export_want[] = {FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, FATTR4_FSID,
@@ -93,29 +102,85 @@ static int export_take(struct export_lookup *lookup)
 	return err;
 }
 
-static void export_done(struct nfs_compound *c)
+static void export_end(struct export_lookup *lookup, struct nfs_compound *c, int err)
+{
+	nfs_compound_free(c);
+	lookup->done(lookup->share, err);
+	free(lookup);
+}
+
+/* Puts so many names of the path into the compound; what is behind them. */
+static const char *export_put_path(struct nfs_compound *c, const char *path, unsigned names)
+{
+	path += strspn(path, "/");
+	for (; *path && names > 0; names--) {
+		size_t len = strcspn(path, "/");
+		nfs_op_lookup(c, path, len);
+		path += len;
+		path += strspn(path, "/");
+	}
+	return path;
+}
+
+static int export_elsewhere(struct export_lookup *lookup)
+{
+	struct share *share = lookup->share;
+	const struct nfs_location *list = lookup->list;
+	char where[sizeof(share->why) / 2];
+	size_t count = lookup->res.len <= lookup->res.cap
+			       ? nfs_locations_get(lookup->data, lookup->res.len, lookup->list)
+			       : 0;
+	size_t choice = moved_choose(list, count, &share->elsewhere);
+	nfs_locations_describe(list, count, where, sizeof(where));
+	snprintf(share->why, sizeof(share->why), "the server says that the export is at %s", where);
+	if (choice < count &&
+		asprintf(&share->elsewhere_path, "%s/%s", list[choice].path, lookup->rest) < 0)
+		share->elsewhere_path = NULL;
+	return -EREMOTE;
+}
+
+static void export_located(struct nfs_compound *c)
 {
 	struct export_lookup *lookup = c->arg;
 	int err = nfs_compound_errno(c);
 	if (err)
 		export_explain(lookup, c, err);
 	else
-		err = export_take(lookup);
-	nfs_compound_free(c);
-	lookup->done(lookup->share, err);
-	free(lookup);
+		err = export_elsewhere(lookup);
+	export_end(lookup, c, err);
 }
 
-static void export_put_path(struct nfs_compound *c, const char *path)
+/* Some name in the path is a referral, or the file system behind it has moved. */
+static bool export_locate(struct export_lookup *lookup, const struct nfs_compound *moved)
 {
-	while (*path) {
-		size_t len = strcspn(path, "/");
-		if (len > 0)
-			nfs_op_lookup(c, path, len);
-		path += len;
-		if (*path)
-			path++;
+	struct nfs_compound *c =
+		nfs_compound_new(moved->conn, lookup->share->mount_cred, OP_GETATTR);
+	unsigned names = 0;
+	if (!c)
+		return false;
+	for (unsigned i = 0; i < moved->ops_ok; i++)
+		names += moved->ops[i].op == OP_LOOKUP;
+	nfs_op_putrootfh(c);
+	lookup->rest = export_put_path(c, lookup->share->options->export_path, names);
+	lookup->res = (struct nfs_bytes_res){.data = lookup->data, .cap = sizeof(lookup->data)};
+	nfs_op_getattr_bytes(c, FATTR4_FS_LOCATIONS, &lookup->res);
+	nfs_compound_send(c, export_located, lookup);
+	return true;
+}
+
+static void export_done(struct nfs_compound *c)
+{
+	struct export_lookup *lookup = c->arg;
+	int err = nfs_compound_errno(c);
+	if (c->status == NFS4ERR_MOVED && export_locate(lookup, c)) {
+		nfs_compound_free(c);
+		return;
 	}
+	if (err)
+		export_explain(lookup, c, err);
+	else
+		err = export_take(lookup);
+	export_end(lookup, c, err);
 }
 
 void export_open(
@@ -139,7 +204,7 @@ void export_open(
 	lookup->share = share;
 	lookup->done = done;
 	nfs_op_putrootfh(c);
-	export_put_path(c, share->options->export_path);
+	export_put_path(c, share->options->export_path, UINT_MAX);
 	nfs_op_getfh(c, &lookup->fh);
 	nfs_op_getattr(c, &share->want, &lookup->attr);
 	nfs_op_getfsattr(c, &want_fs, &lookup->fs);

@@ -10,6 +10,7 @@
 #include "caller.h"
 #include "fresh.h"
 #include "listing.h"
+#include "moved.h"
 #include "takeover.h"
 #include "trace.h"
 #include "util/log.h"
@@ -372,6 +373,8 @@ static void fsop_distrust_names(struct share *share)
 
 void fsop_reply_err(struct fsop_request *req, int err)
 {
+	if (moved_ask(req, err))
+		return;
 	req->err = err;
 	fsop_note_names(req);
 	if (err == -ESTALE && req->fuse)

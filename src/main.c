@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -20,6 +22,7 @@
 #include "sandbox.h"
 #include "service.h"
 #include "share.h"
+#include "source.h"
 #include "takeover.h"
 #include "util/log.h"
 
@@ -31,6 +34,8 @@
 /* How long the server may take to accept our good-bye, and between attempts to mount. */
 #define MAIN_STOP_NS  UINT64_C(5000000000)
 #define MAIN_RETRY_MS 1000
+/* How many servers may send us on to another. */
+#define MAIN_FOLLOW_MAX 8
 /* How long the kernel may take to write what is dirty and unmount. */
 #define MAIN_UNMOUNT_MS 30000
 #define MAIN_SILENT_MS	1000
@@ -167,11 +172,33 @@ static int main_cancelled(struct guard *guard, const struct takeover *takeover, 
 	return MAIN_OK;
 }
 
+/* The options of the server that has the export. It is one mount for a process's life. */
+static const struct options *main_follow(const struct options *options, const struct share *share)
+{
+	static struct options followed;
+	static char path[PATH_MAX];
+	char server[ADDRESS_UADDR_MAX];
+	char *shorter = source_normalise_path(share->elsewhere_path);
+	if (!shorter || strlen(shorter) >= sizeof(path)) {
+		free(shorter);
+		return NULL;
+	}
+	memcpy(path, shorter, strlen(shorter) + 1);
+	free(shorter);
+	followed = *options;
+	followed.server = share->elsewhere;
+	followed.export_path = path;
+	log_info("%s is at %s:%s", options->source,
+		address_uaddr(&followed.server, server, sizeof(server)), path);
+	return &followed;
+}
+
 /* A share that is connected, or an exit status with one line said. */
 static int main_connect(const struct options *options, struct guard *guard,
 	struct takeover *takeover, int signals, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
+	unsigned followed = 0;
 	for (;;) {
 		struct share *s;
 		int err = share_new(options, guard, takeover, &s);
@@ -184,13 +211,20 @@ static int main_connect(const struct options *options, struct guard *guard,
 			*share = s;
 			return MAIN_OK;
 		}
+		const struct options *elsewhere = NULL;
+		if (err == -EREMOTE && s->elsewhere_path && followed++ < MAIN_FOLLOW_MAX)
+			elsewhere = main_follow(options, s);
 		/* What was restored can be so once: the service manager tries again. */
 		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
 			     !(takeover && takeover->resumed);
-		if (!again && err != -ECANCELED)
+		if (!again && !elsewhere && err != -ECANCELED)
 			log_error("%s: %s", options->source, s->why);
 		share_disconnect(s, 0);
 		share_free(s);
+		if (elsewhere) {
+			options = elsewhere;
+			continue;
+		}
 		if (again) {
 			struct pollfd pfd = {.fd = signals, .events = POLLIN};
 			err = poll(&pfd, 1, MAIN_RETRY_MS) > 0 ? -ECANCELED : 0;

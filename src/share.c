@@ -290,6 +290,7 @@ void share_free(struct share *share)
 	siblings_table_free(share->siblings);
 	changes_free(share->changes);
 	support_table_free(share->support);
+	free(share->elsewhere_path);
 	xattr_table_free(share->xattrs);
 	reclaim_free(share->reclaim);
 	nfs_state_free(share->state);

@@ -9,6 +9,7 @@
 
 #include "cache.h"
 #include "lacks.h"
+#include "moved.h"
 #include "nfs41/client.h"
 #include "nfs41/reclaim.h"
 #include "nfs41/state.h"
@@ -78,8 +79,9 @@ struct share {
 	struct changes *changes;
 	struct support_table *support;
 	struct xattr_table *xattrs;
-	unsigned possible;	      /* SUPPORT_* that some file system may have */
-	struct lacks lacks;	      /* of NFSv4.2 */
+	unsigned possible;  /* SUPPORT_* that some file system may have */
+	struct lacks lacks; /* of NFSv4.2 */
+	struct moved moved;
 	struct guard *guard;	      /* mounts and unmounts; not owned */
 	struct fuse_session *session; /* NULL until it is mounted */
 	struct cache_policy cache;
@@ -102,7 +104,9 @@ struct share {
 	struct state_file *keep;   /* where that is kept, or NULL */
 	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
 	uint8_t init[256];
-	char why[256]; /* what went wrong, while connecting */
+	char why[256];		  /* what went wrong, while connecting */
+	struct address elsewhere; /* the server that has the export, with -EREMOTE, */
+	char *elsewhere_path;	  /* unless this is NULL; owned */
 	struct share_wait connected, stopped;
 	bool init_seen;			/* FUSE_INIT, by libfuse */
 	_Atomic int init_done;		/* the kernel and the daemon have agreed on FUSE_INIT */
@@ -126,7 +130,8 @@ void share_free(struct share *share);
 
 /*
  * Starts the workers, connects to the server, looks the export up. Blocks the calling thread. 0 or
- * -errno with a sentence for the user in share->why; -ECANCELED: `cancel_fd` became readable first.
+ * -errno with a sentence for the user in share->why; -ECANCELED: `cancel_fd` became readable first;
+ * -EREMOTE: the export is elsewhere.
  */
 int share_connect(struct share *share, int cancel_fd);
 /* Mounts and hands the FUSE device to the workers. 0 or -errno with share->why. */

@@ -48,7 +48,7 @@
 	X(WRONGSEC, EPERM)                      \
 	X(CLID_INUSE, EIO)                      \
 	X(RESOURCE, EREMOTEIO)                  \
-	X(MOVED, EIO)                           \
+	X(MOVED, EREMOTE)                       \
 	X(NOFILEHANDLE, EIO)                    \
 	X(MINOR_VERS_MISMATCH, EPROTONOSUPPORT) \
 	X(STALE_CLIENTID, EIO)                  \

@@ -46,7 +46,7 @@ static const struct handling_row rows[] = {
 	ROW(RECLAIM_BAD,               OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 	ROW(RECLAIM_CONFLICT,          OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 
-	/* One server is all there is: what has moved away is gone. */
+	/* One server is all there is: the log says where it is now (moved.c). */
 	ROW(MOVED,                     OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 	ROW(LEASE_MOVED,               OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 	/* RFC 8881, 4.2.3: volatile handles are not looked up again. */

@@ -82,7 +82,8 @@ void nfs_op_listxattrs(
 /*
  * GETATTR and SETATTR of one attribute that programs get and set as bytes: access control lists as
  * encoded (good as nfs_acl_good, or nfs_posix_acl_good, says); of FATTR4_SEC_LABEL, the label
- * alone. `len` is NFS_BYTES_NONE where the server gives none.
+ * alone. And GETATTR of FATTR4_FS_LOCATIONS, for nfs_locations_get. `len` is NFS_BYTES_NONE where
+ * the server gives none.
  */
 #define NFS_BYTES_NONE	  SIZE_MAX
 #define NFS_SEC_LABEL_MAX 2048 /* bytes */

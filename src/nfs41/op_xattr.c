@@ -142,7 +142,8 @@ static bool is_list(const struct nfs_bitmap *attr, const uint8_t *data, size_t l
 		return nfs_acl_good(FATTR4_ACL, data, len);
 	if (nfs_bitmap_has(attr, FATTR4_DACL) || nfs_bitmap_has(attr, FATTR4_SACL))
 		return nfs_acl_good(FATTR4_DACL, data, len);
-	return nfs_posix_acl_good(data, len);
+	/* locations.c looks at those */
+	return nfs_bitmap_has(attr, FATTR4_FS_LOCATIONS) || nfs_posix_acl_good(data, len);
 }
 
 static void decode_bytes(

@@ -167,6 +167,23 @@ static bool address_is_v6(const struct address *address)
 	return address->proto == ADDRESS_TCP && strchr(address->host, ':');
 }
 
+bool address_parse_location(const char *server, struct address *address)
+{
+	const char *cid = server + (strncmp(server, "vsock:", 6) == 0 ? 6 : 0);
+	size_t len = strcspn(cid, ".");
+	uint64_t value, port = ADDRESS_DEFAULT_PORT;
+
+	if (!address_number(cid, len, VMADDR_CID_ANY - 1, &value))
+		return false;
+	if (cid[len] == '.' &&
+		(cid == server || !address_number(cid + len + 1, strlen(cid + len + 1),
+					  VMADDR_PORT_ANY - 1, &port)))
+		return false;
+	*address = (struct address){
+		.proto = ADDRESS_VSOCK, .cid = (uint32_t)value, .port = (uint32_t)port};
+	return true;
+}
+
 const char *address_netid(const struct address *address)
 {
 	switch (address->proto) {

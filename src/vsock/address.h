@@ -2,6 +2,7 @@
 #ifndef VSOCKFS_VSOCK_ADDRESS_H
 #define VSOCKFS_VSOCK_ADDRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -37,6 +38,12 @@ struct address {
  */
 int address_parse_source(
 	const char *source, struct address *address, const char **export_path, const char **why);
+
+/*
+ * A server as another one names it in fs_locations (RFC 8881, 11.16), if that is a vsock address:
+ * "vsock:CID", the universal address "vsock:CID.PORT", or a CID alone.
+ */
+bool address_parse_location(const char *server, struct address *address);
 
 /* RPC network id of the transport: "vsock", "unix", "tcp" or "tcp6" (a numeric IPv6 host). */
 const char *address_netid(const struct address *address);

@@ -157,6 +157,30 @@ static void check_names(
 	assert_int_equal(out[3], '\0');
 }
 
+static void test_locations(void **state)
+{
+	static const struct {
+		const char *server;
+		uint32_t cid, port;
+	} good[] = {{"vsock:2", 2, 2049}, {"vsock:2.2049", 2, 2049},
+		{"vsock:5.4294967294", 5, 4294967294u}, {"2", 2, 2049},
+		{"vsock:4294967294", 4294967294u, 2049}};
+	static const char *const bad[] = {"", "vsock:", "vsock:4294967295", "vsock:2.", "vsock:2.x",
+		"vsock:2.4294967295", "vsock:2.1.1", "2.2049", "10.0.0.1", "127.1", "host", "local",
+		"example.org", "::1", "vsock:-1", "vsock: 2", "unix:/run/x", "tcp:2"};
+	struct address address;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_true(address_parse_location(good[i].server, &address));
+		assert_int_equal(address.proto, ADDRESS_VSOCK);
+		assert_int_equal(address.cid, good[i].cid);
+		assert_int_equal(address.port, good[i].port);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (address_parse_location(bad[i], &address))
+			fail_msg("\"%s\" is a vsock address", bad[i]);
+}
+
 static void test_names(void **state)
 {
 	check_names("2:/x", "vsock", "vsock:2.2049", "vsock 2 port 2049");
@@ -239,6 +263,7 @@ int main(void)
 		cmocka_unit_test(test_tcp_sources),
 		cmocka_unit_test(test_refused_vsock_sources),
 		cmocka_unit_test(test_refused_other_sources),
+		cmocka_unit_test(test_locations),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_resolve_vsock),
 		cmocka_unit_test(test_resolve_unix),

@@ -1,0 +1,145 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Referrals, and file systems that have moved: a shim in front of nfs-ganesha says so."""
+
+import contextlib
+import errno
+import os
+import subprocess
+
+import nfsreply as nfs
+from harness import Suite
+from mounts import Mount
+from nfsreply import opaque, p32, u32
+from shim import Call, Shim, bitmap, take_opaque
+
+suite = Suite()
+FS_LOCATIONS, MOVED = 24, 10019
+
+
+def words(*texts):
+    return p32(len(texts)) + b"".join(opaque(t.encode()) for t in texts)
+
+
+def locations(*servers, path=("data",)):
+    return words("old") + p32(1) + words(*servers) + words(*path)
+
+
+class Away(Shim):
+    """What is below the names of `away` is elsewhere; with `gone`, everything is."""
+
+    def __init__(self, path, port, where, away=()):
+        self.away, self.gone, self.asked = set(away), False, 0
+        super().__init__(path, port)
+        self.objects, self.default = {FS_LOCATIONS: {}}, {FS_LOCATIONS: where}
+
+    def forwarded(self, call):
+        sent = super().forwarded(call)
+        with contextlib.suppress(nfs.NotCompound, IndexError), self.lock:
+            self.plans[u32(call)] = Call(call)
+        return sent
+
+    def merge(self, asked, reply):
+        reply = super().merge(asked, reply)
+        where = any(op == nfs.GETATTR and FS_LOCATIONS in bitmap(args) for op, args in asked.ops)
+        self.asked += where
+        name = b""
+        for i, (op, args) in enumerate(asked.ops[:len(reply.ops)]):
+            if name in self.away and op in (nfs.LOOKUP, nfs.GETFH) or (
+                    self.gone and op == nfs.PUTFH and not where):
+                reply.ops[i:] = [[op, MOVED, b""]]
+                reply.status, reply.count = MOVED, i + 1
+                break
+            if op == nfs.LOOKUP:
+                name = take_opaque(args, 0)[0]
+        return reply
+
+
+@contextlib.contextmanager
+def shim(env, *args):
+    env.mount_count += 1
+    server = Away(os.path.join(env.work, f"{env.name}-away{env.mount_count}.sock"), env.port, *args)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def served(env, *args):
+    """A shim and a mount through it."""
+    with shim(env, *args) as server, Mount(
+            env.suite.program(), f"unix:{server.path}:/export", server.path + ".mnt",
+            "nconnect=1,noac") as mount:
+        yield server, mount, os.path.join(mount.point, env.name)
+
+
+def log_of(mount):
+    return mount.log_tail(1000)
+
+
+@suite.test("a referral is EREMOTE, is listed, and the log says where to go, once")
+def referral(env):
+    os.mkdir(env.on_disk("away"))
+    with served(env, locations("vsock:7", "tcphost", path=("a", "b")), [b"away"]) as (
+            server, mount, top):
+        for _ in range(3):
+            env.fails(errno.EREMOTE, os.stat, os.path.join(top, "away"))
+            env.fails(errno.EREMOTE, os.listdir, os.path.join(top, "away"))
+        assert os.listdir(top) == ["away"]
+        lines = [line for line in log_of(mount).splitlines() if "referral" in line]
+        assert len(lines) == 1 and '"away"' in lines[0], lines
+        assert "vsock:7:/a/b, tcphost:/a/b" in lines[0], lines
+        assert server.asked == 1, server.asked
+        os.mkdir(os.path.join(top, "here"))
+        assert sorted(os.listdir(top)) == ["away", "here"]
+
+
+@suite.test("a file system that has moved is EREMOTE, and comes back when it does")
+def moved(env):
+    with served(env, locations("vsock:7")) as (server, mount, top):
+        os.mkdir(os.path.join(top, "d"))
+        server.gone = True
+        for _ in range(3):
+            env.fails(errno.EREMOTE, os.stat, os.path.join(top, "d"))
+        lines = [line for line in log_of(mount).splitlines() if "has moved to vsock:7:/data" in line]
+        assert 1 <= len(lines) <= 2 and server.asked == len(lines), (lines, server.asked)
+        server.gone = False
+        os.stat(os.path.join(top, "d"))
+
+
+@suite.test("locations that are none do no harm")
+def hostile(env):
+    os.mkdir(env.on_disk("away"))
+    for where in (b"", p32(0xffffffff), words("old") + p32(0), locations("vsock:7") + p32(1),
+                  locations("vsock:7", path=("..",)), locations("\x1b[2J")):
+        with served(env, where, [b"away"]) as (_, mount, top):
+            env.fails(errno.EREMOTE, os.stat, os.path.join(top, "away"))
+            assert "does not tell" in log_of(mount)
+            assert mount.process.poll() is None
+
+
+def mounting(env, server, path="/export"):
+    """The line that says why it failed."""
+    point = env.scratch("point")
+    os.makedirs(point, exist_ok=True)
+    done = subprocess.run([env.suite.program(), f"unix:{server.path}:{path}", point, "-o",
+                           "nconnect=1"], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == 32 and not os.path.ismount(point), done
+    return done.stderr.decode()
+
+
+@suite.test("mounting what is elsewhere goes there, where that is a vsock address, and says so")
+def follow(env):
+    went = "is at vsock:1.4000000123:/data", "vsock 1 port 4000000123"
+    for where, said in ((locations("tcphost", "vsock:1.4000000123"), went),
+                        (locations("tcphost", "10.0.0.1"), ["tcphost:/data, 10.0.0.1:/data"]),
+                        (b"", ["does not tell"])):
+        with shim(env, where, [b"export"]) as server:
+            text = mounting(env, server)
+            assert all(word in text for word in said), text
+
+
+
+if __name__ == "__main__":
+    suite.main()
