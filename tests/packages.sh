@@ -2,11 +2,11 @@
 # Sourced by ./try and ./check: the Debian packages they need, and how to get those that lack.
 
 PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev
-	libseccomp-dev libcap-ng-dev systemtap-sdt-dev"
+	libseccomp-dev libcap-ng-dev libssl-dev systemtap-sdt-dev"
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
-	qemu-system-x86 busybox-static socat e2fsprogs kmod attr nfs4-acl-tools
+	qemu-system-x86 busybox-static socat e2fsprogs kmod attr nfs4-acl-tools openssl
 	dpkg-dev debhelper lintian mmdebstrap rpm rpmlint systemd autofs"
 # bench/run, which says what it does without.
 # shellcheck disable=SC2034 # for who reads this

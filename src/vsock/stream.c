@@ -9,55 +9,24 @@
 #include <unistd.h>
 
 #include "vsock/socket.h"
+#include "vsock/stream_priv.h"
 
 /* A Unix socket whose listener has a full queue refuses with EAGAIN and tells nobody when not. */
 #define STREAM_RETRY_NS 10000000
 
-enum stream_state {
-	STREAM_CONNECTING,
-	STREAM_OPEN,
-	STREAM_FAILED, /* not connected, or a send failed: the owner has to close it */
-	STREAM_CLOSED, /* by the owner; waits for the end of its operations */
-};
-
-TAILQ_HEAD(stream_queue, stream_msg);
-
-struct stream {
-	struct loop *loop;
-	const struct stream_ops *ops;
-	void *arg;
-	int fd;
-	enum stream_state state;
-	struct sockaddr_storage peer;
-	socklen_t peer_len;
-	uint64_t deadline; /* of the connect, 0: none */
-	struct loop_timer timer;
-	struct loop_task task; /* connected at once; closed */
-	struct loop_hook hook; /* flushes, while open */
-	struct loop_recv recv;
-	struct loop_poll writable; /* end of connect; room to send */
-	bool tasked, receiving, blocked, pushing;
-	int send_err; /* to be reported as broken */
-	struct stream_queue queue;
-};
-
-#define STREAM_OF(member_pointer, member) \
-	((struct stream *)((char *)(member_pointer)-offsetof(struct stream, member)))
-
-static void stream_post(struct stream *stream)
+void stream_post(struct stream *stream)
 {
 	stream->tasked = true;
 	loop_post(stream->loop, &stream->task);
 }
 
-static void stream_await_writable(struct stream *stream)
+void stream_await_writable(struct stream *stream)
 {
 	stream->blocked = true;
 	loop_poll_start(stream->loop, &stream->writable);
 }
 
-/* Once closed, the last operation to end brings the task that ends the stream. */
-static void stream_check_closed(struct stream *stream)
+void stream_check_closed(struct stream *stream)
 {
 	if (stream->state == STREAM_CLOSED && !stream->receiving && !stream->blocked &&
 		!stream->tasked)
@@ -71,6 +40,8 @@ static void stream_end(struct stream *stream)
 	struct stream_msg *msg;
 
 	close(stream->fd);
+	if (stream->layer)
+		stream->layer->free(stream);
 	while ((msg = TAILQ_FIRST(&stream->queue))) {
 		TAILQ_REMOVE(&stream->queue, msg, entry);
 		msg->sent(msg, -ECANCELED);
@@ -88,8 +59,7 @@ static size_t stream_msg_len(const struct stream_msg *msg)
 	return len;
 }
 
-/* Gathers what is queued into `iov`; returns how many, and their bytes. */
-static size_t stream_gather(const struct stream *stream, struct iovec *iov, size_t *bytes)
+size_t stream_gather(const struct stream *stream, struct iovec *iov, size_t *bytes)
 {
 	struct stream_msg *msg;
 	size_t n = 0;
@@ -114,8 +84,7 @@ static size_t stream_gather(const struct stream *stream, struct iovec *iov, size
 	return n;
 }
 
-/* The kernel took `n` bytes. True if a message was finished with them, and so called back. */
-static bool stream_advance(struct stream *stream, size_t n)
+bool stream_advance(struct stream *stream, size_t n)
 {
 	struct stream_queue sent = TAILQ_HEAD_INITIALIZER(sent);
 	struct stream_msg *msg;
@@ -161,17 +130,18 @@ static bool stream_write(struct stream *stream)
 	return stream_advance(stream, (size_t)n);
 }
 
-/* Sends until the queue is empty or the kernel takes no more. True if it called back. */
-static bool stream_push(struct stream *stream)
+bool stream_push(struct stream *stream)
 {
 	bool called = false;
 
 	if (stream->pushing)
 		return false;
 	stream->pushing = true;
-	while (stream->state == STREAM_OPEN && !stream->blocked && !stream->send_err &&
-		!TAILQ_EMPTY(&stream->queue))
-		called |= stream_write(stream);
+	if (stream->layer)
+		called = stream->layer->push(stream);
+	else
+		while (stream_can_write(stream) && !TAILQ_EMPTY(&stream->queue))
+			called |= stream_write(stream);
 	stream->pushing = false;
 	return called;
 }
@@ -241,6 +211,8 @@ static void stream_run_task(struct loop_task *task)
 	stream->tasked = false;
 	if (stream->state == STREAM_CONNECTING)
 		stream_connected(stream, 0);
+	else if (stream->state != STREAM_CLOSED)
+		stream->layer->run(stream);
 	else if (!stream->receiving && !stream->blocked)
 		stream_end(stream);
 }
@@ -367,6 +339,10 @@ int stream_adopt(
 
 void stream_recv(struct stream *stream, void *data, size_t len, bool wait_all)
 {
+	if (stream->layer) {
+		stream->layer->recv(stream, data, len, wait_all);
+		return;
+	}
 	stream->receiving = true;
 	stream->recv.data = data;
 	stream->recv.len = len;
@@ -385,10 +361,17 @@ void stream_flush(struct stream *stream)
 	stream_push(stream);
 }
 
+const char *stream_why(const struct stream *stream)
+{
+	return stream->layer ? stream->layer->why(stream) : NULL;
+}
+
 void stream_close(struct stream *stream)
 {
 	if (stream->state == STREAM_OPEN)
 		loop_hook_remove(stream->loop, &stream->hook);
+	if (stream->layer)
+		stream->layer->close(stream);
 	stream->state = STREAM_CLOSED;
 	loop_timer_cancel(stream->loop, &stream->timer);
 	/* The peer learns of it now, not when the operations have ended. */

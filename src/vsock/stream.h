@@ -10,6 +10,7 @@
 
 #include "util/loop.h"
 #include "vsock/address.h"
+#include "vsock/tls.h"
 
 /*
  * One connected byte stream (AF_VSOCK, Unix or TCP) on one loop, whose thread makes every call and
@@ -52,6 +53,8 @@ struct stream_ops {
 	void (*broken)(void *arg, int err);
 	/* Last callback, after stream_close: no buffer is in use any more, the stream is gone. */
 	void (*closed)(void *arg);
+	/* End of stream_secure: 0, or -errno, with stream_why; the owner closes the stream then. */
+	void (*secured)(void *arg, int err);
 };
 
 /*
@@ -83,6 +86,24 @@ void stream_send(struct stream *stream, struct stream_msg *msg);
  * sleeps; who sends from a loop hook that comes after the stream's lets it return true.
  */
 void stream_flush(struct stream *stream);
+
+/*
+ * Makes the stream one of TLS, with a handshake that ends with `secured`; bytes are sent and
+ * received as before afterwards. Nothing is queued or received meanwhile. Errors of the stream may
+ * then also be -EKEYREJECTED and -EBADMSG (tls.h). 0, -ENOMEM, or -EOPNOTSUPP: built without TLS.
+ */
+#ifdef VSOCKFS_TLS
+int stream_secure(struct stream *stream, const struct tls_context *context);
+#else
+static inline int stream_secure(struct stream *stream, const struct tls_context *context)
+{
+	(void)stream;
+	(void)context;
+	return -EOPNOTSUPP;
+}
+#endif
+/* What TLS says of an error, or NULL. Valid as long as the stream. */
+const char *stream_why(const struct stream *stream);
 
 /*
  * Ends the stream and calls nothing from here: from the loop, messages not taken by the

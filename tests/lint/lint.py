@@ -37,6 +37,7 @@ BELOW = {
 FOREIGN = {
     r"(rpc|tirpc)/.*\.h": r"src/rpc/.*",
     r"liburing.*\.h": r"src/(vsock/.*|util/loop.*)",
+    r"openssl/.*": r"src/vsock/tls.*",
     r"fuse.*\.h": r"src/[^/]*",
 }
 FILE_LINES = 600

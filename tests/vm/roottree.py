@@ -12,7 +12,7 @@ CONTRIB = os.path.join(ROOT, "contrib")
 # The daemon's libraries, systemd, and both makers of images (dracut itself and initramfs-tools
 # exclude each other; what they do their work with does not).
 PACKAGES = ("systemd,systemd-sysv,udev,kmod,dracut-core,initramfs-tools-core,busybox,zstd,fuse3,"
-            "libfuse3-3,liburing2,libtirpc3,libseccomp2,libcap-ng0,iproute2")
+            "libfuse3-3,liburing2,libtirpc3,libseccomp2,libcap-ng0,libssl3,iproute2")
 TRIM = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/zoneinfo/*",
         "/usr/lib/systemd/catalog/*")
 # What setting up packages took.
