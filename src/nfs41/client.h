@@ -34,6 +34,7 @@ struct nfs_client_identity {
 struct nfs_client_config {
 	struct address address;
 	struct stream_config stream;
+	const struct tls_context *tls; /* RPC-with-TLS or nothing; outlives the client; or NULL */
 	struct rpc_cred *cred; /* for client id and session management; a reference is taken */
 	int minor;	       /* -1: 2, else 1, whichever the server speaks; 1 or 2: that one */
 	bool soft;
@@ -121,10 +122,10 @@ int nfs_client_attach(struct nfs_client *client, struct loop *loop, struct nfs_c
 
 /*
  * Connects, makes client id and session. `ready` comes on the first worker's loop: 0, or -errno for
- * a failure (-ECONNREFUSED, -ENODEV, -EPROTONOSUPPORT: no NFSv4.1, -EACCES, -ETIMEDOUT, ...), with
- * `why` a sentence for the user, valid during the call; every connection is down then, and
- * nfs_client_start may be called again. Further connections come up by themselves. Any thread may
- * call this. The loops must run.
+ * a failure (-ECONNREFUSED, -ENODEV, -EPROTONOSUPPORT: no NFSv4.1, -EACCES, -ETIMEDOUT,
+ * -EKEYREJECTED: no TLS, ...), with `why` a sentence for the user, valid during the call; every
+ * connection is down then, and nfs_client_start may be called again. Further connections come up by
+ * themselves. Any thread may call this. The loops must run.
  */
 typedef void (*nfs_client_ready_fn)(void *arg, int err, const char *why);
 void nfs_client_start(struct nfs_client *client, nfs_client_ready_fn ready, void *arg);

@@ -78,6 +78,7 @@ struct nfs_client {
 	struct loop_timer timer;       /* the machine's */
 	struct loop_timer renew;       /* the lease's */
 	bool connected_once;	       /* since the start: tells "nothing listens" from "no NFS" */
+	char insecure[256];	       /* what TLS said on the first connection; or empty */
 	_Atomic uint32_t status_flags; /* SEQ4_STATUS_* seen and dealt with */
 	_Atomic uint64_t clientid;
 	_Atomic uint64_t salt; /* of `owner` */

@@ -69,8 +69,9 @@ int client_why(struct nfs_client *client)
 {
 	const struct recovery *r = &client->recovery;
 	int err = r->status > 0 ? nfs_error_errno((uint32_t)r->status) : r->status;
-	const char *words = client->connected_once ? why_not_served(client, err)
-						   : why_not_connected(client, err);
+	const char *words = client->insecure[0]	     ? client->insecure
+			    : client->connected_once ? why_not_served(client, err)
+						     : why_not_connected(client, err);
 	const char *name = r->status > 0 ? nfs_error_name((uint32_t)r->status) : NULL;
 	if (words && name)
 		snprintf(

@@ -2,6 +2,7 @@
 #include "nfs41/conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "nfs41/client_priv.h"
@@ -86,17 +87,33 @@ static bool conn_may_log(void *arg)
 	return true;
 }
 
+/* About garbage, and about TLS, there is a line already. */
+static bool conn_is_told(int err)
+{
+	return err == -EPROTO || err == -EKEYREJECTED || err == -EBADMSG;
+}
+
 /* One line for all connections that a server's end breaks. */
 static void conn_tell_trouble(struct nfs_conn *conn, int err)
 {
 	if (conn->troubled)
 		return;
 	conn->troubled = true;
-	/* about garbage there is a line already */
-	if (atomic_fetch_add(&conn->client->troubled, 1) == 0 && err != -EPROTO &&
+	if (atomic_fetch_add(&conn->client->troubled, 1) == 0 && !conn_is_told(err) &&
 		conn_may_log(conn))
 		log_warn("%s: connection lost: %s; connecting again", conn->client->peer,
 			strerror(-err));
+}
+
+/* Once mounted, a server without TLS is one that is not there. */
+static void conn_insecure(void *arg, const char *why)
+{
+	struct nfs_conn *conn = arg;
+	struct nfs_client *client = conn->client;
+	if (conn->index == 0 && client->recovery.first)
+		snprintf(client->insecure, sizeof(client->insecure), "%s", why);
+	else if (conn_may_log(conn))
+		log_warn("%s: %s; connecting again", client->peer, why);
 }
 
 static void conn_tell_recovery(struct nfs_conn *conn, bool connected)
@@ -230,7 +247,8 @@ static int conn_called(void *arg, const struct rpc_msg_call *msg, const uint8_t 
 	return 0;
 }
 
-static const struct rpc_conn_ops conn_ops = {conn_up, conn_down, conn_called, conn_may_log};
+static const struct rpc_conn_ops conn_ops = {
+	conn_up, conn_down, conn_called, conn_may_log, conn_insecure};
 
 /* When nothing is connected. */
 static void conn_connect(struct nfs_conn *conn)
@@ -242,12 +260,17 @@ static void conn_connect(struct nfs_conn *conn)
 	lend_begin(conn, false);
 	conn->open_err = rpc_conn_open(conn->loop, &config->address, &config->stream, CONN_CALL_MAX,
 		&conn_ops, conn, &conn->rpc);
-	if (!conn->open_err)
-		rpc_conn_set_tap(conn->rpc, config->tap, conn->index);
 	if (conn->open_err) {
 		/* tell it from the loop, as any other failure */
 		conn->rpc = NULL;
 		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop));
+		return;
+	}
+	rpc_conn_set_tap(conn->rpc, config->tap, conn->index);
+	if (config->tls && rpc_conn_secure(conn->rpc, config->tls, NFS4_PROGRAM, NFS4_VERSION,
+				   config->stream.connect_timeout_ns) < 0) {
+		conn->reset_err = -ENOMEM;
+		rpc_conn_close(conn->rpc);
 	}
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "rpc/intake.h"
+#include "rpc/secure.h"
 #include "util/log.h"
 #include "util/probe.h"
 #include "util/wire.h"
@@ -39,6 +40,9 @@ struct rpc_conn {
 	struct rpc_tap_flow flow;
 	bool delivered; /* a record, of what was received last */
 
+	struct rpc_secure *secure; /* until TLS is there; or NULL */
+	struct loop_timer secure_timer;
+
 	bool closing;
 	int err;			/* for ops->down */
 	const struct rpc_call *culprit; /* outstanding, and its reply was garbage */
@@ -58,6 +62,7 @@ static void end(struct rpc_conn *conn, int err)
 		return;
 	conn->closing = true;
 	conn->err = err;
+	loop_timer_cancel(conn->loop, &conn->secure_timer);
 	stream_close(conn->stream);
 }
 
@@ -189,16 +194,8 @@ static void receive(struct rpc_conn *conn)
 	stream_recv(conn->stream, data, len, wait_all);
 }
 
-static void on_connected(void *arg, int err)
+static void come_up(struct rpc_conn *conn)
 {
-	struct rpc_conn *conn = arg;
-
-	if (conn->closing)
-		return;
-	if (err) {
-		end(conn, err);
-		return;
-	}
 	PROBE2(connected, conn->flow.index, conn->flow.number);
 	tap_event(conn, RPC_TAP_UP);
 	conn->ops->up(conn->arg);
@@ -206,14 +203,68 @@ static void on_connected(void *arg, int err)
 		receive(conn);
 }
 
-static void on_received(void *arg, ssize_t result)
+/* `why`: what TLS has to say, or NULL. */
+static void end_insecure(struct rpc_conn *conn, int err, const char *why)
+{
+	if (why && !conn->closing && conn->ops->insecure)
+		conn->ops->insecure(conn->arg, why);
+	end(conn, err);
+}
+
+static void on_secure_late(struct loop_timer *timer)
+{
+	end_insecure(container_of(timer, struct rpc_conn, secure_timer), -ETIMEDOUT,
+		"the server takes too long to agree on TLS");
+}
+
+static void on_connected(void *arg, int err)
 {
 	struct rpc_conn *conn = arg;
 
 	if (conn->closing)
 		return;
-	if (result < 0) {
-		end(conn, (int)result);
+	if (!err && !conn->secure) {
+		come_up(conn);
+		return;
+	}
+	if (!err)
+		err = rpc_secure_begin(conn->secure, conn->stream);
+	if (err)
+		end(conn, err);
+	else if (conn->secure->timeout_ns > 0)
+		loop_timer_set(conn->loop, &conn->secure_timer,
+			loop_now(conn->loop) + conn->secure->timeout_ns);
+}
+
+static void on_secured(void *arg, int err)
+{
+	struct rpc_conn *conn = arg;
+
+	if (conn->closing)
+		return;
+	if (err) {
+		end_insecure(conn, err, stream_why(conn->stream));
+		return;
+	}
+	loop_timer_cancel(conn->loop, &conn->secure_timer);
+	free(conn->secure);
+	conn->secure = NULL;
+	come_up(conn);
+}
+
+static void on_received(void *arg, ssize_t result)
+{
+	struct rpc_conn *conn = arg;
+	const char *why;
+
+	if (conn->closing)
+		return;
+	if (conn->secure) {
+		int err = rpc_secure_received(conn->secure, conn->stream, result, &why);
+		if (err && err != -EAGAIN)
+			end_insecure(conn, err, why);
+	} else if (result < 0) {
+		end_insecure(conn, (int)result, stream_why(conn->stream));
 	} else if (result == 0 && rpc_intake_idle(&conn->intake)) {
 		end(conn, -ECONNRESET);
 	} else if (result == 0) {
@@ -235,7 +286,9 @@ static void on_received(void *arg, ssize_t result)
 
 static void on_broken(void *arg, int err)
 {
-	end(arg, err);
+	struct rpc_conn *conn = arg;
+
+	end_insecure(conn, err, stream_why(conn->stream));
 }
 
 static void on_closed(void *arg)
@@ -251,10 +304,12 @@ static void on_closed(void *arg)
 	}
 	conn->ops->down(conn->arg, conn->err);
 	rpc_intake_deinit(&conn->intake);
+	free(conn->secure);
 	free(conn);
 }
 
-static const struct stream_ops stream_ops = {on_connected, on_received, on_broken, on_closed};
+static const struct stream_ops stream_ops = {
+	on_connected, on_received, on_broken, on_closed, on_secured};
 
 static struct rpc_conn *conn_alloc(
 	struct loop *loop, size_t max_call, const struct rpc_conn_ops *ops, void *arg)
@@ -314,6 +369,19 @@ int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct
 	return 0;
 }
 
+int rpc_conn_secure(struct rpc_conn *conn, const struct tls_context *context, uint32_t prog,
+	uint32_t vers, uint64_t timeout_ns)
+{
+	conn->secure = calloc(1, sizeof(*conn->secure));
+	if (!conn->secure)
+		return -ENOMEM;
+	conn->secure->context = context;
+	conn->secure->msg = (struct rpc_msg_call){.xid = conn->xid++, .prog = prog, .vers = vers};
+	conn->secure->timeout_ns = timeout_ns;
+	conn->secure_timer.fire = on_secure_late;
+	return 0;
+}
+
 void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index)
 {
 	static _Atomic uint32_t connections;
@@ -341,6 +409,9 @@ void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);
 	TAILQ_INSERT_TAIL(&conn->calls, call, entry);
 	conn->pending++;
+	/* It would go in plain text. */
+	if (conn->secure)
+		end(conn, -ENOTCONN);
 	if (conn->closing)
 		return;
 

@@ -99,6 +99,12 @@ struct rpc_conn_ops {
 	int (*called)(void *arg, const struct rpc_msg_call *msg, const uint8_t *data, size_t len);
 	/* Optional: whether garbage may be logged now. NULL: always. */
 	bool (*may_log)(void *arg);
+	/*
+	 * TLS was asked for and the connection has none, or none any more; `why` is for people, and
+	 * valid during the call. `down` follows, with -EKEYREJECTED where trying again cannot help.
+	 * Optional where rpc_conn_secure is not used.
+	 */
+	void (*insecure)(void *arg, const char *why);
 };
 
 /* Starts to connect; as stream_connect. `max_call` bounds calls from the server, in bytes. */
@@ -108,6 +114,16 @@ int rpc_conn_open(struct loop *loop, const struct address *address,
 /* The same over a connected socket, which is closed on failure. */
 int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
+
+/*
+ * At once after rpc_conn_open or _adopt: `up` comes when the server (asked by a NULL call
+ * of `prog` and `vers`) has agreed to TLS and is who it should be. There is no other way to go on,
+ * and a call that is sent before ends the connection (-ENOTCONN).
+ * The context outlives the connection; `timeout_ns` is for all that, once connected; 0: none.
+ * 0, or -ENOMEM: close it.
+ */
+int rpc_conn_secure(struct rpc_conn *conn, const struct tls_context *context, uint32_t prog,
+	uint32_t vers, uint64_t timeout_ns);
 
 /* Shows what the connection of worker `index` carries to `tap`, from now on; NULL is allowed. */
 void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index);
