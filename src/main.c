@@ -25,6 +25,7 @@
 #include "source.h"
 #include "takeover.h"
 #include "util/log.h"
+#include "xprtsec.h"
 
 /* Exit statuses of mount(8). */
 #define MAIN_OK	    0
@@ -194,14 +195,14 @@ static const struct options *main_follow(const struct options *options, const st
 }
 
 /* A share that is connected, or an exit status with one line said. */
-static int main_connect(const struct options *options, struct guard *guard,
-	struct takeover *takeover, int signals, struct share **share)
+static int main_connect(const struct options *options, const struct tls_context *tls,
+	struct guard *guard, struct takeover *takeover, int signals, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
 	unsigned followed = 0;
 	for (;;) {
 		struct share *s;
-		int err = share_new(options, guard, takeover, &s);
+		int err = share_new(options, tls, guard, takeover, &s);
 		if (err) {
 			log_error("%s: %s", options->source, strerror(-err));
 			return MAIN_SYSTEM;
@@ -248,12 +249,13 @@ static int main_signals(void)
 }
 
 /* Mounts and serves until the end. Returns the exit status. */
-static int main_serve(const struct options *options, struct guard *guard, struct takeover *takeover)
+static int main_serve(const struct options *options, const struct tls_context *tls,
+	struct guard *guard, struct takeover *takeover)
 {
 	struct share *share;
 	int signals = main_signals();
 	share = NULL;
-	int status = main_connect(options, guard, takeover, signals, &share);
+	int status = main_connect(options, tls, guard, takeover, signals, &share);
 	if (!share) {
 		daemonize_fail(status);
 		close(signals);
@@ -338,14 +340,18 @@ static int main_run(const struct options *options)
 	}
 	struct takeover *takeover;
 	int status = MAIN_MOUNT;
+	struct tls_context *tls;
+	/* a key is nothing for the guard to have */
+	int insecure = xprtsec_load(options, &tls);
 	err = main_takeover(options, guard, &takeover);
 	if (options->sandbox)
 		privilege_drop(options);
-	if (!err)
-		status = main_serve(options, guard, takeover);
+	if (!err && !insecure)
+		status = main_serve(options, tls, guard, takeover);
 	else
 		daemonize_fail(status);
 	takeover_free(takeover);
+	tls_context_free(tls);
 	guard_free(guard);
 	return status;
 }

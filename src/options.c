@@ -265,6 +265,49 @@ static int finish_mountpoint(struct words *w, const char *path)
 	return w->o.mountpoint ? 0 : words_fail(w, STATUS_SYSTEM, "out of memory");
 }
 
+/* Files are opened by the daemon, whose directory is another. */
+static int finish_tls_file(struct words *w, const char *name, const char *file)
+{
+	if (!file)
+		return words_fail(w, STATUS_USAGE, "-o xprtsec=%s needs %s=FILE",
+			w->o.xprtsec == OPTIONS_XPRTSEC_MTLS ? "mtls" : "tls", name);
+	if (file[0] != '/')
+		return words_fail(
+			w, STATUS_USAGE, "-o %s=%s: must be an absolute name", name, file);
+	return 0;
+}
+
+static int finish_tls(struct words *w)
+{
+	struct options *o = &w->o;
+	const char *idle = o->tls_ca ? "tls_ca" : o->tls_name ? "tls_name" : NULL;
+	const char *own = o->tls_cert ? "tls_cert" : o->tls_key ? "tls_key" : NULL;
+
+	if (o->xprtsec == OPTIONS_XPRTSEC_NONE && (idle || own))
+		return words_fail(w, STATUS_USAGE, "-o %s= is for xprtsec=%s", own ? own : idle,
+			own ? "mtls" : "tls");
+	if (o->xprtsec == OPTIONS_XPRTSEC_TLS && own)
+		return words_fail(w, STATUS_USAGE, "-o %s= is for xprtsec=mtls", own);
+	if (o->xprtsec == OPTIONS_XPRTSEC_NONE)
+		return 0;
+	if (!o->tls_name && o->server.proto == ADDRESS_TCP)
+		o->tls_name = strdup(o->server.host);
+	if (!o->tls_key && o->tls_cert)
+		o->tls_key = strdup(o->tls_cert);
+	if (!o->tls_name)
+		return words_fail(w, STATUS_USAGE,
+			"-o xprtsec=: %s has no name that a certificate could be for: "
+			"tls_name=NAME is "
+			"needed",
+			o->source);
+	int r = finish_tls_file(w, "tls_ca", o->tls_ca);
+	if (r == 0 && o->xprtsec == OPTIONS_XPRTSEC_MTLS)
+		r = finish_tls_file(w, "tls_cert", o->tls_cert);
+	if (r == 0 && o->xprtsec == OPTIONS_XPRTSEC_MTLS)
+		r = finish_tls_file(w, "tls_key", o->tls_key);
+	return r;
+}
+
 static void put_escaped(FILE *out, const char *name, const char *value)
 {
 	fprintf(out, "%s=", name);
@@ -320,6 +363,8 @@ static int parse_mount(struct words *w, const struct arguments *args, options_be
 		r = finish_values(w);
 	if (r == 0)
 		r = finish_owners(w);
+	if (r == 0)
+		r = finish_tls(w);
 	if (r == 0)
 		r = finish_mountpoint(w, path);
 	if (r == 0)
@@ -387,5 +432,9 @@ void options_free(struct options *options)
 	free(options->fuse_options);
 	free(options->clientaddr);
 	free(options->idmap);
+	free(options->tls_name);
+	free(options->tls_ca);
+	free(options->tls_cert);
+	free(options->tls_key);
 	*options = (struct options){0};
 }

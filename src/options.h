@@ -25,6 +25,8 @@ enum options_lookupcache {
 	OPTIONS_LOOKUPCACHE_NONE
 };
 
+enum options_xprtsec { OPTIONS_XPRTSEC_NONE, OPTIONS_XPRTSEC_TLS, OPTIONS_XPRTSEC_MTLS };
+
 enum options_ring { OPTIONS_RING_AUTO, OPTIONS_RING_ON, OPTIONS_RING_OFF };
 
 #define OPTIONS_NO_ID	UINT32_MAX
@@ -63,6 +65,10 @@ struct options {
 	bool soft;
 	bool softerr;  /* soft, and a call given up is ETIMEDOUT instead of EIO */
 	bool sec_none; /* sec=none: AUTH_NONE */
+	enum options_xprtsec xprtsec;
+	char *tls_name; /* whom the server's certificate is for */
+	char *tls_ca;	/* files; tls_cert and tls_key with mtls alone */
+	char *tls_cert, *tls_key;
 	bool reserved_port;
 	unsigned timeo_ds; /* tenths of a second, as in nfs(5) */
 	unsigned retrans;

@@ -48,6 +48,12 @@ static void show_transport(const struct options *o, FILE *out)
 		show_io(o->io), show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead);
 	if (o->clientaddr)
 		fprintf(out, ",clientaddr=%s", o->clientaddr);
+	if (o->xprtsec == OPTIONS_XPRTSEC_NONE)
+		return;
+	fprintf(out, ",xprtsec=%s,tls_name=%s,tls_ca=%s", o->tls_cert ? "mtls" : "tls", o->tls_name,
+		o->tls_ca);
+	if (o->tls_cert)
+		fprintf(out, ",tls_cert=%s,tls_key=%s", o->tls_cert, o->tls_key);
 }
 
 static void show_caching(const struct options *o, FILE *out)

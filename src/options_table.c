@@ -158,6 +158,8 @@ static bool set_clientaddr(struct words *w, const char *value)
 }
 
 static const struct option_choice choices_sec[] = {{"sys", false}, {"none", true}, {NULL}};
+static const struct option_choice choices_xprtsec[] = {{"none", OPTIONS_XPRTSEC_NONE},
+	{"tls", OPTIONS_XPRTSEC_TLS}, {"mtls", OPTIONS_XPRTSEC_MTLS}, {NULL}};
 static const struct option_choice choices_proto[] = {{"vsock", WORDS_PROTO_VSOCK},
 	{"unix", WORDS_PROTO_UNIX}, {"tcp", WORDS_PROTO_TCP}, {"tcp6", WORDS_PROTO_TCP6}, {NULL}};
 static const struct option_choice choices_io[] = {
@@ -237,6 +239,13 @@ static const struct option_word words[] = {
 	NUMBER("retry", retry_min, 0, 100000, " minutes"),
 	NUMBER("nconnect", o.nconnect, 1, 16, ""),
 	CHOICE("sec", o.sec_none, choices_sec),
+	CHOICE("xprtsec", o.xprtsec, choices_xprtsec),
+	TEXT("tls_name", o.tls_name),
+	TEXT("tls_ca", o.tls_ca),
+	TEXT("tls_cert", o.tls_cert),
+	TEXT("tls_key", o.tls_key),
+	REFUSED("cert_serial", "use tls_cert="),
+	REFUSED("privkey_serial", "use tls_key="),
 	CHOICE("proto", proto, choices_proto),
 	SET_FIELD("clientaddr", o.clientaddr, set_clientaddr,
 		"1 to 128 printable characters without spaces"),

@@ -32,6 +32,8 @@ static const char usage_text[] =
 	"  timeo=N, retrans=N tenths of a second, tries: when soft gives up (600, 2)\n"
 	"  retry=N            minutes to try when mounting fails (0)\n"
 	"  sec=sys|none       credentials (sys)\n"
+	"  xprtsec=none|tls|mtls  RPC with TLS (none)\n"
+	"  tls_ca=FILE, tls_name=NAME, tls_cert=FILE, tls_key=FILE  whom to trust, who we are\n"
 	"  resvport, noresvport  bind a port below 1024 (resvport for root)\n"
 	"  clientaddr=TEXT    names this client to the server\n"
 	"  io=auto|uring|poll event loop (auto)\n"
@@ -77,4 +79,7 @@ void options_print_version(FILE *out)
 {
 	fprintf(out, "vsockfs %s\nfuse %s\nliburing %s\nlibtirpc %s\n", VSOCKFS_VERSION,
 		fuse_pkgversion(), VSOCKFS_LIBURING_VERSION, VSOCKFS_LIBTIRPC_VERSION);
+#ifdef VSOCKFS_TLS
+	fprintf(out, "openssl %s\n", VSOCKFS_OPENSSL_VERSION);
+#endif
 }

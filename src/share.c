@@ -54,6 +54,7 @@ static int share_new_client(struct share *share)
 		.stream = {.reserved_port = o->reserved_port,
 			.buffer_size = o->socket_buffer,
 			.connect_timeout_ns = SHARE_CONNECT_TIMEOUT_NS},
+		.tls = share->tls,
 		.cred = share->mount_cred,
 		.minor = o->minor,
 		.soft = o->soft,
@@ -217,13 +218,14 @@ static int share_new_parts(struct share *share)
 	return err ? err : share_new_workers(share);
 }
 
-int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
-	struct share **share)
+int share_new(const struct options *options, const struct tls_context *tls, struct guard *guard,
+	struct takeover *takeover, struct share **share)
 {
 	struct share *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->options = options;
+	s->tls = tls;
 	s->guard = guard;
 	s->takeover = takeover;
 	s->fuse_fd = -1;

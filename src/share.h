@@ -82,8 +82,9 @@ struct share {
 	unsigned possible;  /* SUPPORT_* that some file system may have */
 	struct lacks lacks; /* of NFSv4.2 */
 	struct moved moved;
-	struct guard *guard;	      /* mounts and unmounts; not owned */
-	struct fuse_session *session; /* NULL until it is mounted */
+	const struct tls_context *tls; /* or NULL; not owned */
+	struct guard *guard;	       /* mounts and unmounts; not owned */
+	struct fuse_session *session;  /* NULL until it is mounted */
 	struct cache_policy cache;
 	bool kernel_checks;	/* default_permissions is in force */
 	struct nfs_bitmap want; /* attributes asked for everywhere */
@@ -120,9 +121,9 @@ struct share {
 	LIST_HEAD(, fsop_dir) past_dirs;	 /* opened through an earlier daemon */
 };
 
-/* Makes workers, loops and the client. 0 or -errno. */
-int share_new(const struct options *options, struct guard *guard, struct takeover *takeover,
-	struct share **share);
+/* Makes workers, loops and the client. `tls`: xprtsec_load's. 0 or -errno. */
+int share_new(const struct options *options, const struct tls_context *tls, struct guard *guard,
+	struct takeover *takeover, struct share **share);
 /* Empty tables of what is open; `epoch` as in handle.h. 0 or -ENOMEM. */
 int share_new_handles(struct share *share, uint16_t epoch);
 /* Everything must have ended (share_disconnect). NULL is allowed. */
