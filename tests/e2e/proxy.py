@@ -122,10 +122,10 @@ class Proxy:
         with self.lock:
             self.damage, self.op, self.times, self.hits = damage, op, times, 0
 
-    def arm_call(self, answer):
-        """The next COMPOUND is not forwarded; answer(record) goes back."""
+    def arm_call(self, answer, pattern=b""):
+        """The next COMPOUND that contains `pattern` is not forwarded; answer(record) goes back."""
         with self.lock:
-            self.answer, self.hits = answer, 0
+            self.answer, self.answered, self.hits = answer, pattern, 0
 
     def lose(self, op=None, pattern=None, meanwhile=lambda: None):
         """The stream breaks and the session is forgotten, with its reply cache: before the next
@@ -191,7 +191,7 @@ class Proxy:
 
     def answer_call(self, data):
         with self.lock:
-            if self.answer is None or u32(data, 20) != 1:
+            if self.answer is None or u32(data, 20) != 1 or self.answered not in data:
                 return None
             answer, self.answer = self.answer, None
             self.hits += 1
@@ -216,6 +216,15 @@ def call_session(data):
     at = opaque_end(data, opaque_end(data, 28) + 4)  # credential, verifier
     at = opaque_end(data, at) + 8                    # tag, minor version, count
     return data[at + 4:at + 20] if u32(data, at) == SEQUENCE else None
+
+
+def refusal(call, status, *ops, body=b""):
+    """The reply to a COMPOUND of which `ops`, without results, went well but for the last."""
+    session = call_session(call)
+    sequence = call[call.index(session):][:24]
+    done = b"".join(p32(op, 0) for op in ops[:-1])
+    return record(call[:4] + p32(1, 0, 0, 0, 0, status, 0, len(ops) + 1) + p32(SEQUENCE, 0) +
+                  sequence + p32(15, 15, 0) + done + p32(ops[-1], status) + body)
 
 
 def accept_stat(reply):

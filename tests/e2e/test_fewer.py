@@ -11,7 +11,11 @@ import stat
 import threading
 import time
 
+import nfsreply as nfs
 from harness import Suite, held_open
+from hostile import Hostile
+from nfsreply import opaque, p32
+from proxy import refusal
 from test_basic import read, write
 from test_inside import await_control
 from test_stats import stats
@@ -67,6 +71,12 @@ def changed_outside(env):
     cold(env, "g", b"before")
     write(env.on_disk("g"), b"changed before it is opened")
     assert read(env.path("g")) == b"changed before it is opened"
+
+
+def rpcs(env, mount):
+    """How often the server was asked anything but CLOSE, which waits for company."""
+    operations = stats(env, mount.point)["operations"]
+    return sum(told["rpcs"] for op, told in operations.items() if op != "CLOSE")
 
 
 def told(path):
@@ -187,6 +197,34 @@ def one_name_fewer(env):
         write(f"{there}/old", b"the host's")
         os.unlink(f"{here}/old")
         assert os.listdir(there) == ["second"]
+
+
+@suite.test("what lost a name is known by the others, attributes and data, without a question")
+def lost_name(env):
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        await_control(env, mount.point)
+        here = os.path.join(mount.point, env.name)
+        write(f"{here}/first", b"of two names")
+        os.link(f"{here}/first", f"{here}/second")
+        assert read(f"{here}/second") == b"of two names"
+        os.unlink(f"{here}/first")
+        before = rpcs(env, mount)
+        assert os.stat(f"{here}/second").st_nlink == 1
+        assert rpcs(env, mount) == before
+        assert read(f"{here}/second") == b"of two names"
+        assert rpcs(env, mount) - before <= 1, "more than OPEN"
+
+
+@suite.test("a name goes, though nothing can be asked of the object that it stands for")
+def unreadable(env):
+    h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
+    write(h.path("old"), b"x")
+    os.link(h.path("old"), h.path("new"))
+    h.proxy.arm_call(lambda call: refusal(call, 5, nfs.PUTFH, nfs.GETATTR),
+                     p32(nfs.REMOVE) + opaque(b"old"))
+    os.unlink(h.path("old"))
+    assert h.proxy.hits == 1
+    assert os.path.exists(env.on_disk("new")) and not os.path.exists(env.on_disk("old"))
 
 
 @suite.test("names made here are there when the kernel has forgotten them")

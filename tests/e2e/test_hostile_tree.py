@@ -14,7 +14,7 @@ import nfsreply as nfs
 from harness import Suite
 from hostile import DATA, NAMES, Hostile, damaged
 from nfsreply import Directory, Fattr, p32, p64, record
-from proxy import call_session
+from proxy import refusal
 from test_basic import read, write
 
 suite = Suite()
@@ -356,13 +356,8 @@ def absurd_locks(env):
                                 (2**63, 1, None), (2**63 - 1, 1, None), (10, top - 5, (10, 0)),
                                 (100, 2**63, (100, 0)), (7, 0, (7, 0))):
         def deny(call, at=start, size=length):
-            session = call_session(call)
-            where = call.index(session)
-            sequence = call[where:where + 24]
             denied = p64(at) + p64(size) + p32(2) + p64(1) + nfs.opaque(b"somebody else")
-            return record(call[:4] + p32(1, 0, 0, 0, 0, DENIED, 0, 3) +
-                          p32(nfs.SEQUENCE, 0) + sequence + p32(15, 15, 0) +
-                          p32(nfs.PUTFH, 0, LOCKT, DENIED) + denied)
+            return refusal(call, DENIED, nfs.PUTFH, LOCKT, body=denied)
         h.proxy.arm_call(deny)
         lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
         try:
