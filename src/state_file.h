@@ -38,7 +38,7 @@ int state_file_open(
 /* The descriptor stays open. NULL is allowed. */
 void state_file_free(struct state_file *file);
 int state_file_fd(const struct state_file *file);
-/* The whole of it as it is now. */
+/* The whole of it as it is now: tests take copies, as if the daemon had been killed then. */
 const void *state_file_data(const struct state_file *file, size_t *len);
 
 /*

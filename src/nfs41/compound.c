@@ -34,7 +34,6 @@ static const uint8_t op_traits[NFS_OP_LIMIT] = {
 	[OP_LOCKT] = ERROR_BODY,
 	[OP_LOCKU] = MODIFIES,
 	[OP_OPEN] = MODIFIES,
-	[OP_OPEN_DOWNGRADE] = MODIFIES,
 	[OP_READ] = BULK,
 	[OP_READDIR] = BULK,
 	[OP_READLINK] = BULK,

@@ -89,7 +89,7 @@ struct nfs_open *deleg_record(
  */
 struct nfs_open *deleg_open(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
 	uint64_t owner, struct rpc_cred *cred);
-/* Are attributes and data mine, until flush is called? */
+/* Are attributes and data mine, until flush is called? Tests look at the record by this. */
 bool deleg_holds(struct nfs_state *state, const struct nfs_fh *fh);
 /* Mode or owner have been changed from here: who may open is for the server to say again. */
 void deleg_forget_access(struct nfs_state *state, const struct nfs_fh *fh);

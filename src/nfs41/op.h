@@ -24,7 +24,6 @@ void nfs_op_savefh(struct nfs_compound *c);
 void nfs_op_restorefh(struct nfs_compound *c);
 void nfs_op_getfh(struct nfs_compound *c, struct nfs_fh *fh);
 void nfs_op_lookup(struct nfs_compound *c, const char *name, size_t len);
-void nfs_op_lookupp(struct nfs_compound *c);
 
 /* op_attr.c */
 void nfs_op_getattr(struct nfs_compound *c, const struct nfs_bitmap *want, struct nfs_attr *attr);
@@ -224,8 +223,6 @@ struct nfs_open_res {
 };
 void nfs_op_open(
 	struct nfs_compound *c, const struct nfs_open_args *args, struct nfs_open_res *res);
-void nfs_op_open_downgrade(struct nfs_compound *c, const struct nfs_stateid *stateid,
-	uint32_t access, uint32_t deny, struct nfs_stateid *res);
 void nfs_op_close(struct nfs_compound *c, const struct nfs_stateid *stateid);
 void nfs_op_delegreturn(struct nfs_compound *c, const struct nfs_stateid *stateid);
 

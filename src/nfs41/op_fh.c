@@ -31,11 +31,6 @@ void nfs_op_restorefh(struct nfs_compound *c)
 	plain_op(c, OP_RESTOREFH);
 }
 
-void nfs_op_lookupp(struct nfs_compound *c)
-{
-	plain_op(c, OP_LOOKUPP);
-}
-
 void nfs_op_lookup(struct nfs_compound *c, const char *name, size_t len)
 {
 	struct wire_out *out = nfs_compound_op(c, &(struct nfs_op_slot){.op = OP_LOOKUP}, 0);

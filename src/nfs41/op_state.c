@@ -160,19 +160,6 @@ static void decode_stateid(
 		memcpy(res, &stateid, sizeof(stateid));
 }
 
-void nfs_op_open_downgrade(struct nfs_compound *c, const struct nfs_stateid *stateid,
-	uint32_t access, uint32_t deny, struct nfs_stateid *res)
-{
-	const struct nfs_op_slot slot = {
-		.op = OP_OPEN_DOWNGRADE, .decode = decode_stateid, .res = res};
-	struct wire_out *out = nfs_compound_op(c, &slot, NFS_ATTR_STATEID_SIZE);
-
-	nfs_attr_put_stateid(out, stateid);
-	wire_put_u32(out, 0);
-	wire_put_u32(out, access);
-	wire_put_u32(out, deny);
-}
-
 void nfs_op_close(struct nfs_compound *c, const struct nfs_stateid *stateid)
 {
 	const struct nfs_op_slot slot = {.op = OP_CLOSE, .decode = decode_stateid};

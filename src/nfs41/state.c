@@ -75,7 +75,6 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 static void state_drop_open(struct nfs_state *state, struct nfs_open *open)
 {
 	LIST_REMOVE(open, entry);
-	state->nopens--;
 	state_drop_locks(state, open);
 	open->closed = true;
 }
@@ -120,7 +119,6 @@ void state_add_open(struct nfs_state *state, struct nfs_open *open)
 {
 	LIST_INSERT_HEAD(&state->opens, open, entry);
 	state_note_open(state, open, false);
-	state->nopens++;
 }
 
 struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, uint32_t access,
@@ -327,12 +325,4 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 	if (lock->open)
 		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);
-}
-
-unsigned nfs_state_opens(struct nfs_state *state)
-{
-	pthread_mutex_lock(&state->mutex);
-	unsigned count = state->nopens;
-	pthread_mutex_unlock(&state->mutex);
-	return count;
 }

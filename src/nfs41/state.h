@@ -153,7 +153,4 @@ bool nfs_lock_next_range(
 void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
 	const struct nfs_stateid *stateid, bool lost);
 
-/* Opens on record, for statistics. */
-unsigned nfs_state_opens(struct nfs_state *state);
-
 #endif

@@ -69,7 +69,6 @@ struct deleg_table {
 
 struct nfs_state {
 	pthread_mutex_t mutex;
-	unsigned nopens;
 	struct nfs_open_list opens;
 	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
 	LIST_HEAD(, nfs_lock) locks; /* of open files only */

@@ -111,7 +111,7 @@ struct rpc_conn_ops {
 int rpc_conn_open(struct loop *loop, const struct address *address,
 	const struct stream_config *config, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
-/* The same over a connected socket, which is closed on failure. */
+/* The same over a connected socket, which is closed on failure: how tests play the other side. */
 int rpc_conn_adopt(struct loop *loop, int fd_take, size_t max_call, const struct rpc_conn_ops *ops,
 	void *arg, struct rpc_conn **conn);
 

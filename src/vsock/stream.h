@@ -82,8 +82,9 @@ void stream_recv(struct stream *stream, void *data, size_t len, bool wait_all);
 /* Queues `msg` behind what is queued; also before `connected`. Never calls back from here. */
 void stream_send(struct stream *stream, struct stream_msg *msg);
 /*
- * Hands the queue to the kernel now and may call `sent`. Otherwise it happens before the loop
- * sleeps; who sends from a loop hook that comes after the stream's lets it return true.
+ * Hands the queue to the kernel now and may call `sent`, which tests need to see what one send
+ * does. Otherwise it happens before the loop sleeps; who sends from a loop hook that comes after
+ * the stream's lets it return true.
  */
 void stream_flush(struct stream *stream);
 

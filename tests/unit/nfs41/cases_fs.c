@@ -387,7 +387,6 @@ const struct op_case fs_cases[] = {
 	{"getfh", NFS4_OK, build_getfh, reply_getfh, check_getfh, "GETFH", NULL, NULL},
 	{"lookup", NFS4_OK, build_lookup, NULL, NULL, "LOOKUP 'na\xffme'", NULL, NULL},
 	{"lookup, noent", NFS4ERR_NOENT, build_lookup, NULL, NULL, NULL, NULL, NULL},
-	{"lookupp", NFS4_OK, nfs_op_lookupp, NULL, NULL, "LOOKUPP", NULL, NULL},
 	{"getattr", NFS4_OK, build_getattr, case_put_fattr, check_getattr,
 		"GETATTR 0018011a 00b4a23a", NULL, NULL},
 	{"getattr of the file system", NFS4_OK, build_getfsattr, reply_getfsattr, check_getfsattr,

@@ -209,11 +209,6 @@ static void check_open_none_ext(void)
 	check_open_common(OPEN_DELEGATE_NONE_EXT);
 }
 
-static void build_downgrade(struct nfs_compound *c)
-{
-	nfs_op_open_downgrade(c, &case_stateid, OPEN4_SHARE_ACCESS_READ, 0, &got.stateid);
-}
-
 static void check_stateid(void)
 {
 	case_check_stateid(&got.stateid);
@@ -340,8 +335,6 @@ const struct op_case state_cases[] = {
 		/* tshark 4.0 is older than RFC 9754 */
 		CASE_SHARK_BLIND},
 	{"open, no such name", NFS4ERR_NOENT, build_open, NULL, NULL, NULL, NULL, NULL},
-	{"open_downgrade", NFS4_OK, build_downgrade, case_put_stateid, check_stateid,
-		"OPEN_DOWNGRADE " STATEID " 0 access=1 deny=0", NULL, NULL},
 	{"close", NFS4_OK, build_close, case_put_stateid, NULL, "CLOSE 0 " STATEID, NULL, NULL},
 	{"delegreturn", NFS4_OK, build_delegreturn, NULL, NULL, "DELEGRETURN " STATEID, NULL, NULL},
 	{"lock, new owner", NFS4_OK, build_lock_new, case_put_stateid, check_stateid,

@@ -298,7 +298,7 @@ static void test_which_replies_are_cached(void **state)
 
 	assert_true(cached("open") && cached("close") && cached("mkdir") && cached("remove"));
 	assert_true(cached("rename") && cached("link") && cached("setattr") && cached("lock"));
-	assert_true(cached("locku") && cached("delegreturn") && cached("open_downgrade"));
+	assert_true(cached("locku") && cached("delegreturn"));
 	assert_false(cached("lookup") || cached("getattr") || cached("read") || cached("write"));
 	assert_false(cached("commit") || cached("readdir") || cached("lockt"));
 	exchange_of(&x, "open", "read", NULL);

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "nfs41/state.h"
+#include "nfs41/state_priv.h"
 
 static const struct nfs_fh fh = {.len = 4, .data = {1, 2, 3, 4}};
 static const struct nfs_fh other_fh = {.len = 4, .data = {1, 2, 3, 5}};
@@ -79,12 +79,12 @@ static void test_open_is_recorded_until_closed(void **arg)
 	struct nfs_open *open = open_file(f, &fh);
 	struct nfs_stateid got = nfs_open_stateid(f->state, open);
 	assert_memory_equal(&got, &stateid, sizeof(got));
-	assert_int_equal(nfs_state_opens(f->state), 1);
+	assert_ptr_equal(LIST_FIRST(&f->state->opens), open);
 	memset(&got, 0, sizeof(got));
 	assert_true(nfs_open_close(f->state, open, &got));
 	assert_memory_equal(&got, &stateid, sizeof(got));
 	nfs_open_unref(f->state, open);
-	assert_int_equal(nfs_state_opens(f->state), 0);
+	assert_true(LIST_EMPTY(&f->state->opens));
 }
 
 static void test_one_lock_owner_for_all_opens_of_a_file(void **arg)

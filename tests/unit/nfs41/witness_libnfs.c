@@ -241,7 +241,6 @@ static bool say_fs_op(struct text *t, const nfs_argop4 *op)
 	case OP_SAVEFH: say(t, "SAVEFH"); return true;
 	case OP_RESTOREFH: say(t, "RESTOREFH"); return true;
 	case OP_GETFH: say(t, "GETFH"); return true;
-	case OP_LOOKUPP: say(t, "LOOKUPP"); return true;
 	case OP_READLINK: say(t, "READLINK"); return true;
 	case OP_LOOKUP: say_named(t, "LOOKUP", &op->nfs_argop4_u.oplookup.objname); return true;
 	case OP_REMOVE: say_named(t, "REMOVE", &op->nfs_argop4_u.opremove.target); return true;
@@ -273,15 +272,8 @@ static bool say_fs_op(struct text *t, const nfs_argop4 *op)
 /* Operations of opens and locks. */
 static bool say_state_op(struct text *t, const nfs_argop4 *op)
 {
-	const OPEN_DOWNGRADE4args *downgrade = &op->nfs_argop4_u.opopen_downgrade;
-
 	switch (op->argop) {
 	case OP_OPEN: return say_open(t, &op->nfs_argop4_u.opopen);
-	case OP_OPEN_DOWNGRADE:
-		say_stateful(t, "OPEN_DOWNGRADE", &downgrade->open_stateid);
-		say(t, " %u access=%x deny=%x", downgrade->seqid, downgrade->share_access,
-			downgrade->share_deny);
-		return true;
 	case OP_CLOSE:
 		say(t, "CLOSE %u", op->nfs_argop4_u.opclose.seqid);
 		say_stateid(t, &op->nfs_argop4_u.opclose.open_stateid);
