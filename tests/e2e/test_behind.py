@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Small writes are gathered: nobody who looks may see that, and nothing may come out of order."""
 
+import ctypes
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import random
@@ -12,11 +14,17 @@ import stat
 import threading
 import time
 
+import nfsreply as nfs
 from harness import Suite
+from hostile import Hostile, damaged
+from nfsreply import p32
 from test_basic import read, write
 
 suite = Suite()
 KIB, MIB = 1 << 10, 1 << 20
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
 
 
 class Twin:
@@ -167,6 +175,27 @@ def led(env):
             disk.write(b"more")
         env.eventually(lambda: os.stat(env.path("f")).st_size == len(data) + 4, what="the new size")
         assert f.read() == b"more"
+
+
+def halved(reply):
+    """The first half of what READ gave, as servers may; longer answers only."""
+    op = reply.find(nfs.READ)
+    data = op[2][8:]
+    if len(data) > 256 * KIB:
+        op[2] = p32(0) + nfs.opaque(data[:len(data) // 2])
+
+
+@suite.test("what the server gives in smaller pieces than were asked for is read whole")
+def led_by_halves(env):
+    data = random.Random(3).randbytes(6 * MIB + 5)
+    write(env.on_disk("f"), data)
+    h = Hostile(env, "nconnect=1,timeo=20")
+    little_ahead(h.mount.point)
+    h.proxy.arm(damaged(halved), nfs.READ, times=10000)
+    with open(h.path("f"), "rb", buffering=0) as f:
+        got = b"".join(iter(lambda: f.read(128 * KIB), b""))
+    assert got == data
+    assert h.proxy.hits > 0
 
 
 @suite.test("any order of reading, by two threads through one open, gives the file's bytes")
@@ -321,12 +350,41 @@ def mode_of_mapped(env):
     env.child(touch).join()
     assert read(env.on_disk("f"))[MIB // 2] == 7
 
+    def look():
+        fd = os.open(env.path("g"), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        os.write(fd, bytes(64 * KIB) + b"end")
+        # Python's mmap asks for the size, and what was written is sent for that
+        at = libc.mmap(None, 65 * KIB, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+        assert at != ctypes.c_void_p(-1).value
+        os.fchmod(fd, 0o600)
+        assert ctypes.string_at(at + 64 * KIB, 3) == b"end"  # likewise
+    env.child(look).join()
+
+
+@suite.test("changes of mode, owner and times have the outcome of the order in which they are asked for")
+def attributes_in_order(env):
+    changes = (lambda fd: os.write(fd, b"data"), lambda fd: os.fchown(fd, 12, 34),
+               lambda fd: os.fchmod(fd, 0o6755), lambda fd: os.utime(fd, ns=(10 ** 18, 10 ** 18)))
+    for i, order in enumerate(itertools.permutations(changes)):
+        ends = []
+        for path in (env.path(f"f{i}"), env.scratch(f"f{i}")):
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            for change in order:
+                change(fd)
+            os.close(fd)
+            st = os.stat(path)
+            ends.append((st.st_size, stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid,
+                         st.st_atime_ns, st.st_mtime_ns == 10 ** 18))
+        assert ends[0] == ends[1], ([changes.index(c) for c in order], ends)
+
 
 @suite.test("an owner who may not be set is refused at once, the first time and the second")
 def owner_refused(env):
+    # by the server: where the kernel checks it does not even ask
+    mount = env.mount("allow_other,access=server")
     os.chmod(env.disk, 0o777)
     script = ("import os\nfor i in range(2):\n"
-              f" fd = os.open('{env.mnt}/u%d' % i, os.O_CREAT | os.O_EXCL | os.O_WRONLY)\n"
+              f" fd = os.open('{mount.point}/{env.name}/u%d' % i, os.O_CREAT | os.O_EXCL | os.O_WRONLY)\n"
               " os.write(fd, b'x')\n"
               " try: os.fchown(fd, 0, -1)\n"
               " except PermissionError: print('refused')\n"

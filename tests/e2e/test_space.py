@@ -59,6 +59,18 @@ def allocate(env):
     is_so(env, "f", 4 * MIB)
 
 
+@suite.test("an allocation leaves the page cache what it has")
+def keeps(env):
+    write(env.path("f"), DATA)
+    assert read(env.path("f")) == DATA
+    fd = os.open(env.path("f"), os.O_RDWR)
+    fallocate(fd, 0, 0, MIB)
+    os.close(fd)
+    before = calls(env, env.daemon, "READ")
+    assert read(env.path("f")) == DATA
+    assert calls(env, env.daemon, "READ") == before
+
+
 @suite.test("a hole is punched: its bytes are zero, at once, in what the page cache has too")
 def punch(env):
     write(env.path("f"), DATA)

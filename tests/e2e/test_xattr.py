@@ -100,6 +100,7 @@ def sizes(env):
     assert os.getxattr(f, "user.big") == big
     served.values()[b"big"] = big + b"x"
     env.fails(errno.E2BIG, os.getxattr, f, "user.big")
+    assert libc.getxattr(f, b"user.big", None, 0) == -1 and ctypes.get_errno() == errno.E2BIG
 
 
 @suite.test("a list takes as many LISTXATTRS as it needs, and is E2BIG beyond 64 KiB")
@@ -164,6 +165,13 @@ def changed(env):
     served.values()[b"a"] = b"2"
     os.utime(served.disk)
     env.eventually(lambda: os.getxattr(served.file, "user.a") == b"2")
+    slow = Served(env, "acregmin=30,acregmax=30")
+    slow.server.xattrs = served.server.xattrs
+    assert os.getxattr(slow.file, "user.a") == b"2"
+    served.values()[b"a"] = b"2+"
+    os.utime(served.disk)
+    os.close(os.open(slow.file, os.O_RDONLY))  # asks for the attributes
+    assert os.getxattr(slow.file, "user.a") == b"2+"
     noac = Served(env, "noac")
     noac.server.xattrs = served.server.xattrs
     for value in (b"3", b"4"):
