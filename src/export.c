@@ -89,6 +89,7 @@ static int export_take(struct export_lookup *lookup)
 	share->possible = support_possible(share->options, nfs_client_limits(share->client)->minor);
 	support_put(share->support, 0, &lookup->fs);
 	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
+	share->tells_clone_block = nfs_bitmap_has(&lookup->fs.supported, FATTR4_CLONE_BLKSIZE);
 	/* Another daemon's nodes are there already, the root among them. */
 	int err = share->nodes ? 0 : export_make_root(lookup);
 	if (err)

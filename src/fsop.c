@@ -153,13 +153,19 @@ void fsop_settle(
 static void commit_settled(struct fsop_request *req)
 {
 	unstable_commit(
-		req->share->unstable, req->worker, req->node, req->cred, req->committed, req);
+		req->share->unstable, req->worker, req->committing, req->cred, req->committed, req);
+}
+
+void fsop_commit_node(struct fsop_request *req, struct node *node, void (*done)(void *req, int err))
+{
+	req->committing = node;
+	req->committed = done;
+	fsop_settle_as(req, node, true, commit_settled);
 }
 
 void fsop_commit(struct fsop_request *req, void (*done)(void *req, int err))
 {
-	req->committed = done;
-	fsop_settle_as(req, req->node, true, commit_settled);
+	fsop_commit_node(req, req->node, done);
 }
 
 /* Of a compound that is done. */
@@ -204,6 +210,7 @@ void fsop_end(struct fsop_request *req)
 	nfs_compound_free(req->compound);
 	file_unref(req->file);
 	buf_unref(req->value);
+	file_unref(req->source);
 	node_unpin(share->nodes, req->node);
 	node_unpin(share->nodes, req->target);
 	node_unpin(share->nodes, req->victim);
@@ -225,15 +232,20 @@ const char *fsop_keep_name(char to[FSOP_NAME_MAX], const char *name)
 	return to;
 }
 
-struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label)
+struct nfs_compound *fsop_compound_try(struct fsop_request *req, uint32_t label)
 {
 	if (req->compound) {
 		req->rpc_ns += compound_ns(req->compound);
 		req->rpcs++;
 		nfs_compound_free(req->compound);
 	}
-	struct nfs_compound *c = nfs_compound_new(req->worker->conn, req->cred, label);
-	req->compound = c;
+	req->compound = nfs_compound_new(req->worker->conn, req->cred, label);
+	return req->compound;
+}
+
+struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label)
+{
+	struct nfs_compound *c = fsop_compound_try(req, label);
 	if (!c)
 		fsop_reply_err(req, -ENOMEM);
 	return c;

@@ -14,6 +14,7 @@
 #include "closing.h"
 #include "file.h"
 #include "nfs41/deleg.h"
+#include "nfs41/offload.h"
 #include "nfs41/op.h"
 #include "nfs41/reclaim.h"
 #include "node.h"
@@ -60,12 +61,14 @@ struct fsop_request {
 	struct node *victim; /* an open file that is about to lose its name; pinned */
 	struct file *file;   /* referenced */
 	struct buf *value;   /* of an extended attribute; a reference */
+	struct file *source; /* what is copied from; referenced */
 	void (*then)(struct fsop_request *req);	  /* what follows a shared step */
 	void (*again)(struct fsop_request *req);  /* what follows once a stateid is good again */
 	void (*looked)(struct fsop_request *req); /* what follows fsop_look */
 	struct behind_wait wait;
 	void (*settled)(struct fsop_request *req); /* what follows fsop_settle */
-	void (*committed)(void *req, int err);	   /* what follows fsop_commit */
+	struct node *committing;		   /* of fsop_commit */
+	void (*committed)(void *req, int err);	   /* what follows it */
 	struct closing_load load;
 	struct changes_held held;
 	struct behind *gathered; /* it is the daemon's own: sends this */
@@ -187,6 +190,28 @@ struct fsop_request {
 			uint64_t offset;
 			uint32_t what; /* NFS4_CONTENT_* */
 		} seek;
+		struct {
+			struct nfs_copy_res res;
+			struct nfs_offload_status_res status;
+			struct nfs_fsattr fs;
+			struct reclaim_use source_use;
+			struct offload_wait wait;
+			struct loop_timer timer;
+			uint64_t from, to;  /* offsets */
+			uint64_t poll_at;   /* ns */
+			uint64_t pause_ns;  /* until the next time after that */
+			uint32_t len, done; /* bytes */
+			uint32_t clone;	    /* bytes to be cloned; 0: it is to be copied */
+			unsigned at;	    /* operations in front of it */
+			unsigned tries, unknown;
+			bool synchronous; /* nothing may go on after its answer */
+			bool forced;	  /* the server does it asynchronously only */
+			bool asked;	  /* the last COPY was allowed to go on */
+			bool begun;	  /* some of the piece may be there */
+			bool turn;	  /* whose stateid is suspected */
+			bool polling, committing, heard, over;
+			uint8_t verifier[NFS4_VERIFIER_SIZE]; /* of COMMIT */
+		} copy;
 	} u;
 };
 
@@ -231,11 +256,16 @@ void fsop_settle(
 	struct fsop_request *req, struct node *node, void (*next)(struct fsop_request *req));
 /* Has all that was written to req->node gathered, sent and committed: unstable_commit. */
 void fsop_commit(struct fsop_request *req, void (*done)(void *req, int err));
+/* The same of another node, which stays until then. */
+void fsop_commit_node(
+	struct fsop_request *req, struct node *node, void (*done)(void *req, int err));
 
 /* A new compound in req->compound with PUTFH of `node`. NULL: answered with ENOMEM. */
 struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node);
 /* The same without the PUTFH. */
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label);
+/* Nor is anything answered. */
+struct nfs_compound *fsop_compound_try(struct fsop_request *req, uint32_t label);
 /* Sends req->compound; `done` gets the request as nfs_compound.arg. */
 void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
 
@@ -404,6 +434,9 @@ void fsop_fallocate(fuse_req_t fuse, fuse_ino_t ino, int mode, off_t offset, off
 	struct fuse_file_info *fi);
 void fsop_lseek(
 	fuse_req_t fuse, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi);
+void fsop_copy_file_range(fuse_req_t fuse, fuse_ino_t ino_from, off_t from,
+	struct fuse_file_info *fi_from, fuse_ino_t ino_to, off_t to, struct fuse_file_info *fi_to,
+	size_t len, int flags);
 void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op);
 
 #endif

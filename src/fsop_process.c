@@ -113,6 +113,7 @@ const struct fuse_lowlevel_ops fsop_table = {
 	.flock = fsop_flock,
 	.fallocate = fsop_fallocate,
 	.lseek = fsop_lseek,
+	.copy_file_range = fsop_copy_file_range,
 };
 
 /*

@@ -39,11 +39,19 @@ static void share_notify_lock(void *arg, const struct nfs_fh *fh, uint64_t owner
 	fsop_lock_available(arg, owner);
 }
 
+static uint32_t share_offload(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid,
+	const struct callback_offload *result)
+{
+	struct share *share = arg;
+	return offload_told(&share->offloads, fh, stateid, result);
+}
+
 static const struct callback_ops share_callbacks = {
 	.notify_lock = share_notify_lock,
 	.recall = recall_called,
 	.recall_any = recall_called_any,
 	.getattr = recall_called_getattr,
+	.offload = share_offload,
 };
 
 static int share_new_client(struct share *share)
@@ -231,6 +239,7 @@ int share_new(const struct options *options, const struct tls_context *tls, stru
 	s->fuse_fd = -1;
 	s->kernel_checks = (options->allow_other || options->allow_root) && !options->access_server;
 	pthread_mutex_init(&s->lock_mutex, NULL);
+	offload_init(&s->offloads);
 	TAILQ_INIT(&s->lock_waits);
 	LIST_INIT(&s->past_dirs);
 	cache_policy_init(&s->cache, options);
@@ -307,6 +316,7 @@ void share_free(struct share *share)
 	if (share->event_fd >= 0)
 		close(share->event_fd);
 	pthread_mutex_destroy(&share->lock_mutex);
+	offload_deinit(&share->offloads);
 	free(share);
 }
 

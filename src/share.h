@@ -11,6 +11,7 @@
 #include "lacks.h"
 #include "moved.h"
 #include "nfs41/client.h"
+#include "nfs41/offload.h"
 #include "nfs41/reclaim.h"
 #include "nfs41/state.h"
 #include "node.h"
@@ -82,14 +83,17 @@ struct share {
 	unsigned possible;  /* SUPPORT_* that some file system may have */
 	struct lacks lacks; /* of NFSv4.2 */
 	struct moved moved;
+	struct offload_table offloads;
 	const struct tls_context *tls; /* or NULL; not owned */
 	struct guard *guard;	       /* mounts and unmounts; not owned */
 	struct fuse_session *session;  /* NULL until it is mounted */
 	struct cache_policy cache;
-	bool kernel_checks;	/* default_permissions is in force */
-	struct nfs_bitmap want; /* attributes asked for everywhere */
-	bool marks;		/* the server lets access times be set: see fsop_once.c */
-	uint32_t rsize, wsize;	/* bytes of payload per READ and WRITE */
+	bool kernel_checks;	      /* default_permissions is in force */
+	struct nfs_bitmap want;	      /* attributes asked for everywhere */
+	bool marks;		      /* the server lets access times be set: see fsop_once.c */
+	uint32_t rsize, wsize;	      /* bytes of payload per READ and WRITE */
+	bool tells_clone_block;	      /* the server has that attribute, */
+	_Atomic uint32_t clone_block; /* bytes: what CLONE takes multiples of; 0: not asked yet */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
 	unsigned ring_queues;	 /* of FUSE over io_uring, which is to be used; or 0 */

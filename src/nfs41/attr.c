@@ -76,6 +76,7 @@ static const struct field fsattr_fields[FIELDS] = {
 	[FATTR4_LEASE_TIME] = FSATTR(FIELD_U32, lease_time),
 	[FATTR4_CASE_INSENSITIVE] = FSATTR(FIELD_BOOL, case_insensitive),
 	[FATTR4_CASE_PRESERVING] = FSATTR(FIELD_BOOL, case_preserving),
+	[FATTR4_CLONE_BLKSIZE] = FSATTR(FIELD_U32, clone_blksize),
 	[FATTR4_FILES_AVAIL] = FSATTR(FIELD_U64, files_avail),
 	[FATTR4_FILES_FREE] = FSATTR(FIELD_U64, files_free),
 	[FATTR4_FILES_TOTAL] = FSATTR(FIELD_U64, files_total),

@@ -217,6 +217,31 @@ static uint32_t callback_notify_lock(struct callback_call *call)
 	return NFS4_OK;
 }
 
+/* RFC 7862, 16.1. */
+static uint32_t callback_offload(struct callback_call *call)
+{
+	const struct callback *cb = call->cb;
+	struct wire_in *in = &call->in;
+	struct nfs_write_response done = {0};
+	struct nfs_stateid stateid = {0};
+	struct nfs_fh fh;
+	callback_get_fh(in, &fh);
+	nfs_attr_get_stateid(in, &stateid);
+	struct callback_offload result = {.status = wire_get_u32(in)};
+	if (result.status == NFS4_OK)
+		nfs_op_get_write_response(in, &done);
+	else
+		done.count = wire_get_u64(in);
+	if (in->bad)
+		return NFS4ERR_BADXDR;
+	result.count = done.count;
+	result.committed = done.committed;
+	memcpy(result.verifier, done.verifier, NFS4_VERIFIER_SIZE);
+	if (!cb->ops || !cb->ops->offload)
+		return NFS4ERR_BAD_STATEID;
+	return cb->ops->offload(cb->arg, &fh, &stateid, &result);
+}
+
 /* Answers one operation with opcode, status and body; returns its status. */
 static uint32_t callback_op(struct callback_call *call, bool first)
 {
@@ -242,6 +267,8 @@ static uint32_t callback_op(struct callback_call *call, bool first)
 		status = callback_recall_slot(call);
 	else if (op == OP_CB_NOTIFY_LOCK)
 		status = callback_notify_lock(call);
+	else if (op == OP_CB_OFFLOAD)
+		status = callback_offload(call);
 	else
 		status = NFS4ERR_NOTSUPP;
 	wire_put_u32(out, status);

@@ -17,6 +17,14 @@
 #define CALLBACK_SLOTS	   16
 #define CALLBACK_REPLY_MAX 1024
 
+/* What became of a copy: offload_info4 (RFC 7862, 16.1). */
+struct callback_offload {
+	uint32_t status; /* nfsstat4 */
+	uint64_t count;	 /* bytes copied; on NFS4_OK the rest, too */
+	uint32_t committed;
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+};
+
 struct callback_ops {
 	/* A lock that was denied may be had now: owner is the lock-owner's number (CB_NOTIFY_LOCK).
 	 */
@@ -30,6 +38,9 @@ struct callback_ops {
 	void (*recall_any)(void *arg, uint32_t keep, bool read, bool write);
 	/* CB_GETATTR: change and size of a file that is delegated for writing; an nfsstat4. */
 	uint32_t (*getattr)(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size);
+	/* CB_OFFLOAD; an nfsstat4. */
+	uint32_t (*offload)(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid,
+		const struct callback_offload *result);
 };
 
 struct callback_slot {

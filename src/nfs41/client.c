@@ -182,12 +182,22 @@ static uint32_t client_getattr(void *arg, const struct nfs_fh *fh, uint64_t *cha
 	return client->callback_ops->getattr(client->callback_arg, fh, change, size);
 }
 
+static uint32_t client_offload(void *arg, const struct nfs_fh *fh,
+	const struct nfs_stateid *stateid, const struct callback_offload *result)
+{
+	struct nfs_client *client = arg;
+	if (!client->callback_ops || !client->callback_ops->offload)
+		return NFS4ERR_BAD_STATEID;
+	return client->callback_ops->offload(client->callback_arg, fh, stateid, result);
+}
+
 const struct callback_ops client_callback_ops = {
 	.notify_lock = client_notify_lock,
 	.recall_slot = client_recall_slot,
 	.recall = client_recall,
 	.recall_any = client_recall_any,
 	.getattr = client_getattr,
+	.offload = client_offload,
 };
 
 void client_kick_conns(struct nfs_client *client)

@@ -46,6 +46,8 @@ static const uint8_t op_traits[NFS_OP_LIMIT] = {
 	[OP_SETXATTR] = MODIFIES,
 	[OP_LISTXATTRS] = BULK,
 	[OP_REMOVEXATTR] = MODIFIES,
+	/* a second one would go on beside the first */
+	[OP_COPY] = MODIFIES | ERROR_BODY,
 };
 
 static uint8_t traits_of(uint32_t op)

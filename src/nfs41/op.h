@@ -191,6 +191,40 @@ struct nfs_seek_res {
 void nfs_op_seek(struct nfs_compound *c, const struct nfs_stateid *stateid, uint64_t offset,
 	uint32_t what, struct nfs_seek_res *res);
 
+/* op_copy.c: the server copies, NFSv4.2. Saved filehandle: the source; current: the destination. */
+/* write_response4 */
+struct nfs_write_response {
+	bool async; /* it goes on: OFFLOAD_STATUS and CB_OFFLOAD tell of it under this stateid */
+	struct nfs_stateid stateid;
+	uint64_t count; /* bytes */
+	uint32_t committed;
+	uint8_t verifier[NFS4_VERIFIER_SIZE];
+};
+#define NFS_OP_WRITE_RESPONSE_MAX (4 + 16 + 8 + 4 + NFS4_VERIFIER_SIZE)
+void nfs_op_get_write_response(struct wire_in *in, struct nfs_write_response *res);
+struct nfs_copy_args {
+	struct nfs_stateid from_stateid, to_stateid;
+	uint64_t from, to; /* offsets */
+	uint32_t count;	   /* bytes; no server copies more for one question */
+	bool synchronous;  /* COPY: nothing but that is of use */
+};
+struct nfs_copy_res {
+	struct nfs_write_response write;
+	bool synchronous; /* how it is done, or (NFS4ERR_OFFLOAD_NO_REQS) could be */
+};
+/* `res` also on error: NFS4ERR_OFFLOAD_NO_REQS. */
+void nfs_op_copy(
+	struct nfs_compound *c, const struct nfs_copy_args *args, struct nfs_copy_res *res);
+void nfs_op_clone(struct nfs_compound *c, const struct nfs_copy_args *args);
+struct nfs_offload_status_res {
+	uint64_t count;
+	bool complete;
+	uint32_t status; /* nfsstat4 of what is complete */
+};
+void nfs_op_offload_status(struct nfs_compound *c, const struct nfs_stateid *stateid,
+	struct nfs_offload_status_res *res);
+void nfs_op_offload_cancel(struct nfs_compound *c, const struct nfs_stateid *stateid);
+
 /* op_state.c: opens and locks */
 enum nfs_open_claim {
 	NFS_CLAIM_NAME,

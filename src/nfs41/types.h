@@ -89,6 +89,7 @@ struct nfs_fsattr {
 	bool xattr_support;
 	bool link_support, symlink_support, case_preserving, case_insensitive, no_trunc;
 	uint32_t fh_expire_type;
+	uint32_t clone_blksize; /* bytes */
 	uint32_t open_want; /* FATTR4_OPEN_ARGUMENTS: the first word of its oa_share_access_want */
 };
 

@@ -176,6 +176,15 @@ static void put_cb_op(uint32_t op)
 		wire_put_opaque(&out, case_fh.data, case_fh.len);
 		nfs_op_put_owner(&out, 42);
 		break;
+	case OP_CB_OFFLOAD:
+		wire_put_opaque(&out, case_fh.data, case_fh.len);
+		case_put_stateid(&out);
+		wire_put_u32(&out, NFS4_OK);
+		wire_put_u32(&out, 0); /* stateids */
+		wire_put_u64(&out, 4096);
+		wire_put_u32(&out, UNSTABLE4);
+		wire_put_fixed(&out, case_verifier, sizeof(case_verifier));
+		break;
 	}
 }
 

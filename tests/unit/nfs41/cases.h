@@ -42,6 +42,8 @@ struct got {
 	struct nfs_read_res read;
 	struct nfs_write_res write;
 	struct nfs_seek_res seek;
+	struct nfs_copy_res copy;
+	struct nfs_offload_status_res offload;
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 	struct nfs_open_res open;
 	struct nfs_stateid stateid;

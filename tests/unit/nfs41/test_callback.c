@@ -21,6 +21,8 @@ struct fixture {
 	struct nfs_stateid stateid;
 	uint64_t owner;
 	unsigned locks, recalls, keep, target, types;
+	struct callback_offload offload;
+	unsigned offloads;
 	uint32_t getattr_status; /* for the handler to return */
 };
 
@@ -62,8 +64,19 @@ static uint32_t on_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change,
 	return f->getattr_status;
 }
 
+static uint32_t on_offload(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid,
+	const struct callback_offload *result)
+{
+	struct fixture *f = arg;
+	f->offloads++;
+	f->fh = *fh;
+	f->stateid = *stateid;
+	f->offload = *result;
+	return NFS4_OK;
+}
+
 static const struct callback_ops ops = {
-	on_notify_lock, on_recall_slot, on_recall, on_recall_any, on_getattr};
+	on_notify_lock, on_recall_slot, on_recall, on_recall_any, on_getattr, on_offload};
 
 static int setup(void **state)
 {
@@ -264,9 +277,9 @@ static void test_short_arguments(void **state)
 {
 	struct fixture *f = *state;
 	const uint32_t operations[] = {OP_CB_GETATTR, OP_CB_RECALL, OP_CB_RECALL_ANY,
-		OP_CB_RECALL_SLOT, OP_CB_NOTIFY_LOCK};
+		OP_CB_RECALL_SLOT, OP_CB_NOTIFY_LOCK, OP_CB_OFFLOAD};
 	uint32_t n, sequence = 1;
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < 6; i++)
 		for (unsigned words = 0; words < 3; words++) {
 			if (words > 0 && operations[i] == OP_CB_RECALL_SLOT)
 				continue;
@@ -280,7 +293,53 @@ static void test_short_arguments(void **state)
 			skip_sequence(f, sequence++, 0);
 			expect_last(f, operations[i], NFS4ERR_BADXDR);
 		}
-	assert_int_equal(f->recalls + f->locks, 0);
+	assert_int_equal(f->recalls + f->locks + f->offloads, 0);
+}
+
+static void put_offload(struct fixture *f, uint32_t status)
+{
+	wire_put_u32(&f->in, OP_CB_OFFLOAD);
+	wire_put_opaque(&f->in, "handle", 6);
+	wire_put_u32(&f->in, 3);
+	wire_put_fixed(&f->in, "of one copy.", NFS4_OTHER_SIZE);
+	wire_put_u32(&f->in, status);
+	if (status == NFS4_OK)
+		wire_put_u32(&f->in, 0); /* stateids */
+	wire_put_u64(&f->in, UINT64_C(5000000000));
+	if (status != NFS4_OK)
+		return;
+	wire_put_u32(&f->in, DATA_SYNC4);
+	wire_put_fixed(&f->in, "verifier", NFS4_VERIFIER_SIZE);
+}
+
+static void test_offload(void **state)
+{
+	static const uint32_t statuses[] = {NFS4_OK, NFS4ERR_NOSPC};
+	struct fixture *f = *state;
+	uint32_t n;
+	for (uint32_t i = 0; i < 2; i++) {
+		begin(f, 2, 2);
+		put_sequence(f, i + 1, 0, 0);
+		put_offload(f, statuses[i]);
+		assert_int_equal(run(f, &n), NFS4_OK);
+		skip_sequence(f, i + 1, 0);
+		expect_last(f, OP_CB_OFFLOAD, NFS4_OK);
+		assert_int_equal(f->offloads, i + 1);
+		assert_memory_equal(f->fh.data, "handle", 6);
+		assert_int_equal(f->stateid.seqid, 3);
+		assert_memory_equal(f->stateid.other, "of one copy.", NFS4_OTHER_SIZE);
+		assert_int_equal(f->offload.status, statuses[i]);
+		assert_true(f->offload.count == UINT64_C(5000000000));
+		if (statuses[i] != NFS4_OK)
+			continue;
+		assert_int_equal(f->offload.committed, DATA_SYNC4);
+		assert_memory_equal(f->offload.verifier, "verifier", NFS4_VERIFIER_SIZE);
+	}
+	callback_init(&f->cb, sid, NULL, NULL);
+	begin(f, 2, 2);
+	put_sequence(f, 1, 0, 0);
+	put_offload(f, NFS4_OK);
+	assert_int_equal(run(f, &n), NFS4ERR_BAD_STATEID);
 }
 
 static void test_notify_lock_and_recalls_of_slots(void **state)
@@ -413,8 +472,7 @@ static void test_position_of_sequence(void **state)
 static void test_unknown_and_unsupported(void **state)
 {
 	static const uint32_t unsupported[] = {OP_CB_LAYOUTRECALL, OP_CB_NOTIFY, OP_CB_PUSH_DELEG,
-		OP_CB_RECALLABLE_OBJ_AVAIL, OP_CB_WANTS_CANCELLED, OP_CB_NOTIFY_DEVICEID,
-		OP_CB_OFFLOAD};
+		OP_CB_RECALLABLE_OBJ_AVAIL, OP_CB_WANTS_CANCELLED, OP_CB_NOTIFY_DEVICEID};
 	struct fixture *f = *state;
 	uint32_t n, sequence = 1;
 	for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++, sequence++) {
@@ -517,6 +575,7 @@ int main(void)
 		cmocka_unit_test_setup(test_getattr, setup),
 		cmocka_unit_test_setup(test_getattr_of_what_is_not_delegated, setup),
 		cmocka_unit_test_setup(test_short_arguments, setup),
+		cmocka_unit_test_setup(test_offload, setup),
 		cmocka_unit_test_setup(test_notify_lock_and_recalls_of_slots, setup),
 		cmocka_unit_test_setup(test_lock_owner_of_somebody_else, setup),
 		cmocka_unit_test_setup(test_retry_is_answered_from_the_cache, setup),

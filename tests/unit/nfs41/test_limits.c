@@ -66,6 +66,11 @@ static void test_numbers_out_of_bounds(void **state)
 		{"listxattrs", 8, 4, 5},				      /* number of names */
 		{"listxattrs", 12, 5, 129},	     /* length of the first */
 		{"seek", 0, 0, 2},		     /* eof */
+		{"copy", 0, 0, 2},		     /* stateids */
+		{"copy", 4, 0, 1},		     /* count */
+		{"copy", 12, UNSTABLE4, 3},	     /* committed */
+		{"copy", 28, 0, 2},		     /* synchronous */
+		{"offload_status", 8, 1, 2},	     /* complete */
 		{"lock, denied", 16, READW_LT, 0},   /* locktype */
 		{"lockt, denied", 16, WRITEW_LT, 5}, /* locktype */
 		{"test_stateid", 0, 1, 0},	     /* number of results */
