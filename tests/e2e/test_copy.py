@@ -4,9 +4,11 @@
 says, a program is told of no byte that is not there."""
 
 import errno
+import fcntl
 import os
 import random
 import signal
+import subprocess
 
 import nfsreply as nfs
 from copying import OTHER_VERIFIER, Copying
@@ -21,6 +23,7 @@ KIB, MIB = 1 << 10, 1 << 20
 DATA = random.Random(11).randbytes(9 * MIB)
 SMALL = MIB + 5  # copied before it is answered; all of DATA is not
 WITHIN = 60
+FICLONE = 0x40049409
 
 
 class Copier:
@@ -279,6 +282,19 @@ def cloned(env):
     assert c.proxy.clones[1:] == [(8 * KIB, 4 * KIB, 4 * KIB)]
     assert c.proxy.copies == [(12 * KIB, 8 * KIB, KIB, True), (1, 4 * KIB, 4 * KIB, True)]
     assert os.pread(c.target, 5 * KIB, 4 * KIB) == DATA[1:4 * KIB + 1] + DATA[12 * KIB:13 * KIB]
+
+
+@suite.test("cp has the server copy, and cannot insist on shared blocks")
+def coreutils(env):
+    c = Copier(env, SMALL)
+    c.proxy.clones = []
+    names = [os.path.join(c.dir, name) for name in ("from", "to")]
+    before = c.calls("READ", "WRITE")
+    subprocess.run(["cp", *names], check=True)
+    assert c.calls("READ", "WRITE") == before
+    assert read(env.on_disk("to")) == c.data
+    assert len(c.proxy.clones) == 1, c.proxy.clones
+    env.fails(errno.EOPNOTSUPP, fcntl.ioctl, c.target, FICLONE, c.source)
 
 
 @suite.test("what was written and not sent is copied, and does not come back in the copy")
