@@ -91,7 +91,8 @@ void stream_flush(struct stream *stream);
 /*
  * Makes the stream one of TLS, with a handshake that ends with `secured`; bytes are sent and
  * received as before afterwards. Nothing is queued or received meanwhile. Errors of the stream may
- * then also be -EKEYREJECTED and -EBADMSG (tls.h). 0, -ENOMEM, or -EOPNOTSUPP: built without TLS.
+ * then also be -EKEYREJECTED, -EBADMSG and -EKEYEXPIRED (tls.h). 0, -ENOMEM, or -EOPNOTSUPP: built
+ * without TLS.
  */
 #ifdef VSOCKFS_TLS
 int stream_secure(struct stream *stream, const struct tls_context *context);

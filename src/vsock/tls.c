@@ -16,10 +16,11 @@
 /* What our side alone may pile up; a peer cannot make it more. */
 #define TLS_OUTPUT_MAX (1u << 20)
 /*
- * AES-GCM is good for 2^24.5 records under one key (RFC 8446, 5.5), which a mount may well reach,
- * and the library counts them for nobody.
+ * AES-GCM is good for 2^38.5 bytes under one key (RFC 8446, 5.5), which a mount may well reach, and
+ * the library counts them for nobody. The next connection has others. TLS could change them on this
+ * one, but a server whose TLS is the kernel's (knfsd) says nothing more when it is asked to.
  */
-#define TLS_KEY_RECORDS (1u << 22)
+#define TLS_KEY_BYTES (UINT64_C(1) << 37)
 
 struct tls {
 	const struct tls_context *context;
@@ -27,8 +28,8 @@ struct tls {
 	bool greeted, heard; /* the handshake is done; data has come */
 	bool asked;	     /* the server wants a certificate */
 	bool ended;
-	int err;	  /* for good: -errno */
-	uint32_t records; /* each way, under the present keys */
+	int err;	/* for good: -errno */
+	uint64_t bytes; /* both ways */
 	char why[224];
 
 	uint8_t *out;
@@ -269,19 +270,12 @@ static int tls_judge(struct tls *tls, int result)
 /* The handshake is complete as TLS has it. */
 static int tls_check(struct tls *tls)
 {
-	static const unsigned char protocol[] = "sunrpc";
-	const unsigned char *selected;
-	unsigned len;
-
-	SSL_get0_alpn_selected(tls->ssl, &selected, &len);
-	if (len != sizeof(protocol) - 1 || memcmp(selected, protocol, len) != 0)
-		snprintf(tls->why, sizeof(tls->why),
-			"the server speaks TLS, but not for RPC (ALPN sunrpc)");
-	else if (tls->context->has_cert && !tls->asked)
-		snprintf(tls->why, sizeof(tls->why),
-			"the server wants no certificate of this machine: use xprtsec=tls");
-	else
+	/* A server that is silent about ALPN (tlshd is) has been asked whether it speaks RPC by the
+	 * question in front; the library refuses one that chooses something else. */
+	if (!tls->context->has_cert || tls->asked)
 		return 0;
+	snprintf(tls->why, sizeof(tls->why),
+		"the server wants no certificate of this machine: use xprtsec=tls");
 	SSL_shutdown(tls->ssl);
 	tls->err = -EKEYREJECTED;
 	return tls->err;
@@ -298,24 +292,26 @@ int tls_handshake(struct tls *tls)
 	return err;
 }
 
-static void tls_count(struct tls *tls)
+static bool tls_keys_worn(const struct tls *tls)
 {
-	if (++tls->records == TLS_KEY_RECORDS)
-		tls_update_keys(tls);
+	uint64_t limit = tls->context->key_bytes;
+
+	return tls->bytes >= (limit > 0 ? limit : TLS_KEY_BYTES);
 }
 
 ssize_t tls_read(struct tls *tls, void *data, size_t len)
 {
 	size_t n;
 
+	if (!tls->err && tls_keys_worn(tls))
+		tls->err = -EKEYEXPIRED;
 	if (tls->err)
 		return tls->err;
 	ERR_clear_error();
 	int result = SSL_read_ex(tls->ssl, data, len, &n);
 	if (result <= 0)
 		return tls_judge(tls, result);
-	if (SSL_pending(tls->ssl) == 0)
-		tls_count(tls);
+	tls->bytes += n;
 	tls->heard = true;
 	return (ssize_t)n;
 }
@@ -328,19 +324,15 @@ int tls_write(struct tls *tls, const void *data, size_t len)
 	int result = SSL_write_ex(tls->ssl, data, len, &n);
 	if (result <= 0)
 		return tls_judge(tls, result);
-	tls_count(tls);
+	tls->bytes += n;
 	return 0;
-}
-
-void tls_update_keys(struct tls *tls)
-{
-	tls->records = 0;
-	SSL_key_update(tls->ssl, SSL_KEY_UPDATE_REQUESTED);
 }
 
 void tls_end(struct tls *tls)
 {
-	if (tls->greeted && !tls->err && !tls->ended)
+	bool well = !tls->err || tls->err == -EKEYEXPIRED;
+
+	if (tls->greeted && well && !tls->ended)
 		SSL_shutdown(tls->ssl);
 	ERR_clear_error();
 }

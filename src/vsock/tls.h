@@ -17,10 +17,11 @@
  */
 
 struct tls_config {
-	const char *ca;	  /* PEM file: the certificates that are trusted */
-	const char *name; /* the DNS name or IP address that the server's certificate is for */
-	const char *cert; /* PEM file: this machine's certificate with its chain, or NULL */
-	const char *key;  /* PEM file of its private key */
+	const char *ca;	    /* PEM file: the certificates that are trusted */
+	const char *name;   /* the DNS name or IP address that the server's certificate is for */
+	const char *cert;   /* PEM file: this machine's certificate with its chain, or NULL */
+	const char *key;    /* PEM file of its private key */
+	uint64_t key_bytes; /* how much one connection may carry; 0: what the cipher is good for */
 };
 
 struct tls_context; /* what all connections share; immutable, any thread */
@@ -74,7 +75,8 @@ int tls_handshake(struct tls *tls);
 /*
  * Decrypts into `data`: bytes, -EAGAIN: more has to come, 0: the peer has said good-bye, or -errno
  * for good, with tls_why: -EKEYREJECTED: one side does not accept the other; -EBADMSG: what came
- * is not what the peer has sent; -ECONNRESET: the stream ended without a good-bye.
+ * is not what the peer has sent; -ECONNRESET: the stream ended without a good-bye; -EKEYEXPIRED: it
+ * has carried all that it should under one key.
  */
 ssize_t tls_read(struct tls *tls, void *data, size_t len);
 /* Encrypts 1..TLS_RECORD_MAX bytes. 0 or -errno as tls_read. */

@@ -108,6 +108,7 @@ int tls_context_new(
 	context->method = tls_bio_method_new();
 	context->name = strdup(config->name);
 	context->has_cert = config->cert;
+	context->key_bytes = config->key_bytes;
 	if (context->ssl && context->method && context->name) {
 		err = tls_set_up(context->ssl, &words);
 		if (!err)

@@ -12,6 +12,7 @@ struct tls_context {
 	BIO_METHOD *method;
 	char *name;
 	bool has_cert;
+	uint64_t key_bytes;
 };
 
 /* tls.c */

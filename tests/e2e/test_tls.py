@@ -159,6 +159,11 @@ def names(env):
     busy(env, mount(env, r, words(env, ca="server")), "g")
 
 
+@suite.test("a server that says nothing about ALPN, as tlshd does, will do")
+def no_alpn(env):
+    busy(env, mount(env, relay(env, alpn=""), words(env)), "f")
+
+
 @suite.test("a server's certificate that is not good ends the mount, and says why")
 def server_certificate(env):
     for server, options, say in (
@@ -191,8 +196,7 @@ def no_tls(env):
             ({"greet": "forward"}, none), ({"greet": "refuse"}, none), ({"greet": "no-verf"}, none),
             ({"greet": "inject"}, "plain text follows"),
             ({"greet": "plain"}, "is not TLS"),
-            ({"version": "TLSv1_2"}, "protocol version"),
-            ({"alpn": ""}, "not for RPC")):
+            ({"version": "TLSv1_2"}, "protocol version")):
         refused(env, relay(env, **settings), words(env), say)
 
 

@@ -15,6 +15,7 @@ struct pair {
 	struct tls_peer peer;
 	struct tls_context *context;
 	int secured, err;
+	uint64_t key_bytes;
 };
 
 static struct pair *pair_now;
@@ -32,7 +33,7 @@ static void on_secured(void *arg, int err)
 static void pair_start(void **state, struct pair *pair, void (*talk)(struct tls_peer *peer))
 {
 	struct stream_ops ops = end_ops;
-	struct tls_config config = {.name = "server.example"};
+	struct tls_config config = {.name = "server.example", .key_bytes = pair->key_bytes};
 	char why[256], ca[128];
 	int fd[2], small = 64 << 10;
 
@@ -292,6 +293,24 @@ static void test_close_while_full(void **state)
 	free(data);
 }
 
+/* A connection that has carried much says so itself, when all that came before was given out. */
+static void test_worn_keys(void **state)
+{
+	struct pair pair = {.key_bytes = 5};
+	struct letter *letter;
+	char data[8];
+
+	pair_start(state, &pair, talk_pieces);
+	assert_int_equal(receive(&pair, data, 5, true), 5);
+	assert_memory_equal(data, "abcde", 5);
+	letter = letter_new(pair.end, "answer", 6);
+	stream_send(pair.end->stream, &letter->msg);
+	assert_int_equal(receive(&pair, data, 1, false), -EKEYEXPIRED);
+	/* the peer hears a good-bye */
+	pair_free(&pair);
+	free(letter);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,6 +320,7 @@ int main(void)
 		ON_BOTH(test_refused_after_the_handshake),
 		ON_BOTH(test_damage),
 		ON_BOTH(test_close_while_full),
+		ON_BOTH(test_worn_keys),
 	};
 
 	/* the peers' own */
