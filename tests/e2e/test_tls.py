@@ -288,6 +288,9 @@ def capture(env):
     m = mount(env, r, words(env, more="nconnect=1"))
     path = env.scratch("tls.pcapng")
     ctl = os.path.join(os.path.dirname(suite.program()), "ctl", "vsockfsctl")
+    env.eventually(lambda: subprocess.run(
+        [ctl, "status", m.point], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL).returncode == 0, within=10, what="the control socket")
     env.run([ctl, "capture", path, m.point])
     busy(env, m, "a-name-to-find")
     os.stat(os.path.join(m.dir, "a-name-to-find"))
