@@ -408,6 +408,55 @@ static void test_each_open_file_hears_once_of_an_error(void **state)
 	assert_int_equal(node_error_since(table, node, &e), 0);
 }
 
+static void wrote(struct node_table *table, struct node *node, struct node_span *span,
+	uint64_t before, uint64_t after, bool last)
+{
+	struct nfs_attr attr = make_attr(1, after);
+	node_note_writes(table, node, span, before, &attr, last);
+}
+
+/* A file whose pages are those of change 5, after that. */
+static struct node *with_pages(struct node_table *table, uint64_t number)
+{
+	struct node *node = lookup(table, number);
+	open_at(table, node, 5);
+	node_note_dropped(table, node, 5);
+	assert_int_equal(open_at(table, node, 5), NODE_CACHED_FRESH);
+	return node;
+}
+
+static void test_writes_whose_answers_come_in_any_order(void **state)
+{
+	struct node_table *table = *state;
+	struct node_span span = {0};
+	struct node *node = with_pages(table, 1);
+	wrote(table, node, &span, 5, 6, false);
+	wrote(table, node, &span, 6, 7, true);
+	assert_int_equal(open_at(table, node, 7), NODE_CACHED_FRESH);
+	/* each may have seen the others' changes */
+	wrote(table, node, &span, 8, 10, false);
+	wrote(table, node, &span, 7, 9, false);
+	wrote(table, node, &span, 9, 9, true);
+	assert_int_equal(open_at(table, node, 10), NODE_CACHED_FRESH);
+	/* one that is older is still under way: the pages are not yet known to be of this change */
+	wrote(table, node, &span, 11, 12, false);
+	assert_int_equal(open_at(table, node, 12), NODE_CACHED_STALE);
+}
+
+static void test_writes_behind_a_change_of_others(void **state)
+{
+	struct node_table *table = *state;
+	struct node_span span = {0};
+	struct node *node = with_pages(table, 1);
+	wrote(table, node, &span, 8, 9, false);
+	wrote(table, node, &span, 9, 10, true);
+	assert_int_equal(open_at(table, node, 10), NODE_CACHED_STALE);
+	/* and before the page cache was: it has more than they say */
+	node = with_pages(table, 2);
+	wrote(table, node, &span, 3, 4, true);
+	assert_int_equal(open_at(table, node, 4), NODE_CACHED_STALE);
+}
+
 static void test_names_are_listed_until_a_change_is_seen(void **state)
 {
 	struct node_table *table = *state;
@@ -469,6 +518,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_inode_takes_300_bytes_at_most),
+		cmocka_unit_test_setup_teardown(
+			test_writes_whose_answers_come_in_any_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_writes_behind_a_change_of_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_names_are_listed_until_a_change_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(

@@ -64,6 +64,8 @@ static void test_within(void **state)
 			at += sizes[i];
 		}
 		assert_int_equal(marks.ended, ended[i]);
+		marks_skip(&marks, 0);
+		assert_int_equal(marks.ended, ended[i]);
 	}
 	assert_true(marks_is_between(&marks));
 }
