@@ -7,12 +7,13 @@ import errno
 import mmap
 import os
 import random
+import shutil
 import stat
 import threading
 import time
 
 import nfsreply as nfs
-from harness import Suite, held_open
+from harness import Suite, errno_of, held_open
 from hostile import Hostile
 from nfsreply import opaque, p32
 from proxy import refusal
@@ -319,6 +320,20 @@ def read_along(env):
                 for path in (name, f"{name}/below"):
                     assert listed(f"{here}/{path}") == listed(f"{there}/{path}"), (
                         change.__code__.co_firstlineno, path)
+
+
+@suite.test("a directory that has gone does no harm to those that it would be read along with")
+def read_along_gone(env):
+    make_directories(env.on_disk("tree"), 12, 2)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = os.path.join(mount.point, env.name, "tree"), env.on_disk("tree")
+        names = os.listdir(here)
+        assert listed(f"{here}/{names[0]}") == listed(f"{there}/{names[0]}")
+        # the second has those behind it come along
+        shutil.rmtree(f"{there}/{names[3]}")
+        for name in names[1:3] + names[4:]:
+            assert listed(f"{here}/{name}") == listed(f"{there}/{name}"), names.index(name)
+        assert errno_of(os.listdir, f"{here}/{names[3]}") in (errno.ENOENT, errno.ESTALE)
 
 
 def bytes_read(env, point):

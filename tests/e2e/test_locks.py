@@ -354,6 +354,21 @@ def lock_refreshes(env):
         assert int(f.read()) == 4 * rounds
 
 
+@suite.test("a lock that goes from mount to mount brings what was written, to files that stay open")
+def lock_hands_over(env):
+    other = env.mount("acregmin=60,acregmax=60")
+    write(env.path("f"), b"0")
+    fds = [opened(env, root=root) for root in (env.root, other.point)]
+    for turn in range(6):
+        fd = fds[turn % 2]
+        lockf(fd, fcntl.F_WRLCK, command=fcntl.F_SETLKW)
+        assert os.pread(fd, 20, 0) == b"%d" % turn
+        os.pwrite(fd, b"%d" % (turn + 1), 0)
+        lockf(fd, fcntl.F_UNLCK)
+    for fd in fds:
+        os.close(fd)
+
+
 @suite.test("with nolock, locks stay within the mount")
 def local_locks(env):
     a, b = env.mount("nolock"), env.mount("nolock")

@@ -124,11 +124,25 @@ def one_of_two_names(env):
     os.link(env.path("a"), env.path("b"))
     fd = os.open(env.path("a"), os.O_RDWR)
     os.unlink(env.path("a"))
+    assert os.listdir(env.disk) == ["b"], "it needs no hidden name"
     assert os.fstat(fd).st_nlink == 1
     os.pwrite(fd, b"y", 0)
     os.close(fd)
     assert read(env.path("b")) == b"y"
     nothing_left(env, "b")
+
+
+@suite.test("a name that the host gave to another file goes, and the open file is not hidden by it")
+def name_of_another(env):
+    write(env.path("a"), b"x")
+    fd = os.open(env.path("a"), os.O_RDWR)
+    os.rename(env.on_disk("a"), env.on_disk("kept"))
+    write(env.on_disk("a"), b"the host's")
+    os.unlink(env.path("a"))
+    assert os.listdir(env.disk) == ["kept"]
+    assert os.pread(fd, 9, 0) == b"x"
+    os.close(fd)
+    nothing_left(env, "kept")
 
 
 @suite.test("a working directory that is removed leaves its process with ENOENT, not a hang")
