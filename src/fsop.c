@@ -68,6 +68,8 @@ struct fsop_request *fsop_begin(fuse_req_t fuse, fuse_ino_t ino)
 		fsop_reply_err(req, -ENOMEM);
 		return NULL;
 	}
+	if (moved_is_standin(req->node) && moved_refuse(req))
+		return NULL;
 	if (req->opcode == FUSE_SETATTR)
 		fsop_hold(req, req->node);
 	return req;

@@ -6,6 +6,7 @@
 
 #include "fresh.h"
 #include "fsop.h"
+#include "moved.h"
 #include "nfs41/idmap.h"
 #include "owner.h"
 #include "recall.h"
@@ -193,8 +194,12 @@ void fsop_getattr(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)fi;
 	struct fsop_request *req = fsop_begin(fuse, ino);
-	if (req && !getattr_fresh(req))
+	if (req && moved_is_standin(req->node)) {
+		moved_standin_attr(&req->attr);
+		fsop_reply_attr(req, &req->attr);
+	} else if (req && !getattr_fresh(req)) {
 		fsop_settle(req, req->node, getattr_send);
+	}
 }
 
 static void setattr_send(struct fsop_request *req);
@@ -354,6 +359,10 @@ static void access_done(struct nfs_compound *c)
 void fsop_access(fuse_req_t fuse, fuse_ino_t ino, int mask)
 {
 	struct fsop_request *req = fsop_begin(fuse, ino);
+	if (req && moved_is_standin(req->node)) {
+		fsop_reply_err(req, mask & W_OK ? -EACCES : 0);
+		return;
+	}
 	if (!req || !fsop_compound(req, OP_ACCESS, req->node))
 		return;
 	req->u.access.mask = mask;

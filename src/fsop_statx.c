@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 
 #include "fsop.h"
+#include "moved.h"
 
 /* What fsop_fill_stat made, in the other shape: a statx differs by the birth time alone. */
 static void statx_fill(const struct stat *st, const struct nfs_attr *attr, struct statx *stx)
@@ -34,12 +35,21 @@ static void statx_fill(const struct stat *st, const struct nfs_attr *attr, struc
 	}
 }
 
+static void statx_reply(struct fsop_request *req)
+{
+	struct stat st;
+	struct statx stx;
+	fsop_fill_stat(req->share, req->node, &req->attr, &st);
+	statx_fill(&st, &req->attr, &stx);
+	if (req->fuse)
+		fuse_reply_statx(req->fuse, 0, &stx, fsop_attr_timeout(req->share, req->node));
+	fsop_end(req);
+}
+
 static void statx_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
-	struct stat st;
-	struct statx stx;
 	if (!err)
 		err = fsop_attr_check(req->node, &req->attr);
 	if (err) {
@@ -53,11 +63,7 @@ static void statx_done(struct nfs_compound *c)
 		return;
 	}
 	fsop_note_attr(req->share, req->node, &req->attr);
-	fsop_fill_stat(req->share, req->node, &req->attr, &st);
-	statx_fill(&st, &req->attr, &stx);
-	if (req->fuse)
-		fuse_reply_statx(req->fuse, 0, &stx, fsop_attr_timeout(req->share, req->node));
-	fsop_end(req);
+	statx_reply(req);
 }
 
 static void statx_send(struct fsop_request *req)
@@ -77,6 +83,10 @@ void fsop_statx(fuse_req_t fuse, fuse_ino_t ino, int flags, int mask, struct fus
 	(void)mask;
 	(void)fi;
 	struct fsop_request *req = fsop_begin(fuse, ino);
-	if (req)
+	if (req && moved_is_standin(req->node)) {
+		moved_standin_attr(&req->attr);
+		statx_reply(req);
+	} else if (req) {
 		fsop_settle(req, req->node, statx_send);
+	}
 }

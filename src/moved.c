@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "moved.h"
 
+#include <errno.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,25 @@
 #define MOVED_AGAIN_S  60
 #define MOVED_DATA_MAX 16384
 
+/* Linux 6.6; older headers lack it. */
+#define MOVED_FUSE_STATX 52
+
+/* In the place of a handle. */
+struct standin {
+	char word[16];
+	uint64_t dir;	/* node id */
+	uint64_t mark;	/* of the name, */
+	char begin[64]; /* and how that begins */
+};
+static const char standin_word[16] = "vsockfs-referral";
+_Static_assert(sizeof(struct standin) <= NFS4_FHSIZE, "the room for a handle");
+
 struct moved_asking {
 	struct fsop_request *req;
 	int err;
-	char name[FSOP_NAME_MAX]; /* in req->node; "": that itself */
 	struct nfs_bytes_res res;
 	uint8_t data[MOVED_DATA_MAX];
+	struct nfs_location list[NFS_LOCATIONS_MAX];
 };
 
 static bool moved_is_told(struct moved *moved, uint64_t id, const char *name)
@@ -28,33 +42,85 @@ static bool moved_is_told(struct moved *moved, uint64_t id, const char *name)
 	return atomic_exchange(&moved->told[what % MOVED_PLACES], now) == now;
 }
 
-static void moved_told(struct nfs_compound *c)
+/* False: the server does not tell. */
+static bool moved_where(struct moved_asking *a, char *out, size_t size)
+{
+	size_t count =
+		a->res.len <= a->res.cap ? nfs_locations_get(a->data, a->res.len, a->list) : 0;
+	nfs_locations_describe(a->list, count, out, size);
+	return count > 0;
+}
+
+/* A compound that asks for the locations of req->node, or of `name` in it. False: answered. */
+static bool moved_put(struct moved_asking *a, struct fsop_request *req, const char *name)
+{
+	a->req = req;
+	a->res = (struct nfs_bytes_res){.data = a->data, .cap = sizeof(a->data)};
+	if (!fsop_compound(req, OP_GETATTR, req->node)) {
+		free(a);
+		return false;
+	}
+	if (name)
+		nfs_op_lookup(req->compound, name, strlen(name));
+	nfs_op_getattr_bytes(req->compound, FATTR4_FS_LOCATIONS, &a->res);
+	return true;
+}
+
+static void standin_fh(struct nfs_fh *fh, const struct node *dir, const char *name)
+{
+	size_t len = strlen(name);
+	struct standin standin = {.dir = dir->id, .mark = node_mark_of(dir->id, name, len)};
+	memcpy(standin.word, standin_word, sizeof(standin_word));
+	memcpy(standin.begin, name, len < sizeof(standin.begin) ? len : sizeof(standin.begin));
+	fh->len = sizeof(standin);
+	memcpy(fh->data, &standin, sizeof(standin));
+}
+
+bool moved_is_standin(const struct node *node)
+{
+	return node->fh_len == sizeof(struct standin) &&
+	       memcmp(node->fh_data, standin_word, sizeof(standin_word)) == 0;
+}
+
+void moved_standin_attr(struct nfs_attr *attr)
+{
+	static const unsigned have[] = {FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, FATTR4_FSID,
+		FATTR4_FILEID, FATTR4_MODE, FATTR4_NUMLINKS};
+	*attr = (struct nfs_attr){.type = NF4DIR,
+		.mode = 0555,
+		.nlink = 2,
+		.fsid = attr->fsid,
+		.fileid = attr->mounted_on_fileid};
+	for (size_t i = 0; i < sizeof(have) / sizeof(have[0]); i++)
+		nfs_bitmap_set(&attr->have, have[i]);
+}
+
+static void moved_looked(struct nfs_compound *c)
 {
 	struct moved_asking *a = c->arg;
 	struct fsop_request *req = a->req;
-	struct nfs_location list[NFS_LOCATIONS_MAX];
+	const char *name = req->u.names.name;
 	char where[1024];
-	size_t count = 0;
-	if (c->status == 0 && a->res.len <= a->res.cap)
-		count = nfs_locations_get(a->data, a->res.len, list);
-	nfs_locations_describe(list, count, where, sizeof(where));
-	if (a->name[0])
+	int err = nfs_compound_errno(c);
+	moved_where(a, where, sizeof(where));
+	if (!err && !moved_is_told(&req->share->moved, req->node->id, name))
 		log_warn("\"%s\" in the directory with inode %llu is a referral to %s, which is "
 			 "not followed",
-			a->name, (unsigned long long)req->node->ino, where);
-	else
-		log_warn("the file system of inode %llu has moved to %s: mount it again",
-			(unsigned long long)req->node->ino, where);
-	int err = a->err;
+			name, (unsigned long long)req->node->ino, where);
 	free(a);
-	fsop_reply_err(req, err);
+	if (err) {
+		fsop_reply_err(req, err);
+		return;
+	}
+	standin_fh(&req->fh, req->node, name);
+	moved_standin_attr(&req->attr);
+	fsop_reply_entry(req, &req->attr, name);
 }
 
-/* A handle of what is elsewhere is not given: so a name is looked up once more. */
-static bool moved_is_name(const struct fsop_request *req)
+/* The name itself was found, but nothing else is told of it. */
+static bool moved_is_name(const struct nfs_compound *c)
 {
-	const struct nfs_compound *c = req->compound;
-	if (req->opcode != FUSE_LOOKUP || c->ops_ok == 0 || c->ops_ok >= c->nops)
+	if (c->status != NFS4ERR_MOVED)
 		return false;
 	for (unsigned i = 0; i < c->ops_ok; i++)
 		if (c->ops[i].op == OP_LOOKUP)
@@ -62,29 +128,63 @@ static bool moved_is_name(const struct fsop_request *req)
 	return false;
 }
 
+bool moved_lookup(struct fsop_request *req, const char *name)
+{
+	struct nfs_bitmap want = {0};
+	struct moved_asking *a = moved_is_name(req->compound) ? malloc(sizeof(*a)) : NULL;
+	if (!a)
+		return false;
+	if (!moved_put(a, req, name))
+		return true;
+	nfs_bitmap_set(&want, FATTR4_FSID);
+	nfs_bitmap_set(&want, FATTR4_MOUNTED_ON_FILEID);
+	req->attr = (struct nfs_attr){0};
+	nfs_op_getattr(req->compound, &want, &req->attr);
+	nfs_compound_send(req->compound, moved_looked, a);
+	return true;
+}
+
+bool moved_refuse(struct fsop_request *req)
+{
+	switch (req->opcode) {
+	case FUSE_GETATTR:
+	case MOVED_FUSE_STATX:
+	case FUSE_ACCESS: return false;
+	case FUSE_GETXATTR:
+	case FUSE_LISTXATTR: fsop_reply_err(req, -EOPNOTSUPP); return true;
+	default: fsop_reply_err(req, -EREMOTE); return true;
+	}
+}
+
+static void moved_told(struct nfs_compound *c)
+{
+	struct moved_asking *a = c->arg;
+	struct fsop_request *req = a->req;
+	char where[1024];
+	int err = a->err;
+	/* Not told, it may as well be about a name in it. */
+	if (moved_where(a, where, sizeof(where)))
+		log_warn("the file system of inode %llu has moved to %s: mount it again",
+			(unsigned long long)req->node->ino, where);
+	else
+		log_warn("the server does not tell where inode %llu, or a name in it, is now",
+			(unsigned long long)req->node->ino);
+	free(a);
+	fsop_reply_err(req, err);
+}
+
 bool moved_ask(struct fsop_request *req, int err)
 {
 	const struct nfs_compound *c = req->compound;
-	if (!req->fuse || !req->node || !c || c->status != NFS4ERR_MOVED || err == 0)
-		return false;
-	bool named = moved_is_name(req);
-	if (moved_is_told(&req->share->moved, req->node->id, named ? req->u.names.name : ""))
+	if (!req->fuse || !req->node || !c || c->status != NFS4ERR_MOVED || err == 0 ||
+		moved_is_told(&req->share->moved, req->node->id, ""))
 		return false;
 	struct moved_asking *a = malloc(sizeof(*a));
 	if (!a)
 		return false;
-	a->req = req;
 	a->err = err;
-	a->res = (struct nfs_bytes_res){.data = a->data, .cap = sizeof(a->data)};
-	fsop_keep_name(a->name, named ? req->u.names.name : "");
-	if (!fsop_compound(req, OP_GETATTR, req->node)) {
-		free(a);
-		return true;
-	}
-	if (named)
-		nfs_op_lookup(req->compound, a->name, strlen(a->name));
-	nfs_op_getattr_bytes(req->compound, FATTR4_FS_LOCATIONS, &a->res);
-	nfs_compound_send(req->compound, moved_told, a);
+	if (moved_put(a, req, NULL))
+		nfs_compound_send(req->compound, moved_told, a);
 	return true;
 }
 

@@ -7,13 +7,16 @@
 #include <stdint.h>
 
 #include "nfs41/locations.h"
+#include "node.h"
 #include "vsock/address.h"
 
 /*
  * What the server says to be elsewhere (NFS4ERR_MOVED): a name that is a referral, or a file system
- * that was here. Programs get EREMOTE, and the log the place, asked for with fs_locations, once in
- * a while for each. Only mounting follows (export.c): other mounts are for who administers the
- * guest.
+ * that was here. The log names the place, asked for with fs_locations, once in a while for each.
+ *
+ * A referral is an empty directory, so that what it leads to can be mounted on it; everything but a
+ * look at it is EREMOTE, and so is everything in a file system that has moved. Only mounting
+ * follows (export.c).
  */
 
 #define MOVED_PLACES 64
@@ -24,7 +27,17 @@ struct moved {
 
 struct fsop_request;
 
-/* Before `req` is answered with `err`, which it will be. False: there is nothing to ask. */
+/* A LOOKUP of this name was refused: answers it, if that is so since the name is a referral. */
+bool moved_lookup(struct fsop_request *req, const char *name);
+/* Is it the directory that stands for a referral? The server knows nothing of it. */
+bool moved_is_standin(const struct node *node);
+/* What it looks like. */
+void moved_standin_attr(struct nfs_attr *attr);
+/* A request for one: false if it is a look, and goes on. */
+bool moved_refuse(struct fsop_request *req);
+
+/* Before any other `req` is answered with `err`, which it will be. False: there is nothing to ask.
+ */
 bool moved_ask(struct fsop_request *req, int err);
 
 /* The first of `list` that can be followed, which is a vsock address: its index, or `count`. */

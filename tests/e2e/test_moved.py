@@ -5,13 +5,16 @@
 import contextlib
 import errno
 import os
+import stat
 import subprocess
+import time
 
 import nfsreply as nfs
 from harness import Suite
 from mounts import Mount
 from nfsreply import opaque, p32, u32
 from shim import Call, Shim, bitmap, take_opaque
+from test_basic import read, write
 
 suite = Suite()
 FS_LOCATIONS, MOVED = 24, 10019
@@ -78,21 +81,44 @@ def log_of(mount):
     return mount.log_tail(1000)
 
 
-@suite.test("a referral is EREMOTE, is listed, and the log says where to go, once")
+@suite.test("a referral is an empty directory that leads nowhere, and the log says where to go, once")
 def referral(env):
     os.mkdir(env.on_disk("away"))
     with served(env, locations("vsock:7", "tcphost", path=("a", "b")), [b"away"]) as (
             server, mount, top):
+        away = os.path.join(top, "away")
+        inode = os.stat(away).st_ino
         for _ in range(3):
-            env.fails(errno.EREMOTE, os.stat, os.path.join(top, "away"))
-            env.fails(errno.EREMOTE, os.listdir, os.path.join(top, "away"))
+            st = os.stat(away)
+            assert stat.S_ISDIR(st.st_mode) and st.st_mode & 0o777 == 0o555 and st.st_ino == inode
+            for call, *args in ((os.listdir, away), (os.stat, os.path.join(away, "x")),
+                                (os.mkdir, os.path.join(away, "x")), (os.chmod, away, 0o777)):
+                env.fails(errno.EREMOTE, call, *args)
+            env.fails(errno.EOPNOTSUPP, os.getxattr, away, "user.a")
+        assert os.access(away, os.R_OK | os.X_OK)
         assert os.listdir(top) == ["away"]
         lines = [line for line in log_of(mount).splitlines() if "referral" in line]
         assert len(lines) == 1 and '"away"' in lines[0], lines
         assert "vsock:7:/a/b, tcphost:/a/b" in lines[0], lines
-        assert server.asked == 1, server.asked
         os.mkdir(os.path.join(top, "here"))
         assert sorted(os.listdir(top)) == ["away", "here"]
+
+
+@suite.test("what a referral leads to can be mounted on it, and stays")
+def mounted(env):
+    os.mkdir(env.on_disk("away"))
+    os.mkdir(env.on_disk("other"))
+    write(env.on_disk("other/f"), b"there")
+    with served(env, locations("vsock:7"), [b"away"]) as (_, _, top):
+        away = os.path.join(top, "away")
+        with Mount(env.suite.program(), env.suite.source(export=f"/export/{env.name}/other"), away,
+                   "nconnect=1"):
+            for _ in range(5):
+                assert read(os.path.join(away, "f")) == b"there"
+                os.stat(top)
+                time.sleep(0.3)  # names are looked up again meanwhile
+            assert os.path.ismount(away)
+        env.fails(errno.EREMOTE, os.listdir, away)
 
 
 @suite.test("a file system that has moved is EREMOTE, and comes back when it does")
@@ -114,7 +140,7 @@ def hostile(env):
     for where in (b"", p32(0xffffffff), words("old") + p32(0), locations("vsock:7") + p32(1),
                   locations("vsock:7", path=("..",)), locations("\x1b[2J")):
         with served(env, where, [b"away"]) as (_, mount, top):
-            env.fails(errno.EREMOTE, os.stat, os.path.join(top, "away"))
+            env.fails(errno.EREMOTE, os.listdir, os.path.join(top, "away"))
             assert "does not tell" in log_of(mount)
             assert mount.process.poll() is None
 
