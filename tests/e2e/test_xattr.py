@@ -495,8 +495,8 @@ def table(env):
     said = env.scratch("said")
     with open(said, "w") as out:
         out.write(matrix.text(matrix.said("ganesha")))
-    print(env.run([build_path("tests", "matrix", "matrix"), env.daemon.point, env.suite.source(),
-                   said], env={**os.environ, "VSOCKFSCTL": build_path("src", "ctl", "vsockfsctl")}))
+    env.run([build_path("tests", "matrix", "matrix"), env.daemon.point, env.suite.source(), said],
+            env={**os.environ, "VSOCKFSCTL": build_path("src", "ctl", "vsockfsctl")})
 
 
 @suite.test("statfs tells what a quota leaves to whoever asks")
