@@ -49,7 +49,7 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 		.loop = answer_loop(share),
 		.read_only = o->read_only,
 		.soft = o->soft,
-		.sec_none = o->sec_none,
+		.sec = o->sec,
 		.minor = nfs_client_limits(share->client)->minor,
 		.rsize = share->rsize,
 		.wsize = share->wsize,

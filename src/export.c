@@ -169,11 +169,52 @@ static bool export_locate(struct export_lookup *lookup, const struct nfs_compoun
 	return true;
 }
 
+static void export_told_sec(struct nfs_compound *c)
+{
+	struct export_lookup *lookup = c->arg;
+	struct share *share = lookup->share;
+	size_t len = (size_t)snprintf(share->why, sizeof(share->why),
+		"the server does not allow sec=%s for %s, but", rpc_sec_name(share->options->sec),
+		share->options->export_path);
+	for (unsigned i = 0; i < share->secs.count && len < sizeof(share->why); i++)
+		len += (size_t)snprintf(share->why + len, sizeof(share->why) - len, " sec=%s",
+			rpc_sec_name(share->secs.secs[i]));
+	if (share->secs.count == 0)
+		export_explain(lookup, c, -EACCES);
+	export_end(lookup, c, -EPERM);
+}
+
+/* Some name in the path, or the root itself, wants other credentials: which? */
+static bool export_ask_sec(struct export_lookup *lookup, const struct nfs_compound *refused)
+{
+	struct share *share = lookup->share;
+	struct nfs_compound *c =
+		nfs_compound_new(refused->conn, share->mount_cred, OP_SECINFO_NO_NAME);
+	unsigned names = 0, wanted = refused->ops_ok;
+	if (!c)
+		return false;
+	/* PUTROOTFH comes first; what fails behind the last name fails for that one's sake */
+	for (unsigned i = 0; i < refused->nops; i++)
+		names += refused->ops[i].op == OP_LOOKUP;
+	if (wanted > names)
+		wanted = names;
+	nfs_op_putrootfh(c);
+	const char *name =
+		export_put_path(c, share->options->export_path, wanted > 0 ? wanted - 1 : 0);
+	if (wanted > 0)
+		nfs_op_secinfo(c, name, strcspn(name, "/"), &share->secs);
+	else
+		nfs_op_secinfo_no_name(c, 0, &share->secs);
+	nfs_compound_send(c, export_told_sec, lookup);
+	return true;
+}
+
 static void export_done(struct nfs_compound *c)
 {
 	struct export_lookup *lookup = c->arg;
 	int err = nfs_compound_errno(c);
-	if (c->status == NFS4ERR_MOVED && export_locate(lookup, c)) {
+	if ((c->status == NFS4ERR_MOVED && export_locate(lookup, c)) ||
+		(c->status == NFS4ERR_WRONGSEC && export_ask_sec(lookup, c))) {
 		nfs_compound_free(c);
 		return;
 	}

@@ -14,6 +14,7 @@
 #include "control.h"
 #include "daemonize.h"
 #include "guard.h"
+#include "kerberos.h"
 #include "nfs41/idmap.h"
 #include "options.h"
 #include "privilege.h"
@@ -194,6 +195,30 @@ static const struct options *main_follow(const struct options *options, const st
 	return &followed;
 }
 
+/*
+ * The same options with another flavor, since the server does not let us in with this one: the next
+ * of those that were asked for, else of those that it names; or NULL.
+ */
+static const struct options *main_next_sec(const struct options *options, const struct share *share)
+{
+	static struct options next;
+	bool any = options->secs.count == 0;
+	const struct rpc_sec_list *list = any ? &share->secs : &options->secs;
+	next = *options;
+	rpc_sec_list_add(&next.tried_secs, next.sec);
+	for (unsigned i = 0; i < list->count; i++) {
+		enum rpc_sec sec = list->secs[i];
+		if (rpc_sec_list_has(&next.tried_secs, sec) ||
+			(rpc_sec_is_gss(sec) && options->gss_fd < 0) ||
+			(share->secs.count > 0 && !rpc_sec_list_has(&share->secs, sec)))
+			continue;
+		next.sec = sec;
+		log_debug("%s: now with sec=%s", options->source, rpc_sec_name(sec));
+		return &next;
+	}
+	return NULL;
+}
+
 /* A share that is connected, or an exit status with one line said. */
 static int main_connect(const struct options *options, const struct tls_context *tls,
 	struct guard *guard, struct takeover *takeover, int signals, struct share **share)
@@ -215,6 +240,8 @@ static int main_connect(const struct options *options, const struct tls_context 
 		const struct options *elsewhere = NULL;
 		if (err == -EREMOTE && s->elsewhere_path && followed++ < MAIN_FOLLOW_MAX)
 			elsewhere = main_follow(options, s);
+		else if (err == -EPERM || err == -EACCES)
+			elsewhere = main_next_sec(options, s);
 		/* What was restored can be so once: the service manager tries again. */
 		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
 			     !(takeover && takeover->resumed);
@@ -326,7 +353,28 @@ static int main_takeover(
 	return 0;
 }
 
-static int main_run(const struct options *options)
+/* Before the rights for it are gone. 0 or an exit status. */
+static int main_start_kerberos(struct options *options)
+{
+	bool wanted = options->secs.count == 0 && options->gsshost;
+	for (unsigned i = 0; i < options->secs.count; i++)
+		wanted |= rpc_sec_is_gss(options->secs.secs[i]);
+	if (!wanted || !kerberos_built())
+		return MAIN_OK;
+	options->keytab = kerberos_has_keytab();
+	/* Nobody asked for it, and there is nothing to do it with. */
+	if (options->secs.count == 0 && !options->keytab)
+		return MAIN_OK;
+	int err = kerberos_start(options, &options->gss_fd);
+	if (err) {
+		log_error("cannot start a process: %s", strerror(-err));
+		return MAIN_SYSTEM;
+	}
+	kerberos_prepare();
+	return MAIN_OK;
+}
+
+static int main_run(struct options *options)
 {
 	struct guard *guard;
 	signal(SIGPIPE, SIG_IGN);
@@ -339,7 +387,13 @@ static int main_run(const struct options *options)
 		return MAIN_SYSTEM;
 	}
 	struct takeover *takeover;
-	int status = MAIN_MOUNT;
+	int status = main_start_kerberos(options);
+	if (status != MAIN_OK) {
+		daemonize_fail(status);
+		guard_free(guard);
+		return status;
+	}
+	status = MAIN_MOUNT;
 	struct tls_context *tls;
 	/* a key is nothing for the guard to have */
 	int insecure = xprtsec_load(options, &tls);

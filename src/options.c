@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "idmap_file.h"
+#include "kerberos.h"
 #include "mountinfo.h"
 #include "mountpoint.h"
 #include "options_words.h"
@@ -212,6 +213,33 @@ static int finish_values(struct words *w)
 	return 0;
 }
 
+/* Kerberos knows the server by a name, which a vsock address does not have. */
+static int finish_security(struct words *w)
+{
+	struct options *o = &w->o;
+	const char *sec = NULL;
+
+	for (unsigned i = 0; i < o->secs.count && !sec; i++)
+		sec = rpc_sec_is_gss(o->secs.secs[i]) ? rpc_sec_name(o->secs.secs[i]) : NULL;
+	o->sec = o->secs.count > 0 ? o->secs.secs[0] : RPC_SEC_SYS;
+	if (o->gsshost && strlen(o->gsshost) > OPTIONS_GSSHOST_MAX)
+		return words_fail(w, STATUS_USAGE, "-o gsshost=: longer than %d characters",
+			OPTIONS_GSSHOST_MAX);
+	if (!o->gsshost && o->server.proto == ADDRESS_TCP)
+		o->gsshost = strdup(o->server.host);
+	if (!sec)
+		return 0;
+	if (!kerberos_built())
+		return words_fail(
+			w, STATUS_USAGE, "-o sec=%s: this vsockfs was built without Kerberos", sec);
+	if (!o->gsshost)
+		return words_fail(w, STATUS_USAGE,
+			"-o sec=%s: needs gsshost=NAME, the host name in the server's principal "
+			"nfs/NAME",
+			sec);
+	return 0;
+}
+
 /* With idmap=user, uid= and gid= say who the export's owner is here; else whose all files are. */
 static int finish_owners(struct words *w)
 {
@@ -362,6 +390,8 @@ static int parse_mount(struct words *w, const struct arguments *args, options_be
 	if (r == 0)
 		r = finish_values(w);
 	if (r == 0)
+		r = finish_security(w);
+	if (r == 0)
 		r = finish_owners(w);
 	if (r == 0)
 		r = finish_tls(w);
@@ -431,6 +461,7 @@ void options_free(struct options *options)
 	free(options->words);
 	free(options->fuse_options);
 	free(options->clientaddr);
+	free(options->gsshost);
 	free(options->idmap);
 	free(options->tls_name);
 	free(options->tls_ca);

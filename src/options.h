@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "nfs41/deleg.h"
+#include "rpc/cred.h"
 #include "util/loop.h"
 #include "vsock/address.h"
 
@@ -29,8 +30,9 @@ enum options_xprtsec { OPTIONS_XPRTSEC_NONE, OPTIONS_XPRTSEC_TLS, OPTIONS_XPRTSE
 
 enum options_ring { OPTIONS_RING_AUTO, OPTIONS_RING_ON, OPTIONS_RING_OFF };
 
-#define OPTIONS_NO_ID	UINT32_MAX
-#define OPTIONS_NO_MASK UINT32_MAX
+#define OPTIONS_GSSHOST_MAX 255
+#define OPTIONS_NO_ID	    UINT32_MAX
+#define OPTIONS_NO_MASK	    UINT32_MAX
 
 struct options {
 	enum options_action action;
@@ -63,8 +65,13 @@ struct options {
 	/* transport */
 	int minor; /* -1: any */
 	bool soft;
-	bool softerr;  /* soft, and a call given up is ETIMEDOUT instead of EIO */
-	bool sec_none; /* sec=none: AUTH_NONE */
+	bool softerr;		  /* soft, and a call given up is ETIMEDOUT instead of EIO */
+	enum rpc_sec sec;	  /* in force, or tried first */
+	struct rpc_sec_list secs; /* those that will do; none: what the server asks for */
+	struct rpc_sec_list tried_secs;
+	bool keytab;   /* the machine has a key of its own */
+	int gss_fd;    /* of kerberos_start, or -1 */
+	char *gsshost; /* whose service nfs@ the server is, with Kerberos; or NULL */
 	enum options_xprtsec xprtsec;
 	char *tls_name; /* whom the server's certificate is for */
 	char *tls_ca;	/* files; tls_cert and tls_key with mtls alone */

@@ -44,8 +44,10 @@ static void show_transport(const struct options *o, FILE *out)
 	if (o->nconnect > 0)
 		fprintf(out, ",nconnect=%u", o->nconnect);
 	fprintf(out, ",sec=%s,%s,io=%s,fuse_uring=%s,buffer=%u,max_readahead=%u",
-		o->sec_none ? "none" : "sys", o->reserved_port ? "resvport" : "noresvport",
-		show_io(o->io), show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead);
+		rpc_sec_name(o->sec), o->reserved_port ? "resvport" : "noresvport", show_io(o->io),
+		show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead);
+	if (o->gsshost)
+		fprintf(out, ",gsshost=%s", o->gsshost);
 	if (o->clientaddr)
 		fprintf(out, ",clientaddr=%s", o->clientaddr);
 	if (o->xprtsec == OPTIONS_XPRTSEC_NONE)

@@ -140,6 +140,33 @@ static bool set_umask(struct words *w, const char *value)
 	return set_fmask(w, value) && set_dmask(w, value);
 }
 
+static bool add_sec(struct rpc_sec_list *list, const char *name, size_t len)
+{
+	for (enum rpc_sec sec = 0; sec < RPC_SEC_COUNT; sec++) {
+		if (strlen(rpc_sec_name(sec)) == len && memcmp(name, rpc_sec_name(sec), len) == 0) {
+			rpc_sec_list_add(list, sec);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool set_sec(struct words *w, const char *value)
+{
+	struct rpc_sec_list list = {0};
+
+	for (;; value++) {
+		size_t len = strcspn(value, ":");
+		if (!add_sec(&list, value, len))
+			return false;
+		value += len;
+		if (!*value)
+			break;
+	}
+	w->o.secs = list;
+	return true;
+}
+
 static bool set_clientaddr(struct words *w, const char *value)
 {
 	size_t len = strlen(value);
@@ -157,7 +184,6 @@ static bool set_clientaddr(struct words *w, const char *value)
 	return true;
 }
 
-static const struct option_choice choices_sec[] = {{"sys", false}, {"none", true}, {NULL}};
 static const struct option_choice choices_xprtsec[] = {{"none", OPTIONS_XPRTSEC_NONE},
 	{"tls", OPTIONS_XPRTSEC_TLS}, {"mtls", OPTIONS_XPRTSEC_MTLS}, {NULL}};
 static const struct option_choice choices_proto[] = {{"vsock", WORDS_PROTO_VSOCK},
@@ -238,7 +264,9 @@ static const struct option_word words[] = {
 	NUMBER("retrans", o.retrans, 0, 1000, ""),
 	NUMBER("retry", retry_min, 0, 100000, " minutes"),
 	NUMBER("nconnect", o.nconnect, 1, 16, ""),
-	CHOICE("sec", o.sec_none, choices_sec),
+	SET_FIELD("sec", o.secs, set_sec,
+		"sys, none, krb5, krb5i or krb5p, or some of them with colons between"),
+	TEXT("gsshost", o.gsshost),
 	CHOICE("xprtsec", o.xprtsec, choices_xprtsec),
 	TEXT("tls_name", o.tls_name),
 	TEXT("tls_ca", o.tls_ca),

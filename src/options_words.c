@@ -223,6 +223,7 @@ void words_init(struct words *w, const char *program)
 			.dmask = OPTIONS_NO_MASK,
 			.map_uid = OPTIONS_NO_ID,
 			.map_gid = OPTIONS_NO_ID,
+			.gss_fd = -1,
 			.delegations = DELEG_READ},
 	};
 }

@@ -120,6 +120,13 @@ void privilege_drop_guard(void)
 		privilege_no_new();
 }
 
+void privilege_drop_kerberos(void)
+{
+	static const unsigned identity[] = {CAP_SETUID, CAP_SETGID};
+	privilege_keep_only(identity, 2);
+	privilege_no_new();
+}
+
 void privilege_drop_all(void)
 {
 	privilege_keep_only(NULL, 0);

@@ -28,6 +28,8 @@ void privilege_drop(const struct options *options);
 
 /* The same for the guard once it has mounted: unmounting alone is left. */
 void privilege_drop_guard(void);
+/* The same for the process that reads keytabs and tickets: becoming another user is left. */
+void privilege_drop_kerberos(void);
 /* Nothing is left. */
 void privilege_drop_all(void);
 

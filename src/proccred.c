@@ -44,7 +44,8 @@ struct cached {
 };
 
 struct proccred {
-	int proc_fd;		/* -1: no /proc */
+	int proc_fd; /* -1: no /proc */
+	enum rpc_sec sec;
 	struct rpc_cred *fixed; /* the one credential of sec=none, else NULL */
 	char machine[RPC_CRED_MACHINE_MAX + 1];
 	pthread_mutex_t lock; /* what follows; never held over a system call */
@@ -77,7 +78,7 @@ static int open_proc(void)
 	return fd;
 }
 
-int proccred_new(bool sec_none, struct proccred **out)
+int proccred_new(enum rpc_sec sec, struct proccred **out)
 {
 	struct proccred *table = calloc(1, sizeof(*table));
 	int err;
@@ -85,7 +86,8 @@ int proccred_new(bool sec_none, struct proccred **out)
 	if (!table)
 		return -ENOMEM;
 	table->proc_fd = -1;
-	if (sec_none) {
+	table->sec = sec;
+	if (sec == RPC_SEC_NONE) {
 		err = rpc_cred_new_none(&table->fixed);
 		if (err) {
 			free(table);
@@ -234,8 +236,11 @@ static struct rpc_cred *shared_get(struct proccred *table, const struct identity
 			return rpc_cred_ref(set[i].cred);
 
 	struct rpc_cred *cred;
-	if (rpc_cred_new_sys(table->machine, identity->uid, identity->gid, identity->groups,
-		    identity->ngroups, &cred))
+	int err = rpc_sec_is_gss(table->sec)
+			  ? rpc_cred_new_gss(table->sec, identity->uid, &cred)
+			  : rpc_cred_new_sys(table->machine, identity->uid, identity->gid,
+				    identity->groups, identity->ngroups, &cred);
+	if (err)
 		return NULL;
 	struct shared *entry = &set[table->shared_next++ % WAYS];
 	rpc_cred_unref(entry->cred);
@@ -256,6 +261,17 @@ static void map_identity(struct identity *identity)
 	identity->ngroups = kept;
 }
 
+/* Groups are the server's business. */
+static struct rpc_cred *proccred_get_gss(struct proccred *table, uid_t uid)
+{
+	const struct identity identity = {.uid = uid};
+
+	pthread_mutex_lock(&table->lock);
+	struct rpc_cred *cred = shared_get(table, &identity);
+	pthread_mutex_unlock(&table->lock);
+	return cred;
+}
+
 struct rpc_cred *proccred_get(struct proccred *table, pid_t pid, uid_t uid, gid_t gid)
 {
 	struct identity identity = {.uid = uid, .gid = gid};
@@ -264,6 +280,9 @@ struct rpc_cred *proccred_get(struct proccred *table, pid_t pid, uid_t uid, gid_
 
 	if (table->fixed)
 		return rpc_cred_ref(table->fixed);
+
+	if (rpc_sec_is_gss(table->sec))
+		return proccred_get_gss(table, uid);
 
 	pthread_mutex_lock(&table->lock);
 	struct cached *entry = cached_find(table, pid, uid, gid);

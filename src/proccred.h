@@ -21,10 +21,10 @@ struct proccred;
 
 /*
  * Keeps a descriptor of /proc from now on, so that /proc may go away later; without one (a log
- * line says so) credentials carry no supplementary groups. With `sec_none` every credential is
- * AUTH_NONE. 0 or -errno.
+ * line says so) credentials carry no supplementary groups. With RPC_SEC_NONE every credential is
+ * AUTH_NONE; with Kerberos it is only a name for the user, who is not mapped then. 0 or -errno.
  */
-int proccred_new(bool sec_none, struct proccred **table);
+int proccred_new(enum rpc_sec sec, struct proccred **table);
 /* Credentials given out stay valid. NULL is allowed. */
 void proccred_free(struct proccred *table);
 

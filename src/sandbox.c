@@ -274,6 +274,10 @@ static int sandbox_add_sockets(scmp_filter_ctx filter)
 	static const uint64_t domains[] = {AF_VSOCK, AF_UNIX, AF_INET, AF_INET6};
 	static const uint64_t ioctls[] = {FIONREAD, IOCTL_VM_SOCKETS_GET_LOCAL_CID};
 	int err = sandbox_allow_value(filter, SCMP_SYS(socket), 0, domains, COUNT(domains));
+	/* for rpc/gss_nego.c */
+	if (!err)
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
+			SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
 	/* getaddrinfo(3) asks which kinds of addresses this machine has. */
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,

@@ -57,13 +57,19 @@ static const struct callback_ops share_callbacks = {
 static int share_new_client(struct share *share)
 {
 	const struct options *o = share->options;
+	struct rpc_cred *sys = NULL;
+	/* A machine without a key of its own has users with tickets all the same. */
+	if (rpc_sec_is_gss(o->sec) && geteuid() == 0 && !o->keytab &&
+		rpc_cred_new_sys("", 0, 0, NULL, 0, &sys) != 0)
+		return -ENOMEM;
 	const struct nfs_client_config config = {
 		.address = o->server,
 		.stream = {.reserved_port = o->reserved_port,
 			.buffer_size = o->socket_buffer,
 			.connect_timeout_ns = SHARE_CONNECT_TIMEOUT_NS},
 		.tls = share->tls,
-		.cred = share->mount_cred,
+		.cred = sys ? sys : share->mount_cred,
+		.gss_fd = o->gss_fd,
 		.minor = o->minor,
 		.soft = o->soft,
 		.softerr = o->softerr,
@@ -78,6 +84,7 @@ static int share_new_client(struct share *share)
 		.identified_arg = share,
 	};
 	int err = nfs_client_new(&config, &share->client);
+	rpc_cred_unref(sys);
 	if (err)
 		return err;
 	nfs_client_set_callbacks(share->client, &share_callbacks, share);
@@ -158,7 +165,7 @@ int share_new_handles(struct share *share, uint16_t epoch)
 
 static int share_new_state(struct share *share)
 {
-	int err = proccred_new(share->options->sec_none, &share->creds);
+	int err = proccred_new(share->options->sec, &share->creds);
 	if (!err &&
 		!(share->mount_cred = proccred_get(share->creds, getpid(), geteuid(), getegid())))
 		err = -ENOMEM;

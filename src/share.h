@@ -109,6 +109,7 @@ struct share {
 	struct state_file *keep;   /* where that is kept, or NULL */
 	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
 	uint8_t init[256];
+	struct rpc_sec_list secs; /* which the server asks for at the export, if it said so */
 	char why[256];		  /* what went wrong, while connecting */
 	struct address elsewhere; /* the server that has the export, with -EREMOTE, */
 	char *elsewhere_path;	  /* unless this is NULL; owned */

@@ -223,10 +223,12 @@ static void print_mountstats_head(FILE *out, const struct stats_facts *facts)
 	fprintf(out,
 		"\topts:\t%s,vers=4.%u,rsize=%" PRIu32 ",wsize=%" PRIu32 ",%s,proto=%s,sec=%s\n",
 		facts->read_only ? "ro" : "rw", facts->minor, facts->rsize, facts->wsize,
-		facts->soft ? "soft" : "hard", facts->netid, facts->sec_none ? "none" : "sys");
+		facts->soft ? "soft" : "hard", facts->netid, rpc_sec_name(facts->sec));
 	fprintf(out, "\tage:\t%" PRIu64 "\n", facts->age_ns / 1000000000);
 	fputs("\tcaps:\tcaps=0x0,wtmult=512,dtsize=0,bsize=0,namlen=255\n", out);
-	fprintf(out, "\tsec:\tflavor=%u,pseudoflavor=%u\n", !facts->sec_none, !facts->sec_none);
+	fprintf(out, "\tsec:\tflavor=%u,pseudoflavor=%u\n",
+		rpc_sec_is_gss(facts->sec) ? 6 : rpc_sec_flavor(facts->sec),
+		rpc_sec_flavor(facts->sec));
 }
 
 /*

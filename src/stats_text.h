@@ -26,7 +26,8 @@ struct stats_facts {
 	const char *netid, *uaddr;
 	const char *fuse_transport; /* how requests come in: "/dev/fuse", "io_uring" */
 	const char *loop;	    /* "io_uring" or "poll" */
-	bool read_only, soft, sec_none;
+	bool read_only, soft;
+	enum rpc_sec sec;
 	unsigned minor;
 	uint32_t rsize, wsize; /* bytes */
 	struct deleg_stats delegations;

@@ -2,11 +2,12 @@
 # Sourced by ./try and ./check: the Debian packages they need, and how to get those that lack.
 
 PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-dev libtirpc-dev
-	libseccomp-dev libcap-ng-dev libssl-dev systemtap-sdt-dev"
+	libseccomp-dev libcap-ng-dev libssl-dev libkrb5-dev systemtap-sdt-dev"
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
 	qemu-system-x86 busybox-static socat e2fsprogs kmod attr nfs4-acl-tools openssl
+	krb5-kdc krb5-admin-server krb5-user
 	dpkg-dev debhelper lintian mmdebstrap rpm rpmlint systemd autofs"
 # bench/run, which says what it does without.
 # shellcheck disable=SC2034 # for who reads this
@@ -44,7 +45,7 @@ packages_install()
 		apt-get -q update &&
 			apt-get -q -y --no-install-recommends install $missing
 	} || return 1
-	for service in nfs-ganesha autofs; do
+	for service in nfs-ganesha autofs krb5-kdc krb5-admin-server; do
 		case " $missing" in
 		*" $service "*)
 			if [ -d /run/systemd/system ]; then

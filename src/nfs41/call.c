@@ -127,15 +127,21 @@ void call_count_sent(struct nfs_compound *c)
 	c->p.sent_once = true;
 }
 
+static void call_transmitted(struct rpc_call *call)
+{
+	call_count_sent(
+		(struct nfs_compound *)((char *)call - offsetof(struct nfs_compound, call)));
+}
+
 static void call_transmit(struct nfs_compound *c)
 {
 	struct nfs_conn *conn = c->conn;
+	c->call.transmitted = call_transmitted;
 	if (rpc_conn_pending(conn->rpc) == 0)
 		conn->heard_at = loop_now(conn->loop);
 	call_place(c, &conn->sent, NFS_COMPOUND_SENT);
 	rpc_conn_send(conn->rpc, &c->call);
 	watch_start(conn);
-	call_count_sent(c);
 }
 
 static void call_patch(struct nfs_compound *c)

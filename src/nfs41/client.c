@@ -77,6 +77,11 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 	atomic_init(&client->next_owner, 1);
 	client->machine = machine_new(config->address.proto == ADDRESS_VSOCK);
 	int err = client_make_owner(client);
+	/* Whether the server is there must not hang on a ticket. */
+	if (!err && rpc_sec_is_gss(rpc_cred_gss(config->cred)))
+		err = rpc_cred_new_none(&client->nobody);
+	else
+		client->nobody = rpc_cred_ref(config->cred);
 	if (!err && ((config->clientaddr && !client->clientaddr) || !client->machine))
 		err = -ENOMEM;
 	if (err) {
@@ -98,6 +103,7 @@ void nfs_client_free(struct nfs_client *client)
 	pthread_mutex_destroy(&client->lock);
 	pthread_mutex_destroy(&client->callback_lock);
 	rpc_cred_unref(client->config.cred);
+	rpc_cred_unref(client->nobody);
 	free(client->clientaddr);
 	machine_free(client->machine);
 	free(client);

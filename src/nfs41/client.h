@@ -36,6 +36,7 @@ struct nfs_client_config {
 	struct stream_config stream;
 	const struct tls_context *tls; /* RPC-with-TLS or nothing; outlives the client; or NULL */
 	struct rpc_cred *cred; /* for client id and session management; a reference is taken */
+	int gss_fd;	       /* as rpc_conn_set_gss; -1: no Kerberos */
 	int minor;	       /* -1: 2, else 1, whichever the server speaks; 1 or 2: that one */
 	bool soft;
 	bool softerr;	   /* a soft call that fails does so with -ETIMEDOUT, not -EIO */

@@ -39,6 +39,7 @@ struct client_mail {
 struct nfs_client {
 	struct nfs_client_config config;
 	char *clientaddr;
+	struct rpc_cred *nobody; /* for NULL calls: AUTH_NONE, or what the others have */
 	char peer[ADDRESS_HOST_MAX + 64];
 	char owner[CLIENT_OWNER_MAX];
 	uint8_t verifier[NFS4_VERIFIER_SIZE];

@@ -55,8 +55,12 @@ static const char *why_not_served(const struct nfs_client *client, int err)
 		return "the server does not speak the NFS version asked for (NFSv4.1 or 4.2 is "
 		       "needed): enable it there, or try another vers=";
 	case EPROTO: return "what answers there is not an NFSv4.1 server";
+	case EKEYEXPIRED: return "the Kerberos ticket has expired";
 	case EACCES:
 	case EPERM:
+		if (rpc_sec_is_gss(rpc_cred_gss(client->config.cred)))
+			return "access denied: is there a ticket for the server (gsshost=) or a "
+			       "key to get one, and does the export allow its sec=?";
 		return "access denied by the server: does the export name this client, and allow "
 		       "its sec= and its port (\"insecure\")?";
 	case ECONNRESET: return "the server closed the connection: does it know this client?";

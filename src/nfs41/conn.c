@@ -266,6 +266,7 @@ static void conn_connect(struct nfs_conn *conn)
 		loop_timer_set(conn->loop, &conn->retry, loop_now(conn->loop));
 		return;
 	}
+	rpc_conn_set_gss(conn->rpc, config->gss_fd);
 	rpc_conn_set_tap(conn->rpc, config->tap, conn->index);
 	if (config->tls && rpc_conn_secure(conn->rpc, config->tls, NFS4_PROGRAM, NFS4_VERSION,
 				   config->stream.connect_timeout_ns) < 0) {

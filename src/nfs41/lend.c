@@ -184,6 +184,7 @@ static void lend_compound(struct nfs_compound *c, struct nfs_conn *lender)
 	loan->call = c->call;
 	loan->call.sink = c->call.sink ? lend_sink : NULL;
 	loan->call.without_data = c->call.without_data ? lend_without_data : NULL;
+	loan->call.transmitted = NULL;
 	loan->call.done = lend_answered;
 	loan->c = c;
 	loan->lender = lender;

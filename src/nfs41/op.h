@@ -336,9 +336,10 @@ void nfs_op_destroy_session(struct nfs_compound *c, const uint8_t sessionid[NFS4
 void nfs_op_destroy_clientid(struct nfs_compound *c, uint64_t clientid);
 void nfs_op_reclaim_complete(struct nfs_compound *c, bool one_fs);
 /* `style` is SECINFO_STYLE4_CURRENT_FH (0) or _PARENT (1); `flavors` the ones that this client
- * can use. The current filehandle is gone afterwards. */
-#define NFS_SECINFO_NONE 0x1
-#define NFS_SECINFO_SYS	 0x2
-void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, uint32_t *flavors);
+ * knows, in the server's order. The current filehandle is gone afterwards. */
+void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, struct rpc_sec_list *flavors);
+/* The same of a name in the current directory. */
+void nfs_op_secinfo(
+	struct nfs_compound *c, const char *name, size_t len, struct rpc_sec_list *flavors);
 
 #endif

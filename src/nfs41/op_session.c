@@ -209,32 +209,64 @@ void nfs_op_reclaim_complete(struct nfs_compound *c, bool one_fs)
 		nfs_compound_op(c, &(struct nfs_op_slot){.op = OP_RECLAIM_COMPLETE}, 0), one_fs);
 }
 
+/* A mechanism's object identifier, with its DER header or (as Linux has it) without. */
+static bool is_kerberos(const uint8_t *oid, size_t len)
+{
+	static const uint8_t kerberos[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02};
+	size_t head = len - sizeof(kerberos);
+
+	return len >= sizeof(kerberos) && (head == 0 || head == 2) &&
+	       memcmp(oid + head, kerberos, sizeof(kerberos)) == 0;
+}
+
+/* rpcsec_gss_info */
+static void get_gss_flavor(struct wire_in *in, struct rpc_sec_list *flavors)
+{
+	uint32_t len;
+	const uint8_t *oid = wire_get_opaque(in, NFS4_OPAQUE_LIMIT, &len);
+
+	wire_get_u32(in); /* qop */
+	uint32_t service = wire_get_u32(in);
+	if (!in->bad && is_kerberos(oid, len) && service >= 1 && service <= 3)
+		rpc_sec_list_add(flavors, RPC_SEC_KRB5 + (service - 1));
+}
+
 /* SECINFO4resok */
 static void decode_secinfo(
 	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
 {
-	uint32_t count = wire_get_u32(in), flavors = 0, oid_len;
+	struct rpc_sec_list flavors = {0};
+	uint32_t count = wire_get_u32(in);
 
 	for (; count > 0 && !in->bad; count--) {
 		uint32_t flavor = wire_get_u32(in);
 
-		if (flavor == AUTH_NONE) {
-			flavors |= NFS_SECINFO_NONE;
-		} else if (flavor == AUTH_SYS) {
-			flavors |= NFS_SECINFO_SYS;
-		} else if (flavor == RPCSEC_GSS) {
-			wire_get_opaque(in, NFS4_OPAQUE_LIMIT, &oid_len);
-			wire_get_raw(in, 8); /* qop, service */
-		}
+		if (in->bad)
+			break;
+		if (flavor == AUTH_NONE)
+			rpc_sec_list_add(&flavors, RPC_SEC_NONE);
+		else if (flavor == AUTH_SYS)
+			rpc_sec_list_add(&flavors, RPC_SEC_SYS);
+		else if (flavor == RPCSEC_GSS)
+			get_gss_flavor(in, &flavors);
 	}
 	if (!in->bad && res)
 		memcpy(res, &flavors, sizeof(flavors));
 }
 
-void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, uint32_t *flavors)
+void nfs_op_secinfo_no_name(struct nfs_compound *c, uint32_t style, struct rpc_sec_list *flavors)
 {
 	const struct nfs_op_slot slot = {
 		.op = OP_SECINFO_NO_NAME, .decode = decode_secinfo, .res = flavors};
 
 	wire_put_u32(nfs_compound_op(c, &slot, SECINFO_WIRE_MAX), style);
+}
+
+void nfs_op_secinfo(
+	struct nfs_compound *c, const char *name, size_t len, struct rpc_sec_list *flavors)
+{
+	const struct nfs_op_slot slot = {
+		.op = OP_SECINFO, .decode = decode_secinfo, .res = flavors};
+
+	wire_put_opaque(nfs_compound_op(c, &slot, SECINFO_WIRE_MAX), name, len);
 }

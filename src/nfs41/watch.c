@@ -83,7 +83,7 @@ static void watch_ping(struct nfs_conn *conn)
 	struct rpc_call *call = &conn->ping;
 	call->msg = (struct rpc_msg_call){
 		.prog = NFS4_PROGRAM, .vers = NFS4_VERSION, .proc = NFSPROC4_NULL};
-	call->cred = conn->client->config.cred;
+	call->cred = conn->client->nobody;
 	call->head = conn->ping_head.end;
 	call->head_len = 0;
 	call->ntail = 0;

@@ -8,46 +8,15 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "rpc/intake.h"
+#include "rpc/conn_priv.h"
+#include "rpc/gss_token.h"
 #include "rpc/secure.h"
 #include "util/log.h"
 #include "util/probe.h"
 #include "util/wire.h"
 
-/* xids count up, so that neighbours in time are in different buckets. */
-#define BUCKETS 64
-
 #define container_of(pointer, type, member) \
 	((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
-LIST_HEAD(call_list, rpc_call);
-TAILQ_HEAD(call_queue, rpc_call);
-
-struct rpc_conn {
-	struct loop *loop;
-	struct stream *stream;
-	const struct rpc_conn_ops *ops;
-	void *arg;
-	char peer[ADDRESS_HOST_MAX + 64]; /* for the log */
-
-	uint32_t xid; /* the next call's */
-	unsigned pending;
-	struct call_queue calls; /* outstanding, in the order sent */
-	struct call_list buckets[BUCKETS];
-	unsigned replies; /* of rpc_conn_reply, not yet taken by the kernel */
-
-	struct rpc_tap *tap; /* or NULL */
-	struct rpc_tap_flow flow;
-	bool delivered; /* a record, of what was received last */
-
-	struct rpc_secure *secure; /* until TLS is there; or NULL */
-	struct loop_timer secure_timer;
-
-	bool closing;
-	int err;			/* for ops->down */
-	const struct rpc_call *culprit; /* outstanding, and its reply was garbage */
-	struct rpc_intake intake;
-};
 
 /* An answer to the server. */
 struct reply {
@@ -73,66 +42,15 @@ static void end_with_log(struct rpc_conn *conn, int err, const char *why)
 	end(conn, err);
 }
 
-static void tap_event(struct rpc_conn *conn, enum rpc_tap_event event)
-{
-	const struct rpc_tap_record record = {.event = event};
-
-	if (rpc_tap_on(conn->tap))
-		conn->tap->record(conn->tap, &conn->flow, &record);
-}
-
-/* `open`: bytes in front of a file's data. */
-static void tap_sent(struct rpc_conn *conn, const struct stream_msg *msg, size_t open)
-{
-	struct rpc_tap_record record = {.event = RPC_TAP_SENT, .niov = msg->niov, .open = open};
-
-	memcpy(record.iov, msg->iov, msg->niov * sizeof(*msg->iov));
-	conn->tap->record(conn->tap, &conn->flow, &record);
-}
-
-/* The message whose body is at `data`, of which `len` bytes were kept and the rest went to the
- * sink. */
-static void tap_received(
-	struct rpc_conn *conn, const struct rpc_call *call, const uint8_t *data, size_t len)
-{
-	static uint8_t padding[4];
-	const struct rpc_intake *in = &conn->intake;
-	size_t body = in->header.body, kept = body + len;
-	uint8_t *start = (uint8_t *)(uintptr_t)data - body;
-	uint8_t mark[4];
-	struct rpc_tap_record record = {.event = RPC_TAP_RECEIVED,
-		.iov = {{mark, sizeof(mark)}, {start, kept}, {in->sink.data, in->sunk},
-			{padding, in->padding}},
-		.niov = 4,
-		.open = sizeof(mark) + kept};
-
-	wire_store_u32(mark, RECORD_LAST | (uint32_t)(kept + in->sunk + in->padding));
-	if (call && call->without_data && !in->header.error)
-		record.open = sizeof(mark) + call->without_data(call, start, kept, body);
-	else if (in->sunk == 0)
-		record.open += in->padding;
-	conn->tap->record(conn->tap, &conn->flow, &record);
-}
-
-/* What was no message: the bytes as they came, if nothing before them in the buffer was one. */
-static void tap_garbage(struct rpc_conn *conn, size_t len)
-{
-	const struct rpc_tap_record record = {.event = RPC_TAP_RECEIVED,
-		.iov = {{conn->intake.buffer, len}},
-		.niov = 1,
-		.open = len};
-
-	if (!conn->delivered && conn->intake.target == RPC_INTAKE_TO_BUFFER)
-		conn->tap->record(conn->tap, &conn->flow, &record);
-}
-
 static struct call_list *bucket_of(struct rpc_conn *conn, uint32_t xid)
 {
-	return &conn->buckets[xid % BUCKETS];
+	return &conn->buckets[xid % RPC_CONN_BUCKETS];
 }
 
 static void forget(struct rpc_conn *conn, struct rpc_call *call)
 {
+	if (conn->gss)
+		rpc_gss_forget(conn->gss, call);
 	LIST_REMOVE(call, bucket);
 	TAILQ_REMOVE(&conn->calls, call, entry);
 	conn->pending--;
@@ -149,25 +67,76 @@ static struct rpc_call *on_find(void *arg, uint32_t xid)
 	return call;
 }
 
+/* Gives it a new xid, behind all others. */
+static void enlist(struct rpc_conn *conn, struct rpc_call *call)
+{
+	call->msg.xid = conn->xid++;
+	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);
+	TAILQ_INSERT_TAIL(&conn->calls, call, entry);
+	conn->pending++;
+}
+
+static void submit(struct rpc_conn *conn, struct rpc_call *call)
+{
+	/* until it is */
+	call->sending = true;
+	if (rpc_gss_submit(conn->gss, call) != 0)
+		end_with_log(conn, -ENOMEM, "no memory for a security context");
+}
+
+/* What RPCSEC_GSS has to say about a reply: 0, -EPROTO with the call ended, or -EAGAIN: it was sent
+ * again. */
+static int unprotect(struct rpc_conn *conn, struct rpc_call *call,
+	const struct rpc_msg_header *header, const uint8_t **data, size_t *len)
+{
+	const char *why;
+
+	if (!call->gss.session)
+		return 0;
+	if (header->verf == 0) {
+		if (!rpc_gss_refused(conn->gss, call, header->auth_stat))
+			return 0;
+		forget(conn, call);
+		enlist(conn, call);
+		submit(conn, call);
+		return -EAGAIN;
+	}
+	uint8_t *record = (uint8_t *)(uintptr_t)*data - header->body;
+	int err = rpc_gss_call_open(call, header, record, data, len, &why);
+	if (!err)
+		return 0;
+	snprintf(conn->intake.why, sizeof(conn->intake.why), "%s", why);
+	forget(conn, call);
+	call->done(call, -EBADMSG, NULL, 0, 0);
+	return err;
+}
+
 static int on_replied(void *arg, struct rpc_call *call, const struct rpc_msg_header *header,
 	const uint8_t *data, size_t len, size_t sink_len, size_t wire_len)
 {
 	struct rpc_conn *conn = arg;
-	int err;
 
-	forget(conn, call);
 	conn->delivered = true;
 	if (rpc_tap_on(conn->tap))
-		tap_received(conn, call, data, len);
+		conn_tap_received(conn, call, data, len);
+	const uint8_t *record = data - header->body;
+	int err = unprotect(conn, call, header, &data, &len);
+	if (err)
+		return conn->closing ? -ECANCELED : err == -EAGAIN ? 0 : err;
+	forget(conn, call);
 	call->replied_at = loop_now(conn->loop);
 	call->bytes_in = wire_len;
 	call->reason = header->reason;
+	call->verifier = record + header->verf;
+	call->verifier_len = header->verf_len;
 	PROBE5(rpc_reply, conn->flow.index, call->msg.xid, call->name, wire_len,
 		call->replied_at - call->sent_at);
 	if (header->error)
 		err = call->done(call, header->error, NULL, 0, 0);
 	else
 		err = call->done(call, 0, data, len, sink_len);
+	if (conn->gss && !conn->closing)
+		rpc_gss_pump(conn->gss);
 	return conn->closing ? -ECANCELED : err;
 }
 
@@ -177,7 +146,7 @@ static int on_called(void *arg, const struct rpc_msg_call *msg, const uint8_t *d
 
 	conn->delivered = true;
 	if (rpc_tap_on(conn->tap))
-		tap_received(conn, NULL, data, len);
+		conn_tap_received(conn, NULL, data, len);
 	int err = conn->ops->called(conn->arg, msg, data, len);
 
 	return conn->closing ? -ECANCELED : err;
@@ -196,8 +165,9 @@ static void receive(struct rpc_conn *conn)
 
 static void come_up(struct rpc_conn *conn)
 {
+	conn->connected = true;
 	PROBE2(connected, conn->flow.index, conn->flow.number);
-	tap_event(conn, RPC_TAP_UP);
+	conn_tap_event(conn, RPC_TAP_UP);
 	conn->ops->up(conn->arg);
 	if (!conn->closing)
 		receive(conn);
@@ -273,7 +243,7 @@ static void on_received(void *arg, ssize_t result)
 		conn->delivered = false;
 		int err = rpc_intake_got(&conn->intake, (size_t)result);
 		if (err && rpc_tap_on(conn->tap))
-			tap_garbage(conn, (size_t)result);
+			conn_tap_garbage(conn, (size_t)result);
 		if (conn->closing)
 			return;
 		conn->culprit = err == -EPROTO ? conn->intake.culprit : NULL;
@@ -291,21 +261,42 @@ static void on_broken(void *arg, int err)
 	end_insecure(conn, err, stream_why(conn->stream));
 }
 
-static void on_closed(void *arg)
+static void end_calls(struct rpc_conn *conn)
 {
-	struct rpc_conn *conn = arg;
 	struct rpc_call *call;
 
-	PROBE4(disconnected, conn->flow.index, conn->flow.number, conn->err, conn->pending);
-	tap_event(conn, RPC_TAP_DOWN);
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL) {
 		forget(conn, call);
 		call->done(call, call == conn->culprit ? -EBADMSG : -ECONNRESET, NULL, 0, 0);
 	}
+}
+
+/* The last step. */
+static void on_gss_stopped(void *arg)
+{
+	struct rpc_conn *conn = arg;
+
+	conn->gss = NULL;
+	end_calls(conn);
 	conn->ops->down(conn->arg, conn->err);
 	rpc_intake_deinit(&conn->intake);
 	free(conn->secure);
 	free(conn);
+}
+
+static void on_closed(void *arg)
+{
+	struct rpc_conn *conn = arg;
+
+	PROBE4(disconnected, conn->flow.index, conn->flow.number, conn->err, conn->pending);
+	conn_tap_event(conn, RPC_TAP_DOWN);
+	if (conn->gss)
+		rpc_gss_halt(conn->gss);
+	end_calls(conn);
+	if (conn->gss)
+		rpc_gss_stop(conn->gss);
+	else
+		on_gss_stopped(conn);
 }
 
 static const struct stream_ops stream_ops = {
@@ -322,8 +313,9 @@ static struct rpc_conn *conn_alloc(
 	conn->loop = loop;
 	conn->ops = ops;
 	conn->arg = arg;
+	conn->gss_fd = -1;
 	TAILQ_INIT(&conn->calls);
-	for (unsigned i = 0; i < BUCKETS; i++)
+	for (unsigned i = 0; i < RPC_CONN_BUCKETS; i++)
 		LIST_INIT(&conn->buckets[i]);
 	/* a stranger to earlier connections, whose late replies a server may have cached */
 	if (getrandom(&conn->xid, sizeof(conn->xid), GRND_NONBLOCK) != sizeof(conn->xid))
@@ -396,24 +388,32 @@ static void on_call_sent(struct stream_msg *msg, int err)
 	container_of(msg, struct rpc_call, out)->sending = false;
 }
 
-void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
+void rpc_conn_set_gss(struct rpc_conn *conn, int helper_fd)
+{
+	conn->gss_fd = helper_fd;
+}
+
+/* call->out says what goes over the wire; `open` bytes of it are no file's data. */
+static void transmit(struct rpc_conn *conn, struct rpc_call *call, size_t open)
+{
+	call->out.sent = on_call_sent;
+	call->bytes_out = 0;
+	for (unsigned i = 0; i < call->out.niov; i++)
+		call->bytes_out += call->out.iov[i].iov_len;
+	call->sending = true;
+	call->sent_at = loop_now(conn->loop);
+	if (rpc_tap_on(conn->tap))
+		conn_tap_sent(conn, &call->out, call->tail_data ? open : call->bytes_out);
+	PROBE4(rpc_send, conn->flow.index, call->msg.xid, call->name, call->bytes_out);
+	rpc_intake_expect(&conn->intake, call->max_reply + call->slack);
+	stream_send(conn->stream, &call->out);
+	if (call->transmitted)
+		call->transmitted(call);
+}
+
+static void send_plain(struct rpc_conn *conn, struct rpc_call *call)
 {
 	size_t body_len = call->head_len;
-
-	call->msg.xid = conn->xid++;
-	call->sent_at = loop_now(conn->loop);
-	call->replied_at = 0;
-	call->bytes_out = call->bytes_in = call->copied = 0;
-	call->reason = NULL;
-	call->sending = false;
-	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);
-	TAILQ_INSERT_TAIL(&conn->calls, call, entry);
-	conn->pending++;
-	/* It would go in plain text. */
-	if (conn->secure)
-		end(conn, -ENOTCONN);
-	if (conn->closing)
-		return;
 
 	for (unsigned i = 0; i < call->ntail; i++)
 		body_len += call->tail[i].iov_len;
@@ -422,15 +422,88 @@ void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 	for (unsigned i = 0; i < call->ntail; i++)
 		call->out.iov[1 + i] = call->tail[i];
 	call->out.niov = 1 + call->ntail;
-	call->out.sent = on_call_sent;
-	call->bytes_out = (size_t)(call->head - start) + body_len;
-	call->sending = true;
-	if (rpc_tap_on(conn->tap))
-		tap_sent(conn, &call->out,
-			call->tail_data ? call->out.iov[0].iov_len : call->bytes_out);
-	PROBE4(rpc_send, conn->flow.index, call->msg.xid, call->name, call->bytes_out);
-	rpc_intake_expect(&conn->intake, call->max_reply);
-	stream_send(conn->stream, &call->out);
+	transmit(conn, call, call->out.iov[0].iov_len);
+}
+
+static void send_sealed(struct rpc_conn *conn, struct rpc_call *call,
+	struct rpc_gss_session *session, enum rpc_gss_proc proc)
+{
+	int err = conn->closing ? -ECANCELED : rpc_gss_call_seal(session, call, proc);
+
+	if (err)
+		end_with_log(conn, err, "a call cannot be protected");
+	else
+		transmit(
+			conn, call, call->gss.sealed ? RPC_MSG_HEAD_MAX : call->out.iov[0].iov_len);
+}
+
+static void on_gss_send(void *arg, struct rpc_call *call, struct rpc_gss_session *session)
+{
+	send_sealed(arg, call, session, RPC_GSS_DATA);
+}
+
+/* What this layer sends itself may have no credential. */
+static bool is_gss(const struct rpc_call *call)
+{
+	return call->cred && rpc_sec_is_gss(rpc_cred_gss(call->cred));
+}
+
+static void prepare(struct rpc_conn *conn, struct rpc_call *call)
+{
+	call->sent_at = loop_now(conn->loop);
+	call->replied_at = 0;
+	call->bytes_out = call->bytes_in = call->copied = 0;
+	call->reason = NULL;
+	call->sending = false;
+	call->slack = is_gss(call) ? RPC_GSS_REPLY_SLACK : 0;
+	call->gss.session = NULL;
+	call->gss.peer = NULL;
+	call->gss.sealed = NULL;
+	call->gss.refusals = 0;
+	enlist(conn, call);
+}
+
+static void on_gss_destroy(void *arg, struct rpc_call *call, struct rpc_gss_session *session)
+{
+	struct rpc_conn *conn = arg;
+
+	prepare(conn, call);
+	send_sealed(conn, call, session, RPC_GSS_DESTROY);
+}
+
+static void on_gss_call(void *arg, struct rpc_call *call)
+{
+	rpc_conn_send(arg, call);
+}
+
+static void on_gss_fail(void *arg, struct rpc_call *call, int err)
+{
+	struct rpc_conn *conn = arg;
+
+	forget(conn, call);
+	call->reason = "no Kerberos credentials";
+	call->done(call, err, NULL, 0, 0);
+}
+
+void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
+{
+	static const struct rpc_gss_ops ops = {
+		on_gss_send, on_gss_destroy, on_gss_call, on_gss_fail, on_gss_stopped};
+
+	prepare(conn, call);
+	/* It would go in plain text. */
+	if (conn->secure)
+		end(conn, -ENOTCONN);
+	if (conn->closing)
+		return;
+	if (!is_gss(call)) {
+		send_plain(conn, call);
+		return;
+	}
+	if (!conn->gss && rpc_gss_new(conn->loop, conn->gss_fd, &ops, conn, &conn->gss) != 0)
+		end_with_log(conn, -ENOMEM, "no memory for security contexts");
+	else
+		submit(conn, call);
 }
 
 static void on_reply_sent(struct stream_msg *msg, int err)
@@ -465,12 +538,18 @@ void rpc_conn_reply(
 		.iov = {{start, (size_t)(body - start) + len}}, .niov = 1, .sent = on_reply_sent};
 	conn->replies++;
 	if (rpc_tap_on(conn->tap))
-		tap_sent(conn, &reply->out, reply->out.iov[0].iov_len);
+		conn_tap_sent(conn, &reply->out, reply->out.iov[0].iov_len);
 	stream_send(conn->stream, &reply->out);
 }
 
 void rpc_conn_close(struct rpc_conn *conn)
 {
+	if (conn->gss && conn->connected && !conn->closing) {
+		rpc_gss_halt(conn->gss);
+		rpc_gss_destroy(conn->gss);
+		if (!conn->closing)
+			stream_flush(conn->stream);
+	}
 	end(conn, -ECANCELED);
 }
 

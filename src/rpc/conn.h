@@ -22,6 +22,22 @@
 
 struct rpc_conn;
 struct rpc_call;
+struct rpc_gss_peer;
+struct rpc_gss_session;
+
+/* Longest checksum of RPCSEC_GSS (Kerberos: 16 bytes of header and a MAC of 12 to 24). */
+#define RPC_CALL_MIC_MAX 64
+
+/* What a call with a credential of rpc_cred_new_gss needs beside itself: gss.c, gss_token.c. */
+struct rpc_call_gss {
+	struct rpc_gss_session *session;       /* it was sent in, until the reply */
+	struct rpc_gss_peer *peer;	       /* whose context it waits for */
+	TAILQ_ENTRY(rpc_call) entry;	       /* among those of either */
+	uint32_t seq;			       /* its number in the session */
+	unsigned refusals;		       /* of contexts that it was sent in */
+	uint8_t *sealed;		       /* krb5p: what is sent */
+	uint8_t trailer[4 + RPC_CALL_MIC_MAX]; /* krb5i: what is sent behind the arguments */
+};
 
 /* The end of a record that goes elsewhere than into the reply buffer: a READ's data. */
 struct rpc_sink {
@@ -60,9 +76,15 @@ struct rpc_call {
 	size_t (*without_data)(
 		const struct rpc_call *call, const uint8_t *data, size_t len, size_t body);
 	/*
+	 * Optional; whenever it goes to the stream: from rpc_conn_send, or later where it had to
+	 * wait for a security context, or goes again in another one.
+	 */
+	void (*transmitted)(struct rpc_call *call);
+	/*
 	 * The call's end. err 0: the reply's results are `data[0..len)`, valid during the call
 	 * only, without what went to the sink (whose `sink_len` bytes all arrived; 0 if there was
-	 * none). err -errno: rejected (-EACCES, -EPROTONOSUPPORT, -EPROTO); -ECONNRESET: the
+	 * none). err -errno: rejected (-EACCES, -EPROTONOSUPPORT, -EPROTO), or never sent since its
+	 * user has no tickets (-EACCES, -EKEYEXPIRED); -ECONNRESET: the
 	 * connection ended and no reply will come on it; -EBADMSG: it ended because this call's
 	 * reply was garbage. Returns 0, or -EPROTO when the results are garbage: the connection
 	 * then ends with one log line.
@@ -75,9 +97,13 @@ struct rpc_call {
 	size_t copied;	  /* bytes of payload that came to the sink by way of the receive buffer */
 	const char *name; /* the owner's word for it, constant, for that line; or NULL */
 	const char *reason; /* of a rejection: constant words, such as "AUTH_TOOWEAK"; else NULL */
+	const uint8_t *verifier; /* of an accepted reply, during `done` */
+	size_t verifier_len;
 	/* private */
 	struct stream_msg out;
 	bool sending; /* the stream still has `out` */
+	size_t slack; /* what RPCSEC_GSS may put around the reply, bytes */
+	struct rpc_call_gss gss;
 	LIST_ENTRY(rpc_call) bucket;
 	TAILQ_ENTRY(rpc_call) entry;
 };
@@ -127,6 +153,12 @@ int rpc_conn_secure(struct rpc_conn *conn, const struct tls_context *context, ui
 
 /* Shows what the connection of worker `index` carries to `tap`, from now on; NULL is allowed. */
 void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index);
+
+/*
+ * For calls with credentials of rpc_cred_new_gss: the process that negotiates (gss.h), -1: there is
+ * none and they fail with -EACCES. Before rpc_conn_send.
+ */
+void rpc_conn_set_gss(struct rpc_conn *conn, int helper_fd);
 
 /*
  * Sends `call` with a new xid; it leaves with what else is sent in this turn of the loop. Its

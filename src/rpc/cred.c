@@ -8,9 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/wire.h"
+
+#define PSEUDO_KRB5 UINT32_C(390003)
+
 struct rpc_cred {
 	atomic_uint refs;
 	uid_t uid;
+	enum rpc_sec gss;
 	size_t len;
 	uint8_t wire[];
 };
@@ -29,6 +34,15 @@ static int cred_new(const struct opaque_auth *auth, uid_t uid, struct rpc_cred *
 	return rpc_cred_new_wire(uid, (const uint8_t *)wire, xdr_getpos(&xdr), out);
 }
 
+static enum rpc_sec gss_of_wire(const uint8_t *wire, size_t len)
+{
+	uint32_t flavor = len >= 4 ? wire_load_u32(wire) : 0;
+
+	if (flavor < PSEUDO_KRB5 || flavor > PSEUDO_KRB5 + (RPC_SEC_KRB5P - RPC_SEC_KRB5))
+		return RPC_SEC_SYS;
+	return RPC_SEC_KRB5 + (flavor - PSEUDO_KRB5);
+}
+
 int rpc_cred_new_wire(uid_t uid, const uint8_t *wire, size_t len, struct rpc_cred **out)
 {
 	if (len > RPC_CRED_WIRE_MAX)
@@ -38,6 +52,7 @@ int rpc_cred_new_wire(uid_t uid, const uint8_t *wire, size_t len, struct rpc_cre
 		return -ENOMEM;
 	atomic_init(&cred->refs, 1);
 	cred->uid = uid;
+	cred->gss = gss_of_wire(wire, len);
 	cred->len = len;
 	memcpy(cred->wire, wire, len);
 	*out = cred;
@@ -82,6 +97,17 @@ int rpc_cred_new_none(struct rpc_cred **cred)
 	return cred_new(&(struct opaque_auth){.oa_flavor = AUTH_NONE}, 0, cred);
 }
 
+int rpc_cred_new_gss(enum rpc_sec sec, uid_t uid, struct rpc_cred **cred)
+{
+	uint8_t wire[8];
+
+	if (!rpc_sec_is_gss(sec))
+		return -EINVAL;
+	wire_store_u32(wire, rpc_sec_flavor(sec));
+	wire_store_u32(wire + 4, uid);
+	return rpc_cred_new_wire(uid, wire, sizeof(wire), cred);
+}
+
 struct rpc_cred *rpc_cred_ref(struct rpc_cred *cred)
 {
 	atomic_fetch_add_explicit(&cred->refs, 1, memory_order_relaxed);
@@ -103,4 +129,34 @@ const uint8_t *rpc_cred_wire(const struct rpc_cred *cred, size_t *len)
 uid_t rpc_cred_uid(const struct rpc_cred *cred)
 {
 	return cred->uid;
+}
+
+enum rpc_sec rpc_cred_gss(const struct rpc_cred *cred)
+{
+	return cred->gss;
+}
+
+const char *rpc_sec_name(enum rpc_sec sec)
+{
+	static const char *const names[RPC_SEC_COUNT] = {"sys", "none", "krb5", "krb5i", "krb5p"};
+
+	return names[sec];
+}
+
+uint32_t rpc_sec_flavor(enum rpc_sec sec)
+{
+	return rpc_sec_is_gss(sec)   ? PSEUDO_KRB5 + (sec - RPC_SEC_KRB5)
+	       : sec == RPC_SEC_NONE ? AUTH_NONE
+				     : AUTH_SYS;
+}
+
+bool rpc_sec_list_has(const struct rpc_sec_list *list, enum rpc_sec sec)
+{
+	return memchr(list->secs, (int)sec, list->count) != NULL;
+}
+
+void rpc_sec_list_add(struct rpc_sec_list *list, enum rpc_sec sec)
+{
+	if (!rpc_sec_list_has(list, sec))
+		list->secs[list->count++] = (uint8_t)sec;
 }

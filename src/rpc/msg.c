@@ -64,6 +64,21 @@ static enum rpc_msg_kind skip_auth(XDR *xdr, enum rpc_msg_kind kind)
 	return auth.oa_length > MAX_AUTH_BYTES ? RPC_MSG_BAD : RPC_MSG_SHORT;
 }
 
+/* The same of a reply, and tells where it was. */
+static enum rpc_msg_kind get_verifier(XDR *xdr, struct rpc_msg_header *header)
+{
+	char body[MAX_AUTH_BYTES];
+	struct opaque_auth auth = {.oa_base = body};
+	u_int at = xdr_getpos(xdr);
+
+	if (!xdr_opaque_auth(xdr, &auth))
+		return auth.oa_length > MAX_AUTH_BYTES ? RPC_MSG_BAD : RPC_MSG_SHORT;
+	header->verf_flavor = (uint32_t)auth.oa_flavor;
+	header->verf = at + 8;
+	header->verf_len = auth.oa_length;
+	return RPC_MSG_REPLY;
+}
+
 static enum rpc_msg_kind get_call(XDR *xdr, struct rpc_msg_header *header)
 {
 	u_int32_t version;
@@ -101,7 +116,7 @@ static enum rpc_msg_kind mismatch(
 static enum rpc_msg_kind get_accepted(XDR *xdr, struct rpc_msg_header *header)
 {
 	u_int32_t status;
-	enum rpc_msg_kind kind = skip_auth(xdr, RPC_MSG_REPLY);
+	enum rpc_msg_kind kind = get_verifier(xdr, header);
 
 	if (kind != RPC_MSG_REPLY)
 		return kind;
@@ -129,7 +144,10 @@ static enum rpc_msg_kind get_denied(XDR *xdr, struct rpc_msg_header *header)
 		[AUTH_TOOWEAK] = "AUTH_TOOWEAK",
 		[AUTH_INVALIDRESP] = "AUTH_INVALIDRESP",
 		[AUTH_FAILED] = "AUTH_FAILED",
+		[RPCSEC_GSS_CREDPROBLEM] = "RPCSEC_GSS_CREDPROBLEM",
+		[RPCSEC_GSS_CTXPROBLEM] = "RPCSEC_GSS_CTXPROBLEM",
 	};
+	const size_t count = sizeof(auth_names) / sizeof(*auth_names);
 	u_int32_t status, why;
 
 	if (!xdr_u_int32_t(xdr, &status))
@@ -140,8 +158,9 @@ static enum rpc_msg_kind get_denied(XDR *xdr, struct rpc_msg_header *header)
 		return RPC_MSG_BAD;
 	if (!xdr_u_int32_t(xdr, &why))
 		return RPC_MSG_SHORT;
-	return rejected(header, -EACCES,
-		why < sizeof(auth_names) / sizeof(*auth_names) ? auth_names[why] : "AUTH_ERROR");
+	header->auth_stat = why;
+	return rejected(
+		header, -EACCES, why < count && auth_names[why] ? auth_names[why] : "AUTH_ERROR");
 }
 
 static enum rpc_msg_kind get_reply(XDR *xdr, struct rpc_msg_header *header)

@@ -40,6 +40,10 @@ struct rpc_msg_header {
 	 * others */
 	int error;
 	const char *reason; /* RPC_MSG_REJECTED: constant words, such as "AUTH_TOOWEAK" */
+	uint32_t auth_stat; /* with -EACCES, as the server said it */
+	/* of an accepted reply: the verifier's flavor, and where its body lies in the record */
+	uint32_t verf_flavor;
+	size_t verf, verf_len;
 };
 
 /* Decodes the header at the start of a record of which `len` bytes are here. Never reads beyond. */

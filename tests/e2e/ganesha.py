@@ -27,7 +27,7 @@ NFS_CORE_PARAM {{
     Enable_RQUOTA = false;
     Enable_UDP = false;
 }}
-NFS_KRB5 {{ Active_krb5 = false; }}
+NFS_KRB5 {{ {krb5} }}
 MDCACHE {{
     Dir_Chunk = 0;
     {mdcache}
@@ -42,7 +42,7 @@ NFSv4 {{
 EXPORT_DEFAULTS {{
     Access_Type = RW;
     Squash = No_Root_Squash;
-    SecType = sys, none;
+    SecType = {sec};
     Protocols = 4;
     Transports = TCP;
     Attr_Expiration_Time = 0;
@@ -118,13 +118,15 @@ class Ganesha:
     """start() returns once NULL is answered; stop() ends the process by its pid."""
 
     def __init__(self, directory, export, pseudo="/export", nfsv4="", extra="", more_exports=(),
-                 graceless=True, mdcache=""):
+                 graceless=True, mdcache="", sec="sys, none", realm=None):
         self.dir = directory
         self.log = os.path.join(directory, "ganesha.log")
         self.exports = [(export, pseudo, extra), *more_exports]
         self.nfsv4 = nfsv4
         self.mdcache = mdcache
         self.graceless = graceless
+        self.sec = sec
+        self.realm = realm  # realm.Realm, for sec=krb5
         self.log_start = 0  # of what it logged after it was ready
         self.port = None
         self.process = None
@@ -154,10 +156,13 @@ class Ganesha:
             exports = "".join(
                 EXPORT.format(id=i, path=path, pseudo=pseudo, extra=extra)
                 for i, (path, pseudo, extra) in enumerate(self.exports, 1))
-            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4, exports=exports, mdcache=self.mdcache,
+            f.write(CONFIG.format(port=self.port, dir=self.dir, nfsv4=self.nfsv4 + (self.realm.idmap() if self.realm else ""), exports=exports, mdcache=self.mdcache,
+                                  sec=self.sec,
+                                  krb5=self.realm.ganesha() if self.realm else "Active_krb5 = false;",
                                   graceless=str(self.graceless).lower()))
         # no system bus: a second ganesha on the machine must not meet the first one there
-        env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
+        env = dict(os.environ, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent",
+                   **(self.realm.environment() if self.realm else {}))
         self.process = subprocess.Popen(
             ["ganesha.nfsd", "-F", "-f", config, "-L", self.log,
              "-p", os.path.join(self.dir, "ganesha.pid")],

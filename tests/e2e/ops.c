@@ -94,7 +94,7 @@ static void find_root(char *path)
 	struct nfs_fsattr fs = {.maxname = 0};
 	struct nfs_attr attr = {.type = 0};
 	struct nfs_bitmap fs_want = {{0}};
-	uint32_t flavors = 0;
+	struct rpc_sec_list flavors = {0};
 
 	for (char *word = strtok(path, "/"); word; word = strtok(NULL, "/"))
 		nfs_op_lookup(c, word, strlen(word));
@@ -117,7 +117,7 @@ static void find_root(char *path)
 			nfs_bitmap_has(&fs.supported, FATTR4_MODE),
 		"GETATTR of the file system");
 	point(ok && (access.granted & ACCESS4_MODIFY), "ACCESS");
-	point(ok && (flavors & NFS_SECINFO_SYS), "SECINFO_NO_NAME");
+	point(ok && rpc_sec_list_has(&flavors, RPC_SEC_SYS), "SECINFO_NO_NAME");
 }
 
 static bool create(uint32_t type, const char *name, const char *link, struct nfs_attr *attr)

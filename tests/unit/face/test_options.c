@@ -32,7 +32,8 @@ static void test_defaults(void **state)
 	assert_int_equal(options.minor, -1);
 	assert_false(options.soft);
 	assert_false(options.softerr);
-	assert_false(options.sec_none);
+	assert_int_equal(options.sec, RPC_SEC_SYS);
+	assert_null(options.gsshost);
 	assert_int_equal(options.timeo_ds, 600);
 	assert_int_equal(options.retrans, 2);
 	assert_int_equal(options.retry_s, 0);

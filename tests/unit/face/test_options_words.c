@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "kerberos.h"
 #include "options_fixture.h"
 
 static void test_port(void **state)
@@ -140,13 +141,39 @@ static void test_recovery(void **state)
 	assert_int_equal(options.nconnect, 3);
 }
 
+/* A server has a name for Kerberos, said or known. */
+static void test_kerberos(void **state)
+{
+	if (!kerberos_built()) {
+		refuse_words("sec=krb5,gsshost=h",
+			"-o sec=krb5: this vsockfs was built without Kerberos");
+		return;
+	}
+	accept_words("sec=krb5p,gsshost=server.example");
+	assert_int_equal(options.sec, RPC_SEC_KRB5P);
+	assert_string_equal(options.gsshost, "server.example");
+	refuse_words("sec=krb5i", "-o sec=krb5i: needs gsshost=NAME, the host name in the server's "
+				  "principal nfs/NAME");
+	refuse_words("gsshost=", "-o gsshost=: must be a text that is not empty");
+	options_free(&options);
+	assert_int_equal(
+		PARSE("vsockfs", "-s", "tcp:server.example:/e", directory, "-o", "sec=krb5"), 0);
+	assert_string_equal(options.gsshost, "server.example");
+}
+
 static void test_identity(void **state)
 {
 	accept_words("sec=none");
-	assert_true(options.sec_none);
+	assert_int_equal(options.sec, RPC_SEC_NONE);
 	accept_words("sec=none,sec=sys");
-	assert_false(options.sec_none);
-	refuse_words("sec=krb5", "-o sec=krb5: must be sys or none");
+	assert_int_equal(options.sec, RPC_SEC_SYS);
+#define SECS "must be sys, none, krb5, krb5i or krb5p, or some of them with colons between"
+	refuse_words("sec=none:", "-o sec=none:: " SECS);
+	accept_words("sec=none:sys:none");
+	assert_int_equal(options.secs.count, 2);
+	assert_int_equal(options.sec, RPC_SEC_NONE);
+	assert_int_equal(options.secs.secs[1], RPC_SEC_SYS);
+	refuse_words("sec=lkey", "-o sec=lkey: " SECS);
 	accept_words("resvport");
 	assert_true(options.reserved_port);
 	accept_words("resvport,noresvport");
@@ -477,6 +504,7 @@ int main(void)
 		TEST(test_sizes),
 		TEST(test_rootfs),
 		TEST(test_recovery),
+		TEST(test_kerberos),
 		TEST(test_identity),
 		TEST(test_choices),
 		TEST(test_attribute_cache),

@@ -49,11 +49,11 @@ static struct sys decode(const struct rpc_cred *cred)
 	return sys;
 }
 
-static struct proccred *new_table(bool sec_none)
+static struct proccred *new_table(enum rpc_sec sec)
 {
 	struct proccred *table;
 
-	assert_int_equal(proccred_new(sec_none, &table), 0);
+	assert_int_equal(proccred_new(sec, &table), 0);
 	return table;
 }
 
@@ -100,7 +100,7 @@ static void test_parse(void **state)
 
 static void test_own_groups(void **state)
 {
-	struct proccred *table = new_table(false);
+	struct proccred *table = new_table(RPC_SEC_SYS);
 	gid_t groups[65536];
 	char machine[RPC_CRED_MACHINE_MAX + 1] = "";
 	int n = getgroups(65536, groups);
@@ -158,7 +158,7 @@ static void test_other_groups(void **state)
 	for (unsigned i = 0; i < 200; i++)
 		many[i] = 4294960000 + i;
 
-	struct proccred *table = new_table(false);
+	struct proccred *table = new_table(RPC_SEC_SYS);
 	pid_t a = child_with_groups(7, seven), b = child_with_groups(200, many);
 	struct rpc_cred *cred = proccred_get(table, a, 1, 2);
 	struct sys sys = decode(cred);
@@ -187,7 +187,7 @@ static void test_other_groups(void **state)
 
 static void test_vanished(void **state)
 {
-	struct proccred *table = new_table(false);
+	struct proccred *table = new_table(RPC_SEC_SYS);
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
@@ -210,7 +210,7 @@ static void test_vanished(void **state)
 
 static void test_interning(void **state)
 {
-	struct proccred *table = new_table(false);
+	struct proccred *table = new_table(RPC_SEC_SYS);
 	struct rpc_cred *a = proccred_get(table, 0, 1, 2), *b = proccred_get(table, -1, 1, 2);
 	struct rpc_cred *other_uid = proccred_get(table, 0, 2, 2);
 	struct rpc_cred *other_gid = proccred_get(table, 0, 1, 1);
@@ -240,7 +240,7 @@ static void test_interning(void **state)
 static void test_none(void **state)
 {
 	static const uint8_t want[16];
-	struct proccred *table = new_table(true);
+	struct proccred *table = new_table(RPC_SEC_NONE);
 	struct rpc_cred *a = proccred_get(table, getpid(), 1, 2);
 	struct rpc_cred *b = proccred_get(table, 0, 3, 4);
 	size_t len;
@@ -251,6 +251,24 @@ static void test_none(void **state)
 	assert_memory_equal(wire, want, len);
 	rpc_cred_unref(a);
 	rpc_cred_unref(b);
+	proccred_free(table);
+}
+
+/* A user is a user, whatever groups. */
+static void test_kerberos(void **state)
+{
+	struct proccred *table = new_table(RPC_SEC_KRB5I);
+	struct rpc_cred *a = proccred_get(table, getpid(), 1, 2);
+	struct rpc_cred *b = proccred_get(table, 0, 1, 4);
+	struct rpc_cred *c = proccred_get(table, 0, 3, 4);
+
+	assert_ptr_equal(a, b);
+	assert_ptr_not_equal(a, c);
+	assert_int_equal(rpc_cred_gss(a), RPC_SEC_KRB5I);
+	assert_int_equal(rpc_cred_uid(a), 1);
+	rpc_cred_unref(a);
+	rpc_cred_unref(b);
+	rpc_cred_unref(c);
 	proccred_free(table);
 }
 
@@ -269,7 +287,7 @@ static void *ask(void *arg)
 
 static void test_threads(void **state)
 {
-	struct proccred *table = new_table(false);
+	struct proccred *table = new_table(RPC_SEC_SYS);
 	pthread_t threads[4];
 	void *result;
 
@@ -291,6 +309,7 @@ int main(void)
 		cmocka_unit_test(test_vanished),
 		cmocka_unit_test(test_interning),
 		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_kerberos),
 		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests_name("proccred", tests, NULL, NULL);

@@ -49,6 +49,7 @@ struct got {
 	struct nfs_stateid stateid;
 	struct nfs_lock_denied denied;
 	uint32_t word;
+	struct rpc_sec_list secs;
 	struct nfs_exchange_id_res exchange_id;
 	struct nfs_create_session_res session;
 	struct nfs_bytes_res bytes;

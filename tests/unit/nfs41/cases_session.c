@@ -135,7 +135,12 @@ static void build_reclaim_complete(struct nfs_compound *c)
 
 static void build_secinfo(struct nfs_compound *c)
 {
-	nfs_op_secinfo_no_name(c, 1, &got.word);
+	nfs_op_secinfo_no_name(c, 1, &got.secs);
+}
+
+static void build_secinfo_name(struct nfs_compound *c)
+{
+	nfs_op_secinfo(c, "name", 4, &got.secs);
 }
 
 static void reply_secinfo(struct wire_out *out)
@@ -151,7 +156,10 @@ static void reply_secinfo(struct wire_out *out)
 
 static void check_secinfo(void)
 {
-	assert_int_equal(got.word, NFS_SECINFO_NONE | NFS_SECINFO_SYS);
+	assert_int_equal(got.secs.count, 3);
+	assert_int_equal(got.secs.secs[0], RPC_SEC_KRB5);
+	assert_int_equal(got.secs.secs[1], RPC_SEC_SYS);
+	assert_int_equal(got.secs.secs[2], RPC_SEC_NONE);
 }
 
 const struct op_case session_cases[] = {
@@ -181,5 +189,7 @@ const struct op_case session_cases[] = {
 		"nfs.reclaim_one_fs4=1", NULL},
 	{"secinfo_no_name", NFS4_OK, build_secinfo, reply_secinfo, check_secinfo, NULL,
 		"nfs.secinfo.style=1", "nfs.secinfo.flavor=6,1,0"},
+	{"secinfo", NFS4_OK, build_secinfo_name, reply_secinfo, check_secinfo, NULL,
+		"nfs.pathname.component=name", "nfs.secinfo.flavor=6,1,0"},
 };
 const size_t session_cases_count = sizeof(session_cases) / sizeof(session_cases[0]);

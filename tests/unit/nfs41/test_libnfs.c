@@ -49,9 +49,10 @@ static void test_arguments_mean_the_same(void **state)
 	assert_int_equal(witnessed, 31);
 }
 
+/* It fails to read a SECINFO with RPCSEC_GSS in it, which tshark does. */
 static bool libnfs_has(uint32_t op)
 {
-	return op <= OP_RELEASE_LOCKOWNER;
+	return op <= OP_RELEASE_LOCKOWNER && op != OP_SECINFO;
 }
 
 static void replies_the_same(const struct op_case *op_case)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,6 +93,29 @@ static void test_none(void **state)
 	rpc_cred_unref(cred);
 }
 
+/* A name that is kept and taken up again, and different from all others. */
+static void test_gss(void **state)
+{
+	struct rpc_cred *cred, *other, *again;
+	size_t len, other_len;
+
+	assert_int_equal(rpc_cred_new_gss(RPC_SEC_KRB5P, 1000, &cred), 0);
+	assert_int_equal(rpc_cred_new_gss(RPC_SEC_KRB5P, 1001, &other), 0);
+	const uint8_t *wire = rpc_cred_wire(cred, &len);
+	const uint8_t *other_wire = rpc_cred_wire(other, &other_len);
+	assert_true(len != other_len || memcmp(wire, other_wire, len) != 0);
+	assert_int_equal(rpc_cred_new_wire(1000, wire, len, &again), 0);
+	assert_int_equal(rpc_cred_gss(again), RPC_SEC_KRB5P);
+	assert_int_equal(rpc_cred_uid(again), 1000);
+	rpc_cred_unref(cred);
+	rpc_cred_unref(other);
+	rpc_cred_unref(again);
+	assert_int_equal(rpc_cred_new_gss(RPC_SEC_SYS, 0, &cred), -EINVAL);
+	assert_int_equal(rpc_cred_new_none(&cred), 0);
+	assert_int_equal(rpc_cred_gss(cred), RPC_SEC_SYS);
+	rpc_cred_unref(cred);
+}
+
 static void *count(void *arg)
 {
 	for (unsigned i = 0; i < 20000; i++)
@@ -122,6 +146,7 @@ int main(void)
 		cmocka_unit_test(test_sys),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_gss),
 		cmocka_unit_test(test_references),
 	};
 	return cmocka_run_group_tests_name("cred", tests, NULL, NULL);

@@ -1,0 +1,414 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Kerberos: each flavor on the wire, users with and without tickets, tickets that expire, servers
+that forget or damage what was agreed on. With a realm of its own."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import pwd
+import random
+import signal
+import stat
+import threading
+import time
+
+import proxy
+from harness import Suite, errno_of
+from mounts import Mount, MountFailed
+from nfsreply import p32, record, u32
+from realm import SERVER, Realm
+from test_basic import read, write
+
+REALM = Realm()
+FLAVORS = ("krb5", "krb5i", "krb5p")
+USER, OTHER, STRANGER = "daemon", "bin", "games"  # the last one never has a ticket
+MIB = 1 << 20
+DATA = random.Random(7).randbytes(3 * MIB + 77)
+GSS, GSS_DATA = 6, 0
+CREDPROBLEM, CTXPROBLEM = 13, 14
+SOON = 20  # seconds for what a busy machine does in one
+
+
+def prepare(export):
+    REALM.start(os.path.join(os.path.dirname(export), "realm"))
+    for user in (USER, OTHER, "short"):
+        REALM.add_user(user)
+    REALM.login(USER)
+    REALM.login(OTHER)
+    os.chmod(export, 0o777)
+    others = []
+    for sec in ("krb5p", "sys"):
+        path = os.path.join(os.path.dirname(export), sec)
+        os.mkdir(path)
+        others.append((path, "/only-" + sec, f"SecType = {sec};"))
+    suite.ganesha["more_exports"] = others
+
+
+def options(sec):
+    return f"sec={sec},gsshost={SERVER}"
+
+
+suite = Suite(options=options("krb5"), prepare=prepare,
+              ganesha={"realm": REALM, "sec": ", ".join(FLAVORS)})
+
+
+def runs(env, user, command):
+    done = env.as_user(user, ["sh", "-c", command])
+    assert done.returncode == 0, f"{user} could not: {command}\n{done.stdout.decode()}"
+    return done.stdout.decode()
+
+
+def is_refused(env, user, command, words="Permission denied"):
+    done = env.as_user(user, ["sh", "-c", command])
+    assert done.returncode != 0 and words in done.stdout.decode(), (
+        f"{user}: {command}: {done.returncode} {done.stdout.decode()}")
+
+
+class Wire(proxy.Proxy):
+    """Sees what goes to the server, and does to replies what it is told."""
+
+    def __init__(self, *args):
+        self.calls = []
+        self.pending = None  # replies held back
+        super().__init__(*args)
+
+    def forwarded(self, call):
+        self.calls.append(call)
+        return call
+
+    def lost_call(self, data):
+        """Sessions cannot be told in what is encrypted."""
+
+    def seen(self, text):
+        return any(text in call for call in self.calls)
+
+
+class Call:
+    """The header of a call with RPCSEC_GSS, and where its body begins."""
+
+    def __init__(self, data):
+        self.flavor = u32(data, 24)
+        self.gss_proc, self.seq, self.service = (u32(data, at) for at in (36, 40, 44))
+        at = 32 + u32(data, 28)
+        self.body = at + 8 + u32(data, at + 4)
+
+
+def through(env, sec, more="nconnect=1", export="/export"):
+    """A mount of this test's own through a proxy, and the proxy."""
+    env.mount_count += 1
+    point = os.path.join(env.work, f"{env.name}-wire{env.mount_count}")
+    stack = env.stack.enter_context(contextlib.ExitStack())
+    wire = Wire(point + ".sock", env.port)
+    stack.callback(wire.stop)
+    mount = stack.enter_context(Mount(env.suite.program(), f"unix:{wire.path}:{export}", point,
+                                      f"{options(sec) if sec else 'gsshost=' + SERVER},{more}"))
+    return os.path.join(point, env.name), wire, mount
+
+
+def everything(env, top):
+    """The main operations, checked on the server's disk."""
+    os.chmod(top, 0o755)
+    write(top + "/file", DATA)
+    assert read(env.on_disk("file")) == DATA
+    os.mkdir(top + "/dir")
+    os.rename(top + "/file", top + "/dir/moved")
+    os.link(top + "/dir/moved", top + "/linked")
+    os.symlink("dir/moved", top + "/sym")
+    assert read(top + "/sym") == DATA
+    with open(top + "/linked", "r+b") as f:
+        fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        f.seek(MIB)
+        f.write(b"changed")
+        f.flush()
+        os.fsync(f.fileno())
+        f.truncate(2 * MIB)
+        fcntl.lockf(f, fcntl.LOCK_UN)
+    want = DATA[:MIB] + b"changed" + DATA[MIB + 7:2 * MIB]
+    assert read(env.on_disk("dir/moved")) == want == read(top + "/dir/moved")
+    assert sorted(os.listdir(top)) == ["dir", "linked", "sym"]
+    os.unlink(top + "/linked")
+    os.chown(top + "/dir/moved", 1, 2)
+    st = os.stat(env.on_disk("dir/moved"))
+    assert (st.st_uid, st.st_gid, st.st_nlink) == (1, 2, 1)
+
+
+@suite.test("the main operations with each flavor, and what of them the wire shows", timeout=60)
+def flavors(env):
+    for service, sec in enumerate(FLAVORS, 1):
+        top, wire, _ = through(env, sec)
+        top = os.path.join(top, sec)
+        os.mkdir(top)
+        env.disk = os.path.join(env.suite.export, env.name, sec)
+        everything(env, top)
+        name = f"name-of-{sec}"
+        write(os.path.join(top, name), b"secret of " + sec.encode())
+        compounds = [c for c in wire.calls if u32(c, 20) == 1]
+        assert compounds
+        for call in map(Call, compounds):
+            assert (call.flavor, call.gss_proc, call.service) == (GSS, GSS_DATA, service), sec
+        for text in (name.encode(), b"secret of " + sec.encode()):
+            assert wire.seen(text) == (sec != "krb5p"), f"{sec}: {text}"
+        # read from the server, and not from what is cached
+        fresh = os.path.join(env.mount(options(sec)).point, env.name, sec)
+        assert read(f"{fresh}/{name}") == b"secret of " + sec.encode()
+        assert read(f"{fresh}/dir/moved") == read(env.on_disk("dir/moved"))
+
+
+@suite.test("each user is who the ticket says, and without a ticket nobody")
+def users(env):
+    os.chmod(env.mnt, 0o1777)
+    for user in (USER, OTHER):
+        runs(env, user, f"echo of {user} > {env.path(user)}; chmod 600 {env.path(user)}")
+        st = os.stat(env.on_disk(user))
+        assert st.st_uid == pwd.getpwnam(user).pw_uid, user
+        assert runs(env, user, f"cat {env.path(user)}") == f"of {user}\n"
+    is_refused(env, OTHER, f"cat {env.path(USER)}")
+    is_refused(env, STRANGER, f"echo x > {env.path('new')}")
+    is_refused(env, STRANGER, f"ls {env.mnt}/")
+    assert sorted(os.listdir(env.disk)) == sorted((USER, OTHER))
+
+
+@suite.test("a ticket that comes later is found, also where login programs leave theirs")
+def later(env):
+    os.chmod(env.mnt, 0o1777)
+    REALM.logout(OTHER)
+    other = env.mount()
+    top = os.path.join(other.point, env.name)
+    is_refused(env, OTHER, f"touch {top}/a")
+    cache = f"/tmp/krb5cc_{pwd.getpwnam(OTHER).pw_uid}_vsockfs_{env.suite.server.port}"
+    try:
+        REALM.login(OTHER, cache=cache)
+        env.eventually(lambda: env.as_user(OTHER, ["touch", f"{top}/a"]).returncode == 0, SOON)
+    finally:
+        os.unlink(cache)
+    REALM.login(OTHER)
+    assert os.stat(env.on_disk("a")).st_uid == pwd.getpwnam(OTHER).pw_uid
+
+
+@suite.test("tickets expire: EKEYEXPIRED until there is a new one; the machine gets its own anew",
+            timeout=90)
+def expiry(env):
+    os.chmod(env.mnt, 0o1777)
+    REALM.kadmin("modprinc -maxlife 4s host/guest.test")
+    try:
+        mount = env.mount("nconnect=2")
+        top = os.path.join(mount.point, env.name)
+        REALM.login(OTHER, lifetime="4s")
+        with open(top + "/open", "wb") as f:
+            runs(env, OTHER, f"echo 1 > {top}/first")
+            # without tickets of the machine nothing of this would go on
+            deadline = time.monotonic() + SOON + 10
+            while env.as_user(OTHER, ["touch", f"{top}/first"]).returncode == 0:
+                f.write(DATA[:100])
+                f.flush()
+                os.fsync(f.fileno())
+                os.stat(top), os.listdir(top)
+                assert time.monotonic() < deadline, "the ticket does not expire"
+                time.sleep(0.2)
+            is_refused(env, OTHER, f"touch {top}/second", "Key has expired")
+            REALM.login(OTHER)
+            env.eventually(
+                lambda: env.as_user(OTHER, ["touch", f"{top}/second"]).returncode == 0, SOON)
+            f.write(b"end")
+        assert read(env.on_disk("open")).endswith(DATA[:100] + b"end")
+        assert "connection lost" not in mount.log_tail(1000)
+    finally:
+        REALM.kadmin("modprinc -maxlife 10h host/guest.test")
+
+
+def is_not_mounted(env, words, more):
+    try:
+        env.mount(more)
+    except MountFailed as e:
+        assert e.status == 32 and words in e.stderr, f"{e.status}: {e.stderr}"
+    else:
+        raise AssertionError(f"{more}: mounted")
+
+
+@suite.test("a service that the KDC does not know, and one whose key the server does not have")
+def wrong_service(env):
+    is_not_mounted(env, "not found in Kerberos database", "gsshost=nobody.test")
+    REALM.kadmin("addprinc -randkey nfs/wrong.test")
+    is_not_mounted(env, "the server rejects the ticket", "gsshost=wrong.test")
+
+
+@suite.test("flavors that the server does not allow for an export, and those that it names")
+def negotiated(env):
+    for sec, export, flavor, service in ((None, "/only-krb5p", GSS, 3),
+                                         ("krb5:krb5p", "/only-krb5p", GSS, 3),
+                                         (None, "/only-sys", 1, None),
+                                         ("krb5:sys", "/only-sys", 1, None)):
+        top, wire, _ = through(env, sec, export=export)
+        wire.calls.clear()
+        write(os.path.dirname(top) + "/f", b"x")
+        calls = [Call(c) for c in wire.calls if u32(c, 20) == 1]
+        assert calls, export
+        for call in calls:
+            assert call.flavor == flavor, f"{sec} {export}: flavor {call.flavor}"
+            assert service in (None, call.service), f"{sec} {export}: service {call.service}"
+    for sec, export, words in (("krb5:krb5i", "/only-krb5p", "but sec=krb5p"),
+                               ("krb5p", "/only-sys", "but sec=sys")):
+        try:
+            through(env, sec, export=export)
+        except MountFailed as e:
+            assert e.status == 32 and words in e.stderr, f"{e.status}: {e.stderr}"
+        else:
+            raise AssertionError(f"{sec} {export}: mounted")
+
+
+def flip(at):
+    """Damages one byte of a reply, counted from its end where `at` is negative."""
+    def damage(_, data):
+        broken = bytearray(data)
+        broken[at] ^= 0x40
+        return record(bytes(broken))
+    return damage
+
+
+@suite.test("damaged verifiers, checksums and ciphertext are noticed, and nothing is done twice",
+            timeout=90)
+def damaged(env):
+    write(env.on_disk("f"), DATA)
+    for sec, at, words in (("krb5", 30, "verifier is wrong"), ("krb5i", 30, "verifier is wrong"),
+                           ("krb5i", -1, "checksum is wrong"), ("krb5i", 100, "checksum is wrong"),
+                           ("krb5p", -30, "cannot be decrypted")):
+        top, wire, mount = through(env, sec, "nconnect=1,noac,timeo=50")
+        os.stat(top)
+        wire.arm(flip(at), times=1)
+        os.mkdir(f"{top}/{sec}{at}")
+        assert wire.hits == 1
+        assert words in mount.log_tail(), f"{sec} {at}: {mount.log_tail()}"
+        wire.arm(flip(at), times=1)
+        assert read(top + "/f") == DATA
+        assert wire.hits == 1
+        wire.disarm()
+    assert len(os.listdir(env.disk)) == 6
+
+
+def denied(why):
+    return lambda call: record(p32(u32(call), 1, 1, 1, why))
+
+
+@suite.test("a context that the server does not know any more: a new one, in the same slot")
+def problem(env):
+    top, wire, mount = through(env, "krb5", "nconnect=1,noac")
+    os.stat(top)
+    for why in (CREDPROBLEM, CTXPROBLEM):
+        refused = []
+
+        def answer(call):
+            refused.append(call)
+            return denied(why)(call)
+        wire.calls.clear()
+        wire.arm_call(answer)
+        os.mkdir(f"{top}/{why}")
+        first, = refused
+        # SEQUENCE's session, sequence id, slot: all of the arguments are as they were
+        assert any(u32(c) != u32(first) and c[Call(c).body:] == first[Call(first).body:]
+                   for c in wire.calls if u32(c, 20) == 1), "not sent again"
+        assert any(u32(c, 20) == 0 and Call(c).gss_proc == 1 for c in wire.calls), "no new context"
+    assert sorted(os.listdir(env.disk)) == [str(CREDPROBLEM), str(CTXPROBLEM)]
+    assert "connection" not in mount.log_tail()
+
+
+@suite.test("a server that knows no context at all: EACCES, not for ever")
+def hopeless(env):
+    top, wire, _ = through(env, "krb5", "nconnect=1,noac")
+    os.stat(top)
+
+    def deny(_, data):
+        if u32(data, 4) == 1 and u32(data, 8) == 0 and len(data) > 200:
+            return None  # the replies to tokens
+        return denied(CREDPROBLEM)(data)
+    wire.arm(deny, times=10**6)
+    assert errno_of(os.mkdir, top + "/d") == errno.EACCES
+    wire.disarm()
+    os.mkdir(top + "/e")
+
+
+class Shuffler(Wire):
+    """Sends replies in bunches, the last one first."""
+
+    bunch = None
+
+    def damaged(self, connection, data):
+        if self.bunch is None:
+            return None
+        with self.lock:
+            self.bunch.append(data)
+            if len(self.bunch) == 1:
+                threading.Timer(0.03, self.release, (connection,)).start()
+        return []
+
+    def release(self, connection):
+        with self.lock:
+            bunch, self.bunch = self.bunch, []
+        self.hits = max(self.hits, len(bunch))
+        for data in reversed(bunch):
+            connection.send(record(data))
+
+
+@suite.test("many calls at once, more than the server's window, answered in another order",
+            timeout=90)
+def pipelined(env):
+    for i in range(64):
+        write(env.on_disk(f"f{i}"), DATA[i * 100:i * 100 + 20_000])
+    global Wire
+    plain, Wire = Wire, Shuffler
+    try:
+        for sec in ("krb5", "krb5p"):
+            top, wire, mount = through(env, sec, "nconnect=1,noac,cache=none")
+            os.stat(top)
+            wire.bunch = []
+            children = [env.child(read_many, top, i) for i in range(0, 64)]
+            for child in children:
+                child.join()
+            wire.bunch = None
+            assert wire.hits > 8, f"only {wire.hits} at once"
+            numbers = [Call(c).seq for c in wire.calls if u32(c, 20) == 1]
+            assert len(wire.connections) == 1, mount.log_tail()
+            assert len(numbers) > 64
+    finally:
+        Wire = plain
+
+
+def read_many(top, i):
+    assert read(f"{top}/f{i}") == DATA[i * 100:i * 100 + 20_000], f"f{i}"
+
+
+@suite.test("a server that restarts knows no context: files stay open, work goes on", timeout=90)
+def restart(env):
+    server = env.server(realm=REALM, sec="krb5, krb5p", graceless=False,
+                        nfsv4="Grace_Period = 5; Lease_Lifetime = 5;")
+    for sec in ("krb5", "krb5p"):
+        mount = server.mount(options(sec))
+        os.chmod(mount.point, 0o777)
+        runs(env, USER, f"echo one > {mount.point}/f.{sec}")
+        with open(f"{mount.point}/open.{sec}", "wb") as f:
+            f.write(DATA[:MIB])
+            server.restart()
+            f.write(DATA[MIB:])
+        assert read(f"{server.export}/open.{sec}") == DATA
+        runs(env, USER, f"echo two >> {mount.point}/f.{sec}")
+        assert read(f"{server.export}/f.{sec}") == b"one\ntwo\n"
+
+
+@suite.test("streams that are cut while users write")
+def cut(env):
+    os.chmod(env.mnt, 0o777)
+    for _ in range(3):
+        writer = env.child(lambda: [write(env.path(f"f{i}"), DATA[:MIB]) for i in range(8)])
+        time.sleep(0.05)
+        os.kill(env.suite.relay.pid, signal.SIGUSR1)
+        writer.join()
+        runs(env, USER, f"echo x >> {env.path('log')}")
+    for i in range(8):
+        assert read(env.on_disk(f"f{i}")) == DATA[:MIB]
+    assert read(env.on_disk("log")) == b"x\n" * 3
+    assert stat.S_IMODE(os.stat(env.path("log")).st_mode) == 0o644
+
+
+if __name__ == "__main__":
+    suite.main()
