@@ -38,6 +38,7 @@ static void pair_start(void **state, struct pair *pair, void (*talk)(struct tls_
 	int fd[2], small = 64 << 10;
 
 	pair_now = pair;
+	/* it may skip the test: nothing is made before */
 	pair->end = end_new(fixture_get(state));
 	snprintf(ca, sizeof(ca), "%s", tls_file("server.pem"));
 	config.ca = ca;
@@ -159,11 +160,11 @@ static void test_bulk(void **state)
 		1, 100, 8191, 8192, 8193, 16383, 16384, 16385, 40000, 300001};
 	struct pair pair = {0};
 	struct letter *letters[256] = {0};
-	uint8_t *data = malloc(BULK), *back = calloc(1, BULK);
 	size_t count = 0, at = 0;
 
-	fill(data, BULK);
 	pair_start(state, &pair, talk_bulk);
+	uint8_t *data = malloc(BULK), *back = calloc(1, BULK);
+	fill(data, BULK);
 	for (; at < BULK; count++) {
 		size_t len = sizes[count % 10], left = BULK - at;
 		len = len < left && count < 255 ? len : left;
@@ -245,6 +246,24 @@ static void test_refused_after_the_handshake(void **state)
 	free(letter);
 }
 
+/* It is heard even when there is nobody any more to send to. */
+static void test_refused_and_gone(void **state)
+{
+	struct pair pair = {.peer.wants_certificate = true};
+	struct letter *letter;
+	char data[8];
+
+	pair_start(state, &pair, talk_never);
+	fixture_run_for(pair.end->f, MS);
+	tls_peer_join(&pair.peer);
+	letter = letter_new(pair.end, "x", 1);
+	stream_send(pair.end->stream, &letter->msg);
+	assert_int_equal(receive(&pair, data, 8, false), -EKEYREJECTED);
+	assert_int_equal(pair.end->broken, 0);
+	pair_free(&pair);
+	free(letter);
+}
+
 static void talk_damage(struct tls_peer *peer)
 {
 	char record[] = "\x17\x03\x03\x00\x20this is no record of TLS at all.";
@@ -275,10 +294,11 @@ static void talk_wait(struct tls_peer *peer)
 static void test_close_while_full(void **state)
 {
 	struct pair pair = {0};
-	char *data = calloc(1, BULK), byte;
 	struct letter *letter;
+	char byte;
 
 	pair_start(state, &pair, talk_wait);
+	char *data = calloc(1, BULK);
 	letter = letter_new(pair.end, data, BULK);
 	stream_send(pair.end->stream, &letter->msg);
 	stream_recv(pair.end->stream, &byte, 1, true);
@@ -318,6 +338,7 @@ int main(void)
 		ON_BOTH(test_bulk),
 		ON_BOTH(test_ends),
 		ON_BOTH(test_refused_after_the_handshake),
+		ON_BOTH(test_refused_and_gone),
 		ON_BOTH(test_damage),
 		ON_BOTH(test_close_while_full),
 		ON_BOTH(test_worn_keys),

@@ -87,7 +87,10 @@ void tls_peer_start(struct tls_peer *peer, int fd)
 
 void tls_peer_join(struct tls_peer *peer)
 {
+	if (!peer->ssl)
+		return;
 	pthread_join(peer->thread, NULL);
 	SSL_free(peer->ssl);
+	peer->ssl = NULL;
 	SSL_CTX_free(peer->context);
 }

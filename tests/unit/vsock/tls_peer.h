@@ -25,7 +25,7 @@ int tls_files_remove(void **state);
 const char *tls_file(const char *name);
 
 void tls_peer_start(struct tls_peer *peer, int fd_take);
-/* Waits for its end, which has closed the socket. */
+/* Waits for its end, which has closed the socket; once. */
 void tls_peer_join(struct tls_peer *peer);
 
 #endif
