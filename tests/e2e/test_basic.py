@@ -156,11 +156,16 @@ def rename_flags(env):
     assert sorted(os.listdir(env.disk)) == ["b", "c"]
     env.fails(errno.EINVAL, renameat2, env.path("b"), env.path("c"), RENAME_EXCHANGE)
     assert read(env.on_disk("b")) == b"b" and read(env.on_disk("c")) == b"a"
-    for i in range(5):  # what the kernel believes to be free is not: the server must refuse
-        assert not os.path.exists(env.path(f"d{i}"))
-        write(env.on_disk(f"d{i}"), b"by the host")
-        env.fails(errno.EEXIST, renameat2, env.path("b"), env.path(f"d{i}"), RENAME_NOREPLACE)
-        assert read(env.on_disk(f"d{i}")) == b"by the host" and read(env.on_disk("b")) == b"b"
+    # what is believed to be free is not: the server must refuse
+    own = os.path.join(env.mount("acdirmin=60").point, env.name, "own")
+    os.mkdir(own)
+    write(f"{own}/b", b"b")
+    os.mkdir(f"{own}/dir")
+    write(env.on_disk("own/d"), b"by the host")
+    for name in ("b", "dir"):
+        env.fails(errno.EEXIST, renameat2, f"{own}/{name}", f"{own}/d", RENAME_NOREPLACE)
+    assert sorted(os.listdir(env.on_disk("own"))) == ["b", "d", "dir"]
+    assert read(env.on_disk("own/d")) == b"by the host" and read(env.on_disk("own/b")) == b"b"
 
 
 @suite.test("symlinks: any target, followed, dangling, looping")
