@@ -198,8 +198,8 @@ static const char *try_cookies(void)
 	return before + after == total ? "yes" : "no";
 }
 
-/* "delegations N to read" of vsockfsctl(1) */
-static unsigned delegations(void)
+/* The number behind `word` in what vsockfsctl(1) prints, or 0. */
+static unsigned stats(const char *word)
 {
 	const char *program = getenv("VSOCKFSCTL");
 	char command[4096], line[1024];
@@ -208,11 +208,41 @@ static unsigned delegations(void)
 	snprintf(command, sizeof(command), "%s stats '%s'", program ? program : "vsockfsctl",
 		mount_point);
 	FILE *shown = popen(command, "r");
-	while (shown && fgets(line, sizeof(line), shown))
-		sscanf(line, " delegations %u to read", &count);
+	while (shown && fgets(line, sizeof(line), shown)) {
+		const char *at = line + strspn(line, " ");
+		if (strncmp(at, word, strlen(word)) == 0 && at[strlen(word)] == ' ')
+			count = (unsigned)strtoul(at + strlen(word), NULL, 10);
+	}
 	if (!shown || pclose(shown) != 0)
 		broken(command);
 	return count;
+}
+
+/* What is not there is asked for once. */
+static const char *try_copy_by(const char *op, const char *other)
+{
+	unsigned before = 0;
+	int from = make("from", MIB), to = make("to", 1);
+
+	for (int i = 0; i < 2; i++) {
+		loff_t in = 0, out = 0;
+		before = stats(op) + (other ? stats(other) : 0);
+		if (copy_file_range(from, &in, to, &out, MIB, 0) != MIB)
+			broken("copy_file_range");
+	}
+	close(from);
+	close(to);
+	return stats(op) + (other ? stats(other) : 0) > before ? "yes" : "no";
+}
+
+static const char *try_copy(void)
+{
+	return try_copy_by("COPY", "CLONE");
+}
+
+static const char *try_clone(void)
+{
+	return try_copy_by("CLONE", NULL);
 }
 
 static const char *try_delegations(void)
@@ -229,7 +259,7 @@ static const char *try_delegations(void)
 				broken(name);
 			close(fd);
 		}
-		if (delegations() > 0)
+		if (stats("delegations") > 0)
 			return "yes";
 		nanosleep(&pause, NULL);
 	}
@@ -244,6 +274,8 @@ static const struct {
 	{"PUNCH_HOLE", try_punch},
 	{"ZERO_RANGE", try_zero},
 	{"SEEK_DATA, SEEK_HOLE", try_seek},
+	{"copies on the server", try_copy},
+	{"shared blocks", try_clone},
 	{"user.*", try_user},
 	{"security.selinux", try_label},
 	{"system.nfs4_acl", try_acl},
