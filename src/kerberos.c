@@ -243,6 +243,9 @@ int kerberos_start(const struct options *options, int *fd)
 		kerberos_main(&kerberos);
 	}
 	int err = pid < 0 ? -errno : 0;
+	/* a worker that asks does not wait for it */
+	if (!err && fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+		err = -errno;
 	close(pair[1]);
 	if (err)
 		close(pair[0]);
