@@ -6,7 +6,7 @@ PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkgconf libfuse3-dev liburing-de
 PACKAGES_RUN="fuse3 nfs-ganesha nfs-ganesha-vfs python3 util-linux"
 PACKAGES_TEST="libcmocka-dev libnfs-dev git fio sqlite3 tshark gdb tar findutils nfs-common binutils
 	clang libclang-rt-dev llvm clang-tidy clang-format cppcheck mandoc valgrind
-	qemu-system-x86 busybox-static socat e2fsprogs kmod attr nfs4-acl-tools openssl
+	qemu-system-x86 busybox-static socat e2fsprogs xfsprogs kmod attr nfs4-acl-tools openssl
 	krb5-kdc krb5-admin-server krb5-user
 	dpkg-dev debhelper lintian mmdebstrap rpm rpmlint systemd autofs"
 # bench/run, which says what it does without.

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-from initramfs import Missing, find_program
+from initramfs import Missing, find_program, module_files
 from machine import HERE, Machine, build_static, parse_args
 from tap import Tap
 
@@ -88,6 +88,30 @@ def add_matrix(machine):
         machine.image.file("/said", matrix.text(matrix.said("knfsd")))
 
 
+def add_copies(tap, machine):
+    """What knfsd copies, beside what the kernel's own client has it copy: the disk for that."""
+    modules = ["xfs", "nfsv4"]
+    try:
+        if module_files(machine.release, modules) is None:
+            raise Missing(f"Linux {machine.release} comes without {' or '.join(modules)}")
+        machine.image.program(find_program("xfs_io", "xfsprogs"), "/usr/sbin/xfs_io")
+        disk = machine.disk("xfs.img", 1 << 30, "xfs")
+    except Missing as why:
+        tap.skip("copies by knfsd", why)
+        return []
+    machine.image.modules(machine.release, modules)
+    with open(os.path.join(HERE, "guest", "copies"), "rb") as file:
+        machine.image.file("/copies", file.read())
+    return disk
+
+
+def remove_disks(work):
+    for name in ("export.img", "xfs.img"):
+        path = os.path.join(work, name)
+        if os.path.exists(path):
+            os.unlink(path)
+
+
 def main():
     args = parse_args()
     tap = Tap()
@@ -102,12 +126,13 @@ def main():
         disk = machine.disk("export.img", 16 << 30)
     except Missing as why:
         return tap.skip_all(why)
+    disk += add_copies(tap, machine)
     add_static(tap, machine.image, args)
     add_gateway(tap, machine.image)
     try:
         machine.run(tap, disk)
     finally:
-        os.unlink(os.path.join(args.work, "export.img"))
+        remove_disks(args.work)
     return tap.plan()
 
 

@@ -61,15 +61,17 @@ class Machine:
         for name in ("dev", "mnt", "proc", "run", "sys"):
             self.image.directory(f"/{name}")
 
-    def disk(self, name, size):
-        """An ext4 file system in a sparse file, as QEMU's arguments for a virtio disk."""
+    def disk(self, name, size, system="ext4"):
+        """A file system in a sparse file, as QEMU's arguments for a virtio disk."""
+        make, package = {"ext4": ("mke2fs", "e2fsprogs"), "xfs": ("mkfs.xfs", "xfsprogs")}[system]
+        options = ["-F", "-t", "ext4"] if system == "ext4" else []
         path = os.path.join(self.work, name)
         with open(path, "wb") as file:
             file.truncate(size)
-        subprocess.run([find_program("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", path],
+        subprocess.run([find_program(make, package), "-q", *options, path],
                        check=True, stdin=subprocess.DEVNULL)
-        return ["-drive", f"file={path},format=raw,if=none,id=disk,cache=unsafe",
-                "-device", "virtio-blk-pci,drive=disk"]
+        return ["-drive", f"file={path},format=raw,if=none,id={system},cache=unsafe",
+                "-device", f"virtio-blk-pci,drive={system}"]
 
     @contextlib.contextmanager
     def guest(self, devices=(), memory="1G", work=None):
