@@ -159,6 +159,8 @@ void file_close(struct share *share, struct nfs_open *open_take)
 		.cred = open_take->cred,
 		.stateid = &stateid,
 		.soon = open_take->access & OPEN4_SHARE_ACCESS_WRITE};
+	if (nfs_open_close_later(share->state, open_take))
+		return;
 	/* Without a worker the share is being taken down, and its state goes with the client id. */
 	if (nfs_open_close(share->state, open_take, &stateid) && worker_self())
 		closing_add(share->closing, &what, open_take);

@@ -68,7 +68,8 @@ int file_restore(struct share *share, struct node *node, const struct file_past 
 /* What the kernel has cached of open files may be out of date: it goes. */
 void file_drop_caches(struct share *share);
 
-/* Takes an open off the record, and closes it on the server if that knows of it. */
+/* Takes an open off the record, and closes it on the server if that knows of it; later, while the
+ * process holds locks by it through another. */
 void file_close(struct share *share, struct nfs_open *open_take);
 /* The error of what was written that this open file has not been told yet, or 0. */
 int file_take_error(struct file *file);

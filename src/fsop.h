@@ -379,8 +379,9 @@ void fsop_silly_hide(struct fsop_request *req);
 /* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
 void fsop_drop_dirs(struct share *share);
 
-/* fsop_lock.c: a process closed a descriptor: its POSIX locks on the file go; then req->then. */
-void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);
+/* fsop_lock.c: a descriptor is closed: the process's locks on the file, or those of the open, go;
+ * then req->then. */
+void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner, enum nfs_lock_scope scope);
 
 /* A lock that was denied to lock-owner `owner` may be had now (CB_NOTIFY_LOCK). Any thread. */
 void fsop_lock_available(struct share *share, uint64_t owner);

@@ -289,6 +289,14 @@ static void unlock_end(struct fsop_request *req, int err)
 		fsop_reply_err(req, err);
 }
 
+/* The open file ends: what can be done more the server does, when it is closed. */
+static void unlock_fail(struct fsop_request *req, int err)
+{
+	if (req->then)
+		lock_record(req, NULL);
+	unlock_end(req, err);
+}
+
 static void unlock_send(struct fsop_request *req);
 
 static void unlock_done(struct nfs_compound *c)
@@ -297,9 +305,12 @@ static void unlock_done(struct nfs_compound *c)
 	int err = nfs_compound_errno(c);
 	if (err && fsop_refused(req, unlock_send))
 		return;
-	if (!err)
-		lock_record(req, &req->u.lock.stateid);
-	unlock_end(req, err);
+	if (err) {
+		unlock_fail(req, err);
+		return;
+	}
+	lock_record(req, &req->u.lock.stateid);
+	unlock_end(req, 0);
 }
 
 static void unlock_send(struct fsop_request *req)
@@ -313,7 +324,7 @@ static void unlock_send(struct fsop_request *req)
 	nfs_compound_free(req->compound);
 	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCKU);
 	if (!req->compound) {
-		unlock_end(req, -ENOMEM);
+		unlock_fail(req, -ENOMEM);
 		return;
 	}
 	nfs_op_putfh(req->compound, &req->file->open->fh);
@@ -340,13 +351,13 @@ static void unlock_committed(void *arg, int err)
 }
 
 /* Releases `range` of the owner; nothing is asked of the server if it never locked. */
-static void unlock(struct fsop_request *req, uint64_t fuse_owner)
+static void unlock(struct fsop_request *req, uint64_t fuse_owner, enum nfs_lock_scope scope)
 {
 	struct nfs_state *state = req->share->state;
 	const struct nfs_lock_range *range = &req->u.lock.args.range;
 	bool whole = range->offset == 0 && range->length == UINT64_MAX;
 	req->u.lock.unlock = true;
-	req->u.lock.lock = nfs_lock_find(state, &req->file->open->fh, fuse_owner);
+	req->u.lock.lock = nfs_lock_find(state, req->file->open, fuse_owner, scope);
 	/* What is freed in the middle leaves two where there was one. */
 	if (req->u.lock.lock && !whole && nfs_lock_reserve(state, req->u.lock.lock) != 0)
 		unlock_end(req, -ENOLCK);
@@ -360,11 +371,11 @@ static void unlock(struct fsop_request *req, uint64_t fuse_owner)
 		fsop_reply_err(req, 0);
 }
 
-void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner)
+void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner, enum nfs_lock_scope scope)
 {
 	req->u.lock.args.range =
 		(struct nfs_lock_range){.type = WRITE_LT, .offset = 0, .length = UINT64_MAX};
-	unlock(req, fuse_owner);
+	unlock(req, fuse_owner, scope);
 }
 
 /* Length as the protocol has it; l_len 0 is "to the end" for fcntl(2). */
@@ -379,7 +390,7 @@ static void lock_opened(void *arg)
 }
 
 static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int type,
-	struct nfs_lock_range range, bool sleep)
+	enum nfs_lock_scope scope, struct nfs_lock_range range, bool sleep)
 {
 	struct fsop_request *req = fsop_begin_file(fuse, fi);
 	if (!req)
@@ -388,13 +399,13 @@ static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int typ
 	req->u.lock.args.range = range;
 	if (type == F_UNLCK) {
 		req->u.lock.args.range.type = WRITE_LT;
-		unlock(req, fi->lock_owner);
+		unlock(req, fi->lock_owner, scope);
 		return;
 	}
 	bool write = type == F_WRLCK;
 	req->u.lock.args.range.type =
 		sleep ? (write ? WRITEW_LT : READW_LT) : (write ? WRITE_LT : READ_LT);
-	req->u.lock.lock = nfs_lock_get(req->share->state, req->file->open, fi->lock_owner,
+	req->u.lock.lock = nfs_lock_get(req->share->state, req->file->open, fi->lock_owner, scope,
 		nfs_client_owner(req->share->client));
 	if (!req->u.lock.lock || nfs_lock_reserve(req->share->state, req->u.lock.lock) != 0 ||
 		(sleep && wait_begin(req) != 0)) {
@@ -413,7 +424,7 @@ void fsop_setlk(
 	(void)ino;
 	struct nfs_lock_range range = {
 		.offset = (uint64_t)lock->l_start, .length = lock_length(lock)};
-	lock_begin(fuse, fi, lock->l_type, range, sleep != 0);
+	lock_begin(fuse, fi, lock->l_type, NFS_LOCK_OF_PROCESS, range, sleep != 0);
 }
 
 void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int op)
@@ -421,7 +432,7 @@ void fsop_flock(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, int 
 	(void)ino;
 	struct nfs_lock_range range = {.offset = 0, .length = UINT64_MAX};
 	int type = (op & LOCK_UN) ? F_UNLCK : (op & LOCK_EX) ? F_WRLCK : F_RDLCK;
-	lock_begin(fuse, fi, type, range, !(op & LOCK_NB));
+	lock_begin(fuse, fi, type, NFS_LOCK_OF_OPEN, range, !(op & LOCK_NB));
 }
 
 static void getlk_done(struct nfs_compound *c)
@@ -462,7 +473,8 @@ void fsop_getlk(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi, stru
 		.offset = (uint64_t)lock->l_start,
 		.length = lock_length(lock)};
 	/* An owner that has never locked gets a number that nobody has. */
-	req->u.lock.lock = nfs_lock_find(req->share->state, &req->file->open->fh, fi->lock_owner);
+	req->u.lock.lock = nfs_lock_find(
+		req->share->state, req->file->open, fi->lock_owner, NFS_LOCK_OF_PROCESS);
 	uint64_t owner =
 		req->u.lock.lock ? req->u.lock.lock->owner : nfs_client_owner(req->share->client);
 	req->compound = nfs_compound_new(req->worker->conn, req->cred, OP_LOCKT);

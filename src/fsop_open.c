@@ -420,6 +420,17 @@ static void release_commit(struct fsop_request *req)
 	fsop_commit(req, release_committed);
 }
 
+/* flock(2)'s locks, and those that the kernel says nothing of: of open file descriptions. */
+static void release_locks(struct fsop_request *req)
+{
+	uint64_t owner;
+	req->then = release_locks;
+	if (nfs_open_find_locked(req->share->state, req->file->open, &owner))
+		fsop_release_locks(req, owner, NFS_LOCK_OF_OPEN);
+	else
+		release_commit(req);
+}
+
 /*
  * Nobody waits for the answer, but a shared mapping may have been written after the last flush, and
  * its data needs the open file should it have to be written again.
@@ -435,11 +446,7 @@ void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 			file_withdraw(file);
 		return;
 	}
-	req->then = release_commit;
-	if (fi->flock_release)
-		fsop_release_locks(req, fi->lock_owner);
-	else
-		release_commit(req);
+	release_locks(req);
 }
 
 static void sync_done(void *arg, int err)
@@ -462,7 +469,7 @@ void fsop_flush(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!req)
 		return;
 	req->then = sync_file;
-	fsop_release_locks(req, fi->lock_owner);
+	fsop_release_locks(req, fi->lock_owner, NFS_LOCK_OF_PROCESS);
 }
 
 void fsop_fsync(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -163,6 +163,11 @@ int share_new_handles(struct share *share, uint16_t epoch)
 	return err ? err : handle_table_new(epoch, &share->dirs);
 }
 
+static void share_close_open(void *arg, struct nfs_open *open_take)
+{
+	file_close(arg, open_take);
+}
+
 static int share_new_state(struct share *share)
 {
 	int err = proccred_new(share->options->sec, &share->creds);
@@ -171,6 +176,8 @@ static int share_new_state(struct share *share)
 		err = -ENOMEM;
 	if (!err)
 		err = nfs_state_new(&share->state);
+	if (!err)
+		nfs_state_set_closer(share->state, share_close_open, share);
 	if (!err)
 		err = share_new_handles(share, 0);
 	return err ? err : share_new_reclaim(share);

@@ -195,21 +195,33 @@ int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nf
 	return err;
 }
 
-static struct nfs_lock *state_find_lock(
-	struct nfs_state *state, const struct nfs_fh *fh, uint64_t fuse_owner)
+/* It has locks, or is about to. */
+static bool lock_in_use(const struct nfs_lock *lock)
 {
-	struct nfs_lock *lock;
-	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->fuse_owner == fuse_owner && nfs_fh_equal(&lock->open->fh, fh))
-			break;
-	return lock;
+	return lock->refs > 0 || lock->ranges.count > 0;
 }
 
-struct nfs_lock *nfs_lock_get(
-	struct nfs_state *state, struct nfs_open *open, uint64_t fuse_owner, uint64_t new_owner)
+static struct nfs_lock *state_find_lock(struct nfs_state *state, const struct nfs_open *open,
+	uint64_t fuse_owner, enum nfs_lock_scope scope)
+{
+	struct nfs_lock *lock, *own = NULL;
+	LIST_FOREACH (lock, &state->locks, entry) {
+		if (lock->fuse_owner != fuse_owner)
+			continue;
+		if (scope == NFS_LOCK_OF_PROCESS && lock_in_use(lock) &&
+			nfs_fh_equal(&lock->open->fh, &open->fh))
+			return lock;
+		if (lock->open == open)
+			own = lock;
+	}
+	return own;
+}
+
+struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, uint64_t fuse_owner,
+	enum nfs_lock_scope scope, uint64_t new_owner)
 {
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_lock *lock = state_find_lock(state, &open->fh, fuse_owner);
+	struct nfs_lock *lock = state_find_lock(state, open, fuse_owner, scope);
 	if (!lock && (lock = calloc(1, sizeof(*lock)))) {
 		lock->fuse_owner = fuse_owner;
 		lock->owner = new_owner;
@@ -217,8 +229,10 @@ struct nfs_lock *nfs_lock_get(
 		LIST_INSERT_HEAD(&state->locks, lock, entry);
 		state_note_lock(state, lock, false);
 	}
-	if (lock)
+	if (lock) {
+		lock->shared |= lock->open != open;
 		lock->refs++;
+	}
 	pthread_mutex_unlock(&state->mutex);
 	return lock;
 }
@@ -242,11 +256,11 @@ struct nfs_lock *nfs_lock_restore(struct nfs_state *state, struct nfs_open *open
 	return lock;
 }
 
-struct nfs_lock *nfs_lock_find(
-	struct nfs_state *state, const struct nfs_fh *fh, uint64_t fuse_owner)
+struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *open,
+	uint64_t fuse_owner, enum nfs_lock_scope scope)
 {
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_lock *lock = state_find_lock(state, fh, fuse_owner);
+	struct nfs_lock *lock = state_find_lock(state, open, fuse_owner, scope);
 	if (lock && !lock->established && lock->ranges.count == 0)
 		lock = NULL;
 	if (lock)
@@ -255,14 +269,60 @@ struct nfs_lock *nfs_lock_find(
 	return lock;
 }
 
+/* Under the mutex. */
+static bool open_is_shared(const struct nfs_state *state, const struct nfs_open *open)
+{
+	const struct nfs_lock *lock;
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open && lock->shared && lock_in_use(lock))
+			return true;
+	return false;
+}
+
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock)
 {
 	if (!lock)
 		return;
 	pthread_mutex_lock(&state->mutex);
-	if (--lock->refs == 0 && !lock->open)
+	struct nfs_open *open = lock->open;
+	bool last = --lock->refs == 0;
+	bool close = last && open && open->closing && !open_is_shared(state, open);
+	if (close)
+		open->closing = false;
+	if (last && !open)
 		lock_free(lock);
 	pthread_mutex_unlock(&state->mutex);
+	if (close)
+		state->closer(state->closer_arg, open);
+}
+
+bool nfs_open_find_locked(
+	struct nfs_state *state, const struct nfs_open *open, uint64_t *fuse_owner)
+{
+	const struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->open == open && !lock->shared && lock->ranges.count > 0)
+			break;
+	if (lock)
+		*fuse_owner = lock->fuse_owner;
+	pthread_mutex_unlock(&state->mutex);
+	return lock != NULL;
+}
+
+bool nfs_open_close_later(struct nfs_state *state, struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool later = open->closing = open_is_shared(state, open);
+	pthread_mutex_unlock(&state->mutex);
+	return later;
+}
+
+void nfs_state_set_closer(
+	struct nfs_state *state, void (*closer)(void *arg, struct nfs_open *open_take), void *arg)
+{
+	state->closer = closer;
+	state->closer_arg = arg;
 }
 
 int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock)

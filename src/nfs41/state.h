@@ -34,6 +34,7 @@ struct nfs_open {
 	struct nfs_stateid stateid;
 	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
 	bool stale;	     /* the server does not hold it: to be opened again */
+	bool closing;	     /* its file is closed, and it goes with the last lock on it */
 	bool closed;	     /* off the record */
 	bool local;	     /* the server does not know of it: the stateid is a delegation's */
 	unsigned lost_locks; /* lock-owners that locked through it and lost a lock */
@@ -53,6 +54,7 @@ struct nfs_lock {
 	bool established; /* the server has given a lock stateid */
 	bool stale;	  /* its ranges are to be reclaimed */
 	bool lost;	  /* some of its ranges could not be */
+	bool shared;	  /* the process locks by another open, too */
 	bool visited;	  /* by the reclaim under way */
 	unsigned refs;
 	uint32_t record; /* the journal's own */
@@ -88,6 +90,13 @@ struct nfs_open *nfs_open_new(struct nfs_state *state, const struct nfs_fh *fh, 
  */
 bool nfs_open_close(struct nfs_state *state, struct nfs_open *open, struct nfs_stateid *stateid);
 void nfs_open_forget(struct nfs_state *state, struct nfs_open *open);
+/*
+ * To be asked before: a process may hold, or be about to get, a lock by this open while it has
+ * another of the file. True: nfs_lock_unref will have `closer` called for it, with nothing locked.
+ */
+bool nfs_open_close_later(struct nfs_state *state, struct nfs_open *open);
+void nfs_state_set_closer(
+	struct nfs_state *state, void (*closer)(void *arg, struct nfs_open *open_take), void *arg);
 /* It is one under a delegation: see deleg.h. */
 bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open);
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open);
@@ -99,16 +108,22 @@ struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_op
  */
 int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nfs_stateid *out);
 
+/* Whose locks are meant: flock(2)'s are those of an open, and of no other that the kernel calls by
+ * the same number later; fcntl(2)'s are a process's, by whichever of its opens of the file. */
+enum nfs_lock_scope { NFS_LOCK_OF_OPEN, NFS_LOCK_OF_PROCESS };
 /*
- * The lock-owner of `fuse_owner` on the file of `open`, with a reference; one numbered `new_owner`
- * is made when there is none. NULL without memory.
+ * The lock-owner of `fuse_owner` on the file of `open`, with a reference: that which has locks, or
+ * is about to, or the open's own, made as `new_owner` when there is none. NULL without memory.
  */
-struct nfs_lock *nfs_lock_get(
-	struct nfs_state *state, struct nfs_open *open, uint64_t fuse_owner, uint64_t new_owner);
+struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, uint64_t fuse_owner,
+	enum nfs_lock_scope scope, uint64_t new_owner);
 /* The same if it holds, or has lost, something; or NULL. */
-struct nfs_lock *nfs_lock_find(
-	struct nfs_state *state, const struct nfs_fh *fh, uint64_t fuse_owner);
+struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *open,
+	uint64_t fuse_owner, enum nfs_lock_scope scope);
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is allowed */
+/* A lock-owner of the open that has ranges, and that no other open shares: *fuse_owner. */
+bool nfs_open_find_locked(
+	struct nfs_state *state, const struct nfs_open *open, uint64_t *fuse_owner);
 /* Room to record one change, for every reference that there is now. 0 or -ENOLCK. */
 int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock);
 /* The lock stateid, if the server gave one. */

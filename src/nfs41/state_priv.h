@@ -75,6 +75,8 @@ struct nfs_state {
 	struct deleg_table delegs;
 	const struct nfs_state_journal *journal;
 	void *journal_arg;
+	void (*closer)(void *arg, struct nfs_open *open_take);
+	void *closer_arg;
 };
 
 /* state.c: an open that is in no list yet; and on record, with the mutex held. */

@@ -283,6 +283,49 @@ def ofd(env):
     lockf(b, fcntl.F_WRLCK, command=F_OFD_SETLK)
 
 
+@suite.test("an open-file-description lock ends with its descriptor, for other mounts, too")
+def ofd_ends(env):
+    a, b = opened(env), opened(env, root=env.mount().point)
+    lockf(a, fcntl.F_WRLCK, command=F_OFD_SETLK)
+    assert refused(b, fcntl.F_WRLCK)
+    os.close(a)
+    env.eventually(lambda: not refused(b, fcntl.F_WRLCK), what="the lock's end")
+
+
+@suite.test("who opens and locks a file again and again has its lock, and leaves none behind", 60)
+def again(env):
+    """RELEASE comes after close(2) has returned, and the next open file may have the number of the
+    last one."""
+    mount = env.mount("nconnect=4")
+    there = opened(env)
+    for take in (fcntl.flock, fcntl.lockf):
+        kept = opened(env, root=mount.point)
+        for i in range(300):
+            fd = opened(env, root=mount.point)
+            take(fd, fcntl.LOCK_EX)
+            if take is fcntl.lockf:
+                os.close(fd)    # and the lock with it
+                take(kept, fcntl.LOCK_EX)
+                if i % 10 == 0:
+                    env.fails(errno.EAGAIN, take, there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(kept, fcntl.LOCK_UN)
+            elif i % 2:
+                take(fd, fcntl.LOCK_UN)
+                os.close(fd)
+            else:
+                os.close(fd)
+        os.close(kept)
+
+        def free():
+            try:
+                take(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            take(there, fcntl.LOCK_UN)
+            return True
+        env.eventually(free, what="the last lock's end")
+
+
 @suite.test("closing any descriptor of the file drops the process's fcntl locks, as POSIX says")
 def close_drops(env):
     a, b = opened(env), opened(env)

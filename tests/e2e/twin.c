@@ -130,7 +130,7 @@ static void lock_file(void)
 	run(c);
 	if (status != 0)
 		fail("LOCK");
-	lock = nfs_lock_get(state, open_file, 1, owner);
+	lock = nfs_lock_get(state, open_file, 1, NFS_LOCK_OF_PROCESS, owner);
 	nfs_lock_reserve(state, lock);
 	nfs_lock_changed(state, lock, &stateid, &range);
 }

@@ -100,7 +100,7 @@ static struct nfs_lock *make_lock(struct nfs_open *open)
 {
 	const struct nfs_stateid old = {.seqid = 7, .other = {77}};
 	const struct range a = {0, 9, RANGE_WRITE}, b = {20, 29, RANGE_READ};
-	struct nfs_lock *lock = nfs_lock_get(state, open, 5, 50);
+	struct nfs_lock *lock = nfs_lock_get(state, open, 5, NFS_LOCK_OF_PROCESS, 50);
 	assert_non_null(lock);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(nfs_lock_reserve(state, lock), 0);

@@ -92,10 +92,10 @@ static void test_one_lock_owner_for_all_opens_of_a_file(void **arg)
 	struct fixture *f = *arg;
 	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh),
 			*c = open_file(f, &other_fh);
-	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, 1);
-	struct nfs_lock *same = nfs_lock_get(f->state, b, 99, 2);
-	struct nfs_lock *elsewhere = nfs_lock_get(f->state, c, 99, 3);
-	struct nfs_lock *another = nfs_lock_get(f->state, a, 98, 4);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	struct nfs_lock *same = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2);
+	struct nfs_lock *elsewhere = nfs_lock_get(f->state, c, 99, NFS_LOCK_OF_PROCESS, 3);
+	struct nfs_lock *another = nfs_lock_get(f->state, a, 98, NFS_LOCK_OF_PROCESS, 4);
 	assert_ptr_equal(lock, same);
 	assert_int_equal(same->owner, 1);
 	assert_ptr_not_equal(lock, elsewhere);
@@ -111,13 +111,14 @@ static void test_lock_is_found_once_granted(void **arg)
 	struct fixture *f = *arg;
 	struct nfs_stateid got;
 	struct nfs_open *open = open_file(f, &fh);
-	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
-	assert_null(nfs_lock_find(f->state, &fh, 99));
+	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, NFS_LOCK_OF_PROCESS, 1);
+	assert_null(nfs_lock_find(f->state, open, 99, NFS_LOCK_OF_PROCESS));
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
+	nfs_lock_reserve(f->state, lock);
 	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
 	assert_true(nfs_lock_stateid(f->state, lock, &got));
 	assert_memory_equal(&got, &lock_stateid, sizeof(got));
-	struct nfs_lock *found = nfs_lock_find(f->state, &fh, 99);
+	struct nfs_lock *found = nfs_lock_find(f->state, open, 99, NFS_LOCK_OF_PROCESS);
 	assert_ptr_equal(found, lock);
 	nfs_lock_unref(f->state, found);
 	nfs_lock_unref(f->state, lock);
@@ -128,16 +129,86 @@ static void test_lock_ends_with_its_open(void **arg)
 	struct fixture *f = *arg;
 	struct nfs_stateid got;
 	struct nfs_open *open = open_file(f, &fh);
-	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, 1);
+	struct nfs_lock *lock = nfs_lock_get(f->state, open, 99, NFS_LOCK_OF_PROCESS, 1);
+	nfs_lock_reserve(f->state, lock);
 	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
 	nfs_open_close(f->state, open, &got);
+	assert_null(nfs_lock_find(f->state, open, 99, NFS_LOCK_OF_PROCESS));
 	nfs_open_unref(f->state, open);
-	assert_null(nfs_lock_find(f->state, &fh, 99));
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
 	/* An answer that comes too late does not bring it back. */
+	nfs_lock_reserve(f->state, lock);
 	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
 	assert_false(nfs_lock_stateid(f->state, lock, &got));
 	nfs_lock_unref(f->state, lock);
+}
+
+static void test_what_an_open_locked_is_no_others(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	/* The kernel gives the number of one that was closed to the next. */
+	struct nfs_lock *old = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_OPEN, 1);
+	nfs_lock_reserve(f->state, old);
+	nfs_lock_changed(f->state, old, &lock_stateid, &whole);
+	struct nfs_lock *lock = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_OPEN, 2);
+	assert_ptr_not_equal(lock, old);
+	assert_ptr_equal(lock->open, b);
+	assert_null(nfs_lock_find(f->state, b, 99, NFS_LOCK_OF_OPEN));
+	nfs_lock_unref(f->state, old);
+	nfs_lock_unref(f->state, lock);
+}
+
+static void test_who_has_no_lock_locks_by_the_open_at_hand(void **arg)
+{
+	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	nfs_lock_reserve(f->state, lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &none);
+	nfs_lock_unref(f->state, lock);
+	/* `a` may be about to be closed. */
+	struct nfs_lock *next = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2);
+	assert_ptr_equal(next->open, b);
+	nfs_lock_unref(f->state, next);
+	next = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 3);
+	assert_ptr_equal(next, lock);
+	nfs_lock_unref(f->state, next);
+}
+
+static struct nfs_open *due;
+
+static void note_due(void *arg, struct nfs_open *open)
+{
+	(void)arg;
+	due = open;
+}
+
+static void test_an_open_with_locks_is_closed_after_them(void **arg)
+{
+	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
+	struct fixture *f = *arg;
+	struct nfs_stateid got;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	nfs_state_set_closer(f->state, note_due, NULL);
+	due = NULL;
+	assert_false(nfs_open_close_later(f->state, a));
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	assert_ptr_equal(nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2), lock);
+	assert_true(nfs_open_close_later(f->state, a));
+	nfs_lock_reserve(f->state, lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_lock_unref(f->state, lock);
+	nfs_lock_unref(f->state, lock);
+	assert_null(due);
+	assert_ptr_equal(nfs_lock_find(f->state, b, 99, NFS_LOCK_OF_PROCESS), lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &none);
+	nfs_lock_unref(f->state, lock);
+	assert_ptr_equal(due, a);
+	assert_true(nfs_open_close(f->state, a, &got));
+	nfs_open_unref(f->state, a);
 }
 
 int main(void)
@@ -151,6 +222,12 @@ int main(void)
 			test_one_lock_owner_for_all_opens_of_a_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock_is_found_once_granted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock_ends_with_its_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_an_open_locked_is_no_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_who_has_no_lock_locks_by_the_open_at_hand, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_an_open_with_locks_is_closed_after_them, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
