@@ -22,6 +22,8 @@ CUTS = {"call-lost": 2, "call-within": 2, "call-behind": 4, "reply-lost": 5, "re
 # and what else comes for each 100 of them
 OTHERS = {"stall": 12, "dead": 2, "slow": 8, "split": 10, "swap": 8, "corrupt-call": 4,
           "corrupt-reply": 16, "pause-daemon": 6, "pause-server": 3}
+# damage that leaves the client waiting for the rest of the record, until its watch ends that
+LATE = ("mark-longer", "mark-goes-on", "mark-huge")
 
 
 def choose_cut(rng):
@@ -89,7 +91,7 @@ class Director:
         self.wait = wait
         self.log = log              # a file
         self.started = time.time()  # the server
-        self.damaged = collections.Counter()  # when, by mount
+        self.damaged = collections.Counter()  # until when, by mount
         self.done = collections.Counter()
         self.missed = collections.Counter()
 
@@ -118,8 +120,9 @@ class Director:
     def carry_out(self, order):
         if "corrupt" in order["kind"]:
             # a request whose reply is damaged twice in a row ends with an error
-            self.wait(max(0, self.damaged[order["mount"]] + 3 - time.monotonic()))
-            self.damaged[order["mount"]] = time.monotonic()
+            self.wait(max(0, self.damaged[order["mount"]] - time.monotonic()))
+            self.damaged[order["mount"]] = time.monotonic() + (
+                8 if order["field"] in LATE else 3)
         if order["kind"] == "restart":
             return self.restart(order["seconds"])
         if order["kind"] == "kill-daemon":
