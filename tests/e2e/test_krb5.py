@@ -28,6 +28,7 @@ MIB = 1 << 20
 DATA = random.Random(7).randbytes(3 * MIB + 77)
 GSS, GSS_DATA = 6, 0
 CREDPROBLEM, CTXPROBLEM = 13, 14
+WINDOW = 32  # ganesha's, of sequence numbers
 SOON = 20  # seconds for what a busy machine does in one
 
 
@@ -333,10 +334,22 @@ class Shuffler(Wire):
 
     bunch = None
 
-    def damaged(self, connection, data):
-        if self.bunch is None:
-            return None
+    def __init__(self, *args):
+        self.unanswered, self.spread = {}, 0
+        super().__init__(*args)
+
+    def forwarded(self, call):
         with self.lock:
+            if u32(call, 20) == 1:
+                self.unanswered[u32(call)] = Call(call).seq
+                self.spread = max(self.spread, Call(call).seq - min(self.unanswered.values()))
+        return super().forwarded(call)
+
+    def damaged(self, connection, data):
+        with self.lock:
+            if self.bunch is None:
+                self.unanswered.pop(u32(data), None)
+                return None
             self.bunch.append(data)
             if len(self.bunch) == 1:
                 threading.Timer(0.03, self.release, (connection,)).start()
@@ -344,8 +357,11 @@ class Shuffler(Wire):
 
     def release(self, connection):
         with self.lock:
-            bunch, self.bunch = self.bunch, []
-        self.hits = max(self.hits, len(bunch))
+            bunch = self.bunch or []
+            self.bunch = None if self.bunch is None else []
+            self.hits = max(self.hits, len(bunch))
+            for data in bunch:
+                self.unanswered.pop(u32(data), None)
         for data in reversed(bunch):
             connection.send(record(data))
 
@@ -370,6 +386,7 @@ def pipelined(env):
             numbers = [Call(c).seq for c in wire.calls if u32(c, 20) == 1]
             assert len(wire.connections) == 1, mount.log_tail()
             assert len(numbers) > 64
+            assert 8 < wire.spread < WINDOW, f"numbers {wire.spread} apart under way"
     finally:
         Wire = plain
 
