@@ -25,7 +25,7 @@ struct reply {
 	uint8_t data[];
 };
 
-static void end(struct rpc_conn *conn, int err)
+void conn_end(struct rpc_conn *conn, int err)
 {
 	if (conn->closing)
 		return;
@@ -35,25 +35,11 @@ static void end(struct rpc_conn *conn, int err)
 	stream_close(conn->stream);
 }
 
-static void end_with_log(struct rpc_conn *conn, int err, const char *why)
+void conn_end_with_log(struct rpc_conn *conn, int err, const char *why)
 {
 	if (!conn->ops->may_log || conn->ops->may_log(conn->arg))
 		log_error("%s: %s: connection closed", conn->peer, why);
-	end(conn, err);
-}
-
-static struct call_list *bucket_of(struct rpc_conn *conn, uint32_t xid)
-{
-	return &conn->buckets[xid % RPC_CONN_BUCKETS];
-}
-
-static void forget(struct rpc_conn *conn, struct rpc_call *call)
-{
-	if (conn->gss)
-		rpc_gss_forget(conn->gss, call);
-	LIST_REMOVE(call, bucket);
-	TAILQ_REMOVE(&conn->calls, call, entry);
-	conn->pending--;
+	conn_end(conn, err);
 }
 
 static struct rpc_call *on_find(void *arg, uint32_t xid)
@@ -61,27 +47,10 @@ static struct rpc_call *on_find(void *arg, uint32_t xid)
 	struct rpc_conn *conn = arg;
 	struct rpc_call *call;
 
-	LIST_FOREACH (call, bucket_of(conn, xid), bucket)
+	LIST_FOREACH (call, conn_bucket(conn, xid), bucket)
 		if (call->msg.xid == xid)
 			break;
 	return call;
-}
-
-/* Gives it a new xid, behind all others. */
-static void enlist(struct rpc_conn *conn, struct rpc_call *call)
-{
-	call->msg.xid = conn->xid++;
-	LIST_INSERT_HEAD(bucket_of(conn, call->msg.xid), call, bucket);
-	TAILQ_INSERT_TAIL(&conn->calls, call, entry);
-	conn->pending++;
-}
-
-static void submit(struct rpc_conn *conn, struct rpc_call *call)
-{
-	/* until it is */
-	call->sending = true;
-	if (rpc_gss_submit(conn->gss, call) != 0)
-		end_with_log(conn, -ENOMEM, "no memory for a security context");
 }
 
 /* What RPCSEC_GSS has to say about a reply: 0, -EPROTO with the call ended, or -EAGAIN: it was sent
@@ -96,9 +65,9 @@ static int unprotect(struct rpc_conn *conn, struct rpc_call *call,
 	if (header->verf == 0) {
 		if (!rpc_gss_refused(conn->gss, call, header->auth_stat))
 			return 0;
-		forget(conn, call);
-		enlist(conn, call);
-		submit(conn, call);
+		conn_forget(conn, call);
+		conn_enlist(conn, call);
+		conn_submit(conn, call);
 		return -EAGAIN;
 	}
 	uint8_t *record = (uint8_t *)(uintptr_t)*data - header->body;
@@ -106,7 +75,7 @@ static int unprotect(struct rpc_conn *conn, struct rpc_call *call,
 	if (!err)
 		return 0;
 	snprintf(conn->intake.why, sizeof(conn->intake.why), "%s", why);
-	forget(conn, call);
+	conn_forget(conn, call);
 	call->done(call, -EBADMSG, NULL, 0, 0);
 	return err;
 }
@@ -123,7 +92,7 @@ static int on_replied(void *arg, struct rpc_call *call, const struct rpc_msg_hea
 	int err = unprotect(conn, call, header, &data, &len);
 	if (err)
 		return conn->closing ? -ECANCELED : err == -EAGAIN ? 0 : err;
-	forget(conn, call);
+	conn_forget(conn, call);
 	call->replied_at = loop_now(conn->loop);
 	call->bytes_in = wire_len;
 	call->reason = header->reason;
@@ -178,7 +147,7 @@ static void end_insecure(struct rpc_conn *conn, int err, const char *why)
 {
 	if (why && !conn->closing && conn->ops->insecure)
 		conn->ops->insecure(conn->arg, why);
-	end(conn, err);
+	conn_end(conn, err);
 }
 
 static void on_secure_late(struct loop_timer *timer)
@@ -200,7 +169,7 @@ static void on_connected(void *arg, int err)
 	if (!err)
 		err = rpc_secure_begin(conn->secure, conn->stream);
 	if (err)
-		end(conn, err);
+		conn_end(conn, err);
 	else if (conn->secure->timeout_ns > 0)
 		loop_timer_set(conn->loop, &conn->secure_timer,
 			loop_now(conn->loop) + conn->secure->timeout_ns);
@@ -236,9 +205,9 @@ static void on_received(void *arg, ssize_t result)
 	} else if (result < 0) {
 		end_insecure(conn, (int)result, stream_why(conn->stream));
 	} else if (result == 0 && rpc_intake_idle(&conn->intake)) {
-		end(conn, -ECONNRESET);
+		conn_end(conn, -ECONNRESET);
 	} else if (result == 0) {
-		end_with_log(conn, -EPROTO, "the stream ends within a record");
+		conn_end_with_log(conn, -EPROTO, "the stream ends within a record");
 	} else {
 		conn->delivered = false;
 		int err = rpc_intake_got(&conn->intake, (size_t)result);
@@ -248,7 +217,7 @@ static void on_received(void *arg, ssize_t result)
 			return;
 		conn->culprit = err == -EPROTO ? conn->intake.culprit : NULL;
 		if (err)
-			end_with_log(conn, err, conn->intake.why);
+			conn_end_with_log(conn, err, conn->intake.why);
 		else
 			receive(conn);
 	}
@@ -266,13 +235,13 @@ static void end_calls(struct rpc_conn *conn)
 	struct rpc_call *call;
 
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL) {
-		forget(conn, call);
+		conn_forget(conn, call);
 		call->done(call, call == conn->culprit ? -EBADMSG : -ECONNRESET, NULL, 0, 0);
 	}
 }
 
 /* The last step. */
-static void on_gss_stopped(void *arg)
+void conn_gss_stopped(void *arg)
 {
 	struct rpc_conn *conn = arg;
 
@@ -296,7 +265,7 @@ static void on_closed(void *arg)
 	if (conn->gss)
 		rpc_gss_stop(conn->gss);
 	else
-		on_gss_stopped(conn);
+		conn_gss_stopped(conn);
 }
 
 static const struct stream_ops stream_ops = {
@@ -383,127 +352,9 @@ void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index
 		.index = index, .number = atomic_fetch_add(&connections, 1) + 1};
 }
 
-static void on_call_sent(struct stream_msg *msg, int err)
-{
-	container_of(msg, struct rpc_call, out)->sending = false;
-}
-
 void rpc_conn_set_gss(struct rpc_conn *conn, int helper_fd)
 {
 	conn->gss_fd = helper_fd;
-}
-
-/* call->out says what goes over the wire; `open` bytes of it are no file's data. */
-static void transmit(struct rpc_conn *conn, struct rpc_call *call, size_t open)
-{
-	call->out.sent = on_call_sent;
-	call->bytes_out = 0;
-	for (unsigned i = 0; i < call->out.niov; i++)
-		call->bytes_out += call->out.iov[i].iov_len;
-	call->sending = true;
-	call->sent_at = loop_now(conn->loop);
-	if (rpc_tap_on(conn->tap))
-		conn_tap_sent(conn, &call->out, call->tail_data ? open : call->bytes_out);
-	PROBE4(rpc_send, conn->flow.index, call->msg.xid, call->name, call->bytes_out);
-	rpc_intake_expect(&conn->intake, call->max_reply + call->slack);
-	stream_send(conn->stream, &call->out);
-	if (call->transmitted)
-		call->transmitted(call);
-}
-
-static void send_plain(struct rpc_conn *conn, struct rpc_call *call)
-{
-	size_t body_len = call->head_len;
-
-	for (unsigned i = 0; i < call->ntail; i++)
-		body_len += call->tail[i].iov_len;
-	uint8_t *start = rpc_msg_put_call(call->head, body_len, &call->msg, call->cred);
-	call->out.iov[0] = (struct iovec){start, (size_t)(call->head - start) + call->head_len};
-	for (unsigned i = 0; i < call->ntail; i++)
-		call->out.iov[1 + i] = call->tail[i];
-	call->out.niov = 1 + call->ntail;
-	transmit(conn, call, call->out.iov[0].iov_len);
-}
-
-static void send_sealed(struct rpc_conn *conn, struct rpc_call *call,
-	struct rpc_gss_session *session, enum rpc_gss_proc proc)
-{
-	int err = conn->closing ? -ECANCELED : rpc_gss_call_seal(session, call, proc);
-
-	if (err)
-		end_with_log(conn, err, "a call cannot be protected");
-	else
-		transmit(
-			conn, call, call->gss.sealed ? RPC_MSG_HEAD_MAX : call->out.iov[0].iov_len);
-}
-
-static void on_gss_send(void *arg, struct rpc_call *call, struct rpc_gss_session *session)
-{
-	send_sealed(arg, call, session, RPC_GSS_DATA);
-}
-
-/* What this layer sends itself may have no credential. */
-static bool is_gss(const struct rpc_call *call)
-{
-	return call->cred && rpc_sec_is_gss(rpc_cred_gss(call->cred));
-}
-
-static void prepare(struct rpc_conn *conn, struct rpc_call *call)
-{
-	call->sent_at = loop_now(conn->loop);
-	call->replied_at = 0;
-	call->bytes_out = call->bytes_in = call->copied = 0;
-	call->reason = NULL;
-	call->sending = false;
-	call->slack = is_gss(call) ? RPC_GSS_REPLY_SLACK : 0;
-	call->gss.session = NULL;
-	call->gss.peer = NULL;
-	call->gss.sealed = NULL;
-	call->gss.refusals = 0;
-	enlist(conn, call);
-}
-
-static void on_gss_destroy(void *arg, struct rpc_call *call, struct rpc_gss_session *session)
-{
-	struct rpc_conn *conn = arg;
-
-	prepare(conn, call);
-	send_sealed(conn, call, session, RPC_GSS_DESTROY);
-}
-
-static void on_gss_call(void *arg, struct rpc_call *call)
-{
-	rpc_conn_send(arg, call);
-}
-
-static void on_gss_fail(void *arg, struct rpc_call *call, int err)
-{
-	struct rpc_conn *conn = arg;
-
-	forget(conn, call);
-	call->reason = "no Kerberos credentials";
-	call->done(call, err, NULL, 0, 0);
-}
-
-void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
-{
-	static const struct rpc_gss_ops ops = {
-		on_gss_send, on_gss_destroy, on_gss_call, on_gss_fail, on_gss_stopped};
-
-	prepare(conn, call);
-	/* It would go in plain text. */
-	if (conn->secure)
-		end(conn, -ENOTCONN);
-	if (conn->closing)
-		return;
-	if (!is_gss(call)) {
-		send_plain(conn, call);
-		return;
-	}
-	if (!conn->gss && rpc_gss_new(conn->loop, conn->gss_fd, &ops, conn, &conn->gss) != 0)
-		end_with_log(conn, -ENOMEM, "no memory for security contexts");
-	else
-		submit(conn, call);
 }
 
 static void on_reply_sent(struct stream_msg *msg, int err)
@@ -520,13 +371,13 @@ void rpc_conn_reply(
 	if (conn->closing)
 		return;
 	if (conn->replies == RPC_CONN_REPLIES_MAX) {
-		end_with_log(conn, -EPROTO, "calls without end whose replies are not read");
+		conn_end_with_log(conn, -EPROTO, "calls without end whose replies are not read");
 		return;
 	}
 	struct reply *reply = malloc(sizeof(*reply) + RPC_MSG_HEAD_MAX + len);
 	if (!reply) {
 		/* without an answer the server would wait: it asks again on the next connection */
-		end_with_log(conn, -ENOMEM, "no memory to answer a call");
+		conn_end_with_log(conn, -ENOMEM, "no memory to answer a call");
 		return;
 	}
 	uint8_t *body = reply->data + RPC_MSG_HEAD_MAX;
@@ -550,7 +401,7 @@ void rpc_conn_close(struct rpc_conn *conn)
 		if (!conn->closing)
 			stream_flush(conn->stream);
 	}
-	end(conn, -ECANCELED);
+	conn_end(conn, -ECANCELED);
 }
 
 unsigned rpc_conn_pending(const struct rpc_conn *conn)

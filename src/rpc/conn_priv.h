@@ -6,7 +6,8 @@
 #include "rpc/gss.h"
 #include "rpc/intake.h"
 
-/* conn.c carries calls, conn_tap.c shows them to a capture. */
+/* conn.c has the connection and what it receives, conn_send.c the calls, conn_tap.c shows all that
+ * to a capture. */
 
 /* xids count up, so that neighbours in time are in different buckets. */
 #define RPC_CONN_BUCKETS 64
@@ -42,6 +43,23 @@ struct rpc_conn {
 	const struct rpc_call *culprit; /* outstanding, and its reply was garbage */
 	struct rpc_intake intake;
 };
+
+static inline struct call_list *conn_bucket(struct rpc_conn *conn, uint32_t xid)
+{
+	return &conn->buckets[xid % RPC_CONN_BUCKETS];
+}
+
+/* conn.c: no more is sent or received; `down` follows. */
+void conn_end(struct rpc_conn *conn, int err);
+void conn_end_with_log(struct rpc_conn *conn, int err, const char *why);
+/* rpc_gss_ops.stopped, the last step. */
+void conn_gss_stopped(void *arg);
+
+/* conn_send.c: off the lists of what is outstanding; on them, with a new xid, behind all others. */
+void conn_forget(struct rpc_conn *conn, struct rpc_call *call);
+void conn_enlist(struct rpc_conn *conn, struct rpc_call *call);
+/* To RPCSEC_GSS, which sends it when it can. */
+void conn_submit(struct rpc_conn *conn, struct rpc_call *call);
 
 /* conn_tap.c; all but the first where rpc_tap_on. */
 void conn_tap_event(struct rpc_conn *conn, enum rpc_tap_event event);
