@@ -337,6 +337,7 @@ static int sandbox_load(scmp_filter_ctx filter, int err)
 	return err;
 }
 
+#ifndef VSOCKFS_STATIC
 /* Name services are loaded now, all of them, by asking for names that none has. */
 static void sandbox_load_names(void)
 {
@@ -347,16 +348,20 @@ static void sandbox_load_names(void)
 	getpwnam_r(nobody, &user, buffer, sizeof(buffer), &found_user);
 	getgrnam_r(nobody, &group, buffer, sizeof(buffer), &found_group);
 }
+#else
+/* A static program loads nothing. */
+static void sandbox_load_names(void)
+{
+}
+#endif
 
 int sandbox_enter(bool names)
 {
 	scmp_filter_ctx filter = sandbox_new();
 	if (!filter)
 		return -ENOMEM;
-#ifndef VSOCKFS_STATIC
 	if (names)
 		sandbox_load_names();
-#endif
 	static const int unmount[] = {SCMP_SYS(umount2)};
 	int err = sandbox_add(filter, SCMP_ACT_ALLOW, sandbox_daemon, COUNT(sandbox_daemon));
 	if (!err)
