@@ -333,7 +333,9 @@ class Run:
             steps = sum(results[n][3] for n in kind.numbers)
             self.note(f"{kind.name}: {steps} steps"
                       + "".join(f", {sum(f['lost'] for f in facts)} locks lost and told"
-                                for f in facts[:1] if "lost" in f))
+                                for f in facts[:1] if "lost" in f)
+                      + "".join(f", {sum(f['torn'] for f in facts)} half made by a dying server"
+                                for f in facts[:1] if "torn" in f))
             self.point(kind.says, lines)
 
     def tell_longest(self, results):

@@ -192,7 +192,7 @@ class Namer(Writer):
 
     def begin(self):
         self.model = {}  # name: ("file", its id), ("link", target) or ("dir", set of names)
-        self.files = 0
+        self.files = self.torn = 0
         self.top = self.path(str(self.number))
         with self.op("mkdir"):
             os.mkdir(self.top)
@@ -218,8 +218,15 @@ class Namer(Writer):
         call = {"file": self.new_file, "link": lambda path: os.symlink(value, path),
                 "dir": os.mkdir}[sort]
         taken = errno.EEXIST if name in self.model else 0
-        if self.expect(taken, "make " + sort, call, self.at(name)):
-            self.model[name] = (sort, value)
+        try:
+            if self.expect(taken, "make " + sort, call, self.at(name)):
+                self.model[name] = (sort, value)
+        except FileExistsError:
+            if sort == "link" or not self.kind.is_torn(str(self.number), name):
+                raise
+            self.torn += 1
+            with self.op("remove torn"):
+                (os.rmdir if sort == "dir" else os.unlink)(self.at(name))
 
     def new_file(self, path):
         with open(path, "x") as f:
@@ -307,7 +314,7 @@ class Namer(Writer):
             getattr(self, what)(name)
 
     def end(self):
-        self.facts = {"number": self.number, "model": self.model}
+        self.facts = {"number": self.number, "model": self.model, "torn": self.torn}
 
 
 class Names(Kind):
@@ -315,6 +322,16 @@ class Names(Kind):
     says = "made, linked, renamed and removed names are as told, and failures have their errno"
     writers = (0, 1, 0)
     writer = Namer
+
+    def prepare(self, disk):
+        self.disk = disk
+
+    def is_torn(self, *names):
+        """Whether the server has made it and was killed before it gave it times: nobody can tell
+        whose it is."""
+        entry = os.lstat(os.path.join(self.disk, *names))
+        return (entry.st_atime_ns == entry.st_mtime_ns == entry.st_ctime_ns and
+                (entry.st_size == 0 or stat.S_ISDIR(entry.st_mode)))
 
     def check(self, disk, facts):
         for f in facts:
