@@ -112,6 +112,18 @@ void conn_free(struct nfs_conn *conn);
 void conn_kick(struct nfs_conn *conn);
 /* Does that now. */
 void conn_update(struct nfs_conn *conn);
+/* Ends the connection, to make another; `err` is what the log says. */
+void conn_reset(struct nfs_conn *conn, int err);
+/* It is good (`connected`), or no more wanted: of its trouble the log has heard. */
+void conn_tell_recovery(struct nfs_conn *conn, bool connected);
+
+/* conn_join.c */
+/* Has it join session `generation`, with which it is `associated` already or not. */
+void conn_join(struct nfs_conn *conn, uint32_t generation, bool associated);
+/* Does it have to join that one (again)? */
+bool conn_is_stray(const struct nfs_conn *conn, uint32_t generation);
+/* BIND_CONN_TO_SESSION. */
+void conn_bind(struct nfs_conn *conn);
 /* The present connection is associated with session `generation` (CREATE_SESSION does that). */
 void conn_set_associated(struct nfs_conn *conn, uint32_t generation);
 /* The probe went well, or says that nothing speaks against going on. */
@@ -124,8 +136,6 @@ void conn_retry_later(struct nfs_conn *conn);
 void conn_rebind(struct nfs_conn *conn);
 /* The server says that it does not. */
 void conn_lost_binding(struct nfs_conn *conn);
-/* Ends the connection, to make another; `err` is what the log says. */
-void conn_reset(struct nfs_conn *conn, int err);
 
 /* call.c */
 /* Out of the list, or off the timer, that it waits in; and into another list. */
