@@ -4,6 +4,7 @@
 is told as such, and the mount goes on."""
 
 import errno
+import fcntl
 import os
 import random
 import resource
@@ -13,8 +14,10 @@ import subprocess
 import nfsreply as nfs
 from harness import Server, Skip, Suite, errno_name
 from hostile import Hostile
-from nfsreply import record
+from nfsreply import p32, record
+from proxy import refusal
 from test_basic import read, write
+from test_stats import stats
 
 suite = Suite()
 MIB = 1 << 20
@@ -63,6 +66,21 @@ def commit_fails(env, status, number):
 for status, number in ((NOSPC, errno.ENOSPC), (DQUOT, errno.EDQUOT), (IO, errno.EIO)):
     suite.test(f"{errno_name(number)} at COMMIT: told at fsync or close, once to each open file")(
         lambda env, s=status, n=number: commit_fails(env, s, n))
+
+
+@suite.test("a file whose lock the server does not free is closed all the same")
+def unlock_fails(env):
+    h = Hostile(env)
+    fd = os.open(h.path("f"), os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    pattern = p32(nfs.LOCKU, 2)  # WRITE_LT
+    h.proxy.arm_call(lambda call: refusal(call, SERVERFAULT, nfs.PUTFH, nfs.LOCKU), pattern)
+    os.close(fd)
+
+    def rpcs(operation):
+        return stats(env, h.mount.point)["operations"].get(operation, {"rpcs": 0})["rpcs"]
+    env.eventually(lambda: rpcs("CLOSE") == 1, within=BACK_WITHIN, what="CLOSE")
+    assert h.proxy.hits == 1 and rpcs("LOCKU") == 1, rpcs("LOCKU")
 
 
 @suite.test("a COMMIT that fails behind a WRITE is sent again on its own, and then counts")
