@@ -397,12 +397,17 @@ MORE = (posix_wire((1, 6, b""), (2, 5, b"1000"), (3, 4, b""), (4, 3, b"100"), (5
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 
 
+def idmap(env, *rules):
+    path = env.scratch("idmap")
+    with open(path, "w") as out:
+        out.writelines(f"{rule}\n" for rule in rules)
+    return path
+
+
 @suite.test("system.posix_acl_*: the server's, as on a local disk, users and groups the guest's",
             timeout=60)
 def posix_acls(env):
-    rules = env.scratch("idmap")
-    with open(rules, "w") as out:
-        out.write("user 501 1000\ngroup 20 100\nuser root 0\ngroup root 0\n")
+    rules = idmap(env, "user 501 1000", "group 20 100", "user root 0", "group root 0")
     served = Served(env, f"noac,idmap={rules}",
                     objects={POSIX_ACCESS_ACL: MODE_ONLY, POSIX_DEFAULT_ACL: posix_wire()})
     f, server = served.file, served.server
@@ -433,9 +438,7 @@ def posix_acls(env):
 
 @suite.test("POSIX access control lists that are none, and users that nobody knows", timeout=60)
 def posix_acls_bad(env):
-    rules = env.scratch("idmap")
-    with open(rules, "w") as out:
-        out.write("user root 0\ngroup root 0\n")
+    rules = idmap(env, "user root 0", "group root 0")
     served = Served(env, f"noac,idmap={rules}",
                     objects={POSIX_ACCESS_ACL: MODE_ONLY, POSIX_DEFAULT_ACL: posix_wire()})
     f, server = served.file, served.server
@@ -461,9 +464,7 @@ def posix_acls_bad(env):
 
 @suite.test("users in access control lists are the guest's, with idmap=")
 def acl_owners(env):
-    rules = env.scratch("idmap")
-    with open(rules, "w") as out:
-        out.write("user 501 1000\ngroup 20 100\n")
+    rules = idmap(env, "user 501 1000", "group 20 100")
     known = acl(ace(b"1000"), ace(b"100", 0x40), ace(b"OWNER@"))
     served = Served(env, f"noac,idmap={rules}", objects={ACL: known},
                     **{str(ACLSUPPORT): p32(3)})
