@@ -4,7 +4,7 @@
 
     summary.py [--failed WHAT]... LOG.json...
 
-Names what failed and what was skipped and why; its last line is "N passed, N failed, N skipped".
+Names what failed and why (the comment that follows its point), and what was skipped and why; its last line is "N passed, N failed, N skipped".
 A program that dies, times out or stops short of its plan counts as one failure more, a program
 without TAP as one point. Exit status 1 when anything failed.
 """
@@ -25,7 +25,8 @@ BAD_ENDS = ("ERROR", "TIMEOUT", "INTERRUPT", "FAIL")
 def points(text):
     """([(verdict, title or reason)], planned number or None) of one program's output."""
     found, planned = [], None
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for line, following in zip(lines, lines[1:] + [""]):
         if plan := PLAN.match(line):
             planned = int(plan[1])
             if planned == 0:
@@ -33,7 +34,8 @@ def points(text):
         elif point := POINT.match(line):
             skip = SKIP.search(point[3])
             if point[1]:
-                found.append((FAILED, point[3]))
+                reason = following[1:].strip() if following.startswith("#") else ""
+                found.append((FAILED, f"{point[3]}: {reason[:300]}" if reason else point[3]))
             elif skip:
                 found.append((SKIPPED, f"{point[3][:skip.start()].strip()}: {skip[1]}".strip(": ")))
             else:

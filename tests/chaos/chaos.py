@@ -29,7 +29,7 @@ from director import Director, Streams, make_plan  # noqa: E402
 from ganesha import Ganesha, Unavailable  # noqa: E402
 from harness import EXPORT, build_path, make_work, remove_work, say, sweep_work  # noqa: E402
 from kept import Kept  # noqa: E402
-from mounts import Mount, MountFailed, kernel_stacks, stacks  # noqa: E402
+from mounts import Mount, MountFailed, forget, kernel_stacks, stacks  # noqa: E402
 
 KINDS = [data_kinds.Records, data_kinds.Appends, data_kinds.Maps, data_kinds.Shadows,
          name_kinds.Renames, name_kinds.Races, name_kinds.Names, name_kinds.Listings,
@@ -103,6 +103,7 @@ class Run:
         print(f"{'not ok' if lines else 'ok'} {self.points} - {title}", flush=True)
         if lines:
             self.failed += 1
+            self.note(lines[0])
             for line in lines[:20]:
                 say(line)
 
@@ -278,8 +279,7 @@ class Run:
         for i, mount in enumerate(self.mounts):
             deadline, known = time.monotonic() + QUIET_SECONDS, INODES + 1
             while known > INODES and time.monotonic() < deadline:
-                with open("/proc/sys/vm/drop_caches", "w") as f:
-                    f.write("2")
+                forget(mount.point)
                 time.sleep(0.2)
                 told = subprocess.run([program, "status", "--json", mount.point], check=True,
                                       stdout=subprocess.PIPE)

@@ -262,6 +262,12 @@ def report(fd, function, args):
     os._exit(0)
 
 
+def why(text):
+    """The line that says most of what report() wrote of a failure."""
+    lines = text.strip().splitlines() or [""]
+    return lines[-1 if lines[0].startswith("Traceback") else 0]
+
+
 class Suite:
     def __init__(self, options="", transport="unix", ganesha=None, prepare=None):
         """options: for every mount; ganesha: keyword arguments for the server;
@@ -360,7 +366,7 @@ class Suite:
             print(f"ok {self.number} - {title} # SKIP {text[5:]}", flush=True)
         else:
             self.failed += 1
-            print(f"not ok {self.number} - {title}", flush=True)
+            print(f"not ok {self.number} - {title}\n# {why(text)}", flush=True)
             say(text)
 
     def run_test(self, title, timeout, function):

@@ -15,6 +15,7 @@ import time
 import nfsreply as nfs
 from harness import Suite, errno_of, held_open
 from hostile import Hostile
+from mounts import forget
 from nfsreply import opaque, p32
 from proxy import refusal
 from test_basic import read, write
@@ -136,12 +137,6 @@ def names(env):
                     (i, d, n)
 
 
-def forget():
-    """Has the kernel forget what nobody has open."""
-    with open("/proc/sys/vm/drop_caches", "w") as f:
-        f.write("2")
-
-
 @suite.test("attributes that came with an open are told again, and never after a change made here")
 def reopened(env):
     changes = (
@@ -242,7 +237,7 @@ def forgotten(env):
         os.symlink("x", f"{own}/d/link")
         os.link(f"{own}/d/file", f"{own}/d/hard")
         os.rename(f"{own}/before", f"{own}/d/moved")
-        forget()
+        forget(mount.point)
         assert [name for name in there if os.path.lexists(f"{own}/d/{name}")] == there
         os.close(fd)
 
@@ -282,10 +277,10 @@ def looked_up(env):
         fd = os.open(here, os.O_RDONLY)
         for change in CHANGES:
             for _ in range(2):
-                forget()
+                forget(mount.point)
                 assert all_told(here) == all_told(there), change.__code__.co_firstlineno
             change(here)
-        forget()
+        forget(mount.point)
         assert all_told(here) == all_told(there)
         os.close(fd)
 
@@ -309,7 +304,7 @@ def read_along(env):
         for change in (lambda d: write(f"{d}/made", b"made"), lambda d: os.unlink(f"{d}/f1"),
                        lambda d: os.rename(f"{d}/f2", f"{d}/moved"), lambda d: None,
                        lambda d: os.mkdir(f"{d}/below/deeper")):
-            forget()
+            forget(mount.point)
             names = os.listdir(here)
             assert sorted(names) == sorted(os.listdir(there))
             for at, name in enumerate(names):

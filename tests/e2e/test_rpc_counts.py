@@ -48,17 +48,32 @@ def prepare(env, *needed):
                 f.write(bytes(256 * rows.MIB))
 
 
-def at_most(env, *limits):
-    """Each of limits is (work, RPCs); the first one is done on a fresh mount."""
-    with suite.new_mount(os.path.join(env.work, f"{env.name}-counted")) as mount:
-        os.listdir(mount.point)
-        await_control(env, mount.point)
-        for work, limit in limits:
-            told, seconds = rows.count(vsockfsctl(), mount.point,
-                                       lambda: work(mount.point, env.work))
-            total = sum(told.values())
-            assert total <= allowed(limit, seconds), \
-                f"{work.__name__}: {total} RPCs in {seconds:.1f} s, not {limit}: {told}"
+def at_most(env, *limits, again=lambda: None):
+    """
+    Each of limits is (work, RPCs); the first one is done on a fresh mount.
+
+    The kernel may take back what it has cached, for other programs' memory, and then it is read
+    again. What a change of ours asks too often it asks each time: so up to three times count, and
+    again() makes the export what it was.
+    """
+    for attempt in range(3):
+        if attempt:
+            again()
+        over = []
+        with suite.new_mount(os.path.join(env.work, f"{env.name}-counted")) as mount:
+            os.listdir(mount.point)
+            await_control(env, mount.point)
+            for work, limit in limits:
+                told, seconds = rows.count(vsockfsctl(), mount.point,
+                                           lambda: work(mount.point, env.work))
+                total = sum(told.values())
+                if total > allowed(limit, seconds):
+                    over.append(f"{work.__name__}: {total} RPCs in {seconds:.1f} s, not {limit}: "
+                                f"{told}")
+        if not over:
+            return
+        print("#", *over, flush=True)
+    assert not over, ", ".join(over)
 
 
 @suite.test("find, and reading 1000 small files cold and warm", timeout=120)
@@ -97,13 +112,14 @@ def copy_tree(env):
 @suite.test("tar x of 1000 small files", timeout=120)
 def unpack(env):
     prepare(env, "src")
-    at_most(env, (rows.untar, 2300))
+    at_most(env, (rows.untar, 2300), again=lambda: shutil.rmtree(f"{env.export}/tar"))
 
 
 @suite.test("git adds and commits 100 small files", timeout=120)
 def git(env):
     prepare(env, "repo")
-    at_most(env, (rows.git_commit, 980), (rows.git_status, 38))
+    at_most(env, (rows.git_commit, 980), (rows.git_status, 38),
+            again=lambda: prepare(env, "repo"))
     at_most(env, (rows.git_status_cold, 72))
 
 
@@ -111,7 +127,8 @@ def git(env):
 def one_file(env):
     prepare(env, "src")
     at_most(env, (rows.cat_one, 4))
-    at_most(env, (rows.create_one, 3), (rows.append, 3))
+    at_most(env, (rows.create_one, 3), (rows.append, 3),
+            again=lambda: os.unlink(f"{env.export}/one"))
 
 
 def write_pieces(path, size):
