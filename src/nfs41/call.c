@@ -37,6 +37,7 @@ void call_unplace(struct nfs_compound *c)
 	struct nfs_conn *conn = c->conn;
 	switch (c->p.place) {
 	case NFS_COMPOUND_QUEUED: TAILQ_REMOVE(call_queue_of(c), c, p.entry); break;
+	case NFS_COMPOUND_UNREADY: TAILQ_REMOVE(&conn->unready, c, p.entry); break;
 	case NFS_COMPOUND_SENT: TAILQ_REMOVE(&conn->sent, c, p.entry); break;
 	case NFS_COMPOUND_HELD: TAILQ_REMOVE(&conn->held, c, p.entry); break;
 	case NFS_COMPOUND_LENT: TAILQ_REMOVE(&conn->lent, c, p.entry); break;
@@ -182,12 +183,50 @@ bool call_take_slot(struct nfs_compound *c, uint32_t generation)
 	return true;
 }
 
+static void call_refuse(struct nfs_compound *c, int err)
+{
+	conn_count(&call_stats(c)->errors, 1);
+	call_end_later(c, err);
+}
+
+/*
+ * Whether it would go out at once, given a slot: one user's calls that wait for a KDC must not have
+ * the slots of all. Otherwise it is not in the queue any more.
+ */
+static bool call_is_ready(struct nfs_compound *c)
+{
+	struct nfs_conn *conn = c->conn;
+	int err = rpc_conn_prepare(conn->rpc, &c->call);
+	if (!err)
+		return true;
+	call_unplace(c);
+	if (err == -EAGAIN)
+		call_place(c, &conn->unready, NFS_COMPOUND_UNREADY);
+	else
+		call_refuse(c, err);
+	return false;
+}
+
 static void call_pump_list(struct nfs_conn *conn, struct compound_list *list)
 {
 	struct nfs_compound *c;
-	while ((c = TAILQ_FIRST(list)) != NULL && call_take_slot(c, conn->bound)) {
+	while ((c = TAILQ_FIRST(list)) != NULL) {
+		if (!call_is_ready(c))
+			continue;
+		if (!call_take_slot(c, conn->bound))
+			return;
 		call_unplace(c);
 		call_transmit(c);
+	}
+}
+
+void call_reconsider(struct nfs_conn *conn)
+{
+	struct nfs_compound *c;
+	/* last first, so that the heads of the queues have them in their order */
+	while ((c = TAILQ_LAST(&conn->unready, compound_list)) != NULL) {
+		call_unplace(c);
+		call_queue_first(c);
 	}
 }
 
@@ -450,6 +489,7 @@ void nfs_compound_abandon(struct nfs_compound *c)
 		if (!c->p.has_slot)
 			call_end(c, -ECANCELED);
 		break;
+	case NFS_COMPOUND_UNREADY:
 	case NFS_COMPOUND_QUEUED:
 		call_end(c, -ECANCELED);
 		call_pump(conn);

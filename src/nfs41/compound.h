@@ -109,8 +109,9 @@ struct nfs_compound {
 	/* private to the sender (call.c, reply.c) */
 	struct nfs_compound_private {
 		enum nfs_compound_place {
-			NFS_COMPOUND_IDLE,   /* not sent yet, or done */
-			NFS_COMPOUND_QUEUED, /* waits for a slot */
+			NFS_COMPOUND_IDLE,    /* not sent yet, or done */
+			NFS_COMPOUND_QUEUED,  /* waits for a slot */
+			NFS_COMPOUND_UNREADY, /* waits for its user's security context */
 			NFS_COMPOUND_SENT,
 			NFS_COMPOUND_LENT,   /* sent, or about to be, by another worker */
 			NFS_COMPOUND_HELD,   /* has a slot, waits for a connection */

@@ -44,6 +44,7 @@ struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned
 	conn->retry.fire = conn_retry;
 	TAILQ_INIT(&conn->urgent);
 	TAILQ_INIT(&conn->queue);
+	TAILQ_INIT(&conn->unready);
 	TAILQ_INIT(&conn->sent);
 	TAILQ_INIT(&conn->held);
 	TAILQ_INIT(&conn->paused);
@@ -155,6 +156,7 @@ static void conn_down(void *arg, int err)
 	bool was_bound = conn->bound_at > 0;
 	conn->rpc = NULL;
 	conn->bound = 0;
+	call_reconsider(conn);
 	bool closing = atomic_load(&client->closing);
 	if (conn->reset_err)
 		err = conn->reset_err;
@@ -243,8 +245,15 @@ static int conn_called(void *arg, const struct rpc_msg_call *msg, const uint8_t 
 	return 0;
 }
 
+static void conn_ready(void *arg)
+{
+	struct nfs_conn *conn = arg;
+	call_reconsider(conn);
+	call_pump(conn);
+}
+
 static const struct rpc_conn_ops conn_ops = {
-	conn_up, conn_down, conn_called, conn_may_log, conn_insecure};
+	conn_up, conn_down, conn_called, conn_may_log, conn_insecure, conn_ready};
 
 /* When nothing is connected. */
 static void conn_connect(struct nfs_conn *conn)

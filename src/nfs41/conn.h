@@ -58,6 +58,7 @@ struct nfs_conn {
 	struct loop_timer retry;
 
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
+	struct compound_list unready;	    /* wait for security contexts, and have no slots */
 	struct compound_list sent, held;    /* in the order of sending */
 	struct compound_list paused, lent;
 	struct compound_list all; /* every sequenced one, in the order of their coming */
@@ -145,6 +146,8 @@ void call_place(struct nfs_compound *c, struct compound_list *list, enum nfs_com
 bool call_take_slot(struct nfs_compound *c, uint32_t generation);
 /* It was handed to a stream. */
 void call_count_sent(struct nfs_compound *c);
+/* Puts what waited for a security context into the queues again: there may be one. */
+void call_reconsider(struct nfs_conn *conn);
 /* Sends what waits, as far as there are slots. */
 void call_pump(struct nfs_conn *conn);
 /* Sends again what is held, on a connection bound to its session. */

@@ -24,7 +24,10 @@ struct loan {
 	struct nfs_conn *lender;
 	uint32_t generation;
 	struct loop_task task;
-	int err; /* as rpc_call's; -EAGAIN: not sent; -ENOMEM: the reply could not be kept */
+	bool resent; /* its slot is the one that it had before */
+	/* as rpc_call's; -EAGAIN: not sent; -EBUSY: nor is there a security context for it;
+	 * -ENOMEM: the reply could not be kept */
+	int err;
 	uint8_t *data;
 	size_t len, sink_len;
 };
@@ -89,6 +92,9 @@ static void lend_settle(struct loan *loan)
 	call_unplace(c);
 	if (loan->err == -EAGAIN) {
 		call_hold(c);
+	} else if (loan->err == -EBUSY) {
+		call_release(c, false, SLOT_NO_TARGET);
+		call_pause(c, LEND_AGAIN);
 	} else {
 		c->call.sent_at = loan->call.sent_at;
 		c->call.replied_at = loan->call.replied_at;
@@ -167,6 +173,11 @@ static void lend_send(struct loop_task *task)
 		lend_return(loan, -EAGAIN);
 		return;
 	}
+	int err = loan->resent ? 0 : rpc_conn_prepare(lender->rpc, &loan->call);
+	if (err) {
+		lend_return(loan, err == -EAGAIN ? -EBUSY : err);
+		return;
+	}
 	if (rpc_conn_pending(lender->rpc) == 0)
 		lender->heard_at = loop_now(lender->loop);
 	rpc_conn_send(lender->rpc, &loan->call);
@@ -185,10 +196,13 @@ static void lend_compound(struct nfs_compound *c, struct nfs_conn *lender)
 	loan->call.sink = c->call.sink ? lend_sink : NULL;
 	loan->call.without_data = c->call.without_data ? lend_without_data : NULL;
 	loan->call.transmitted = NULL;
+	loan->call.bytes_out = 0;
+	loan->call.reason = NULL;
 	loan->call.done = lend_answered;
 	loan->c = c;
 	loan->lender = lender;
 	loan->generation = c->p.grant.generation;
+	loan->resent = c->p.uncertain;
 	loan->task.run = lend_send;
 	call_place(c, &c->conn->lent, NFS_COMPOUND_LENT);
 	loop_post(lender->loop, &loan->task);

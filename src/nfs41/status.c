@@ -54,8 +54,8 @@ void nfs_conn_status(const struct nfs_conn *conn, struct nfs_conn_status *status
 		.lending = conn->borrowing,
 		.serial = conn->serial,
 		.sent = count(&conn->sent) + count(&conn->lent),
-		.waiting = count(&conn->urgent) + count(&conn->queue) + count(&conn->held) +
-			   count(&conn->paused),
+		.waiting = count(&conn->urgent) + count(&conn->queue) + count(&conn->unready) +
+			   count(&conn->held) + count(&conn->paused),
 		.oldest_ns = oldest ? loop_now(conn->loop) - oldest->p.queued_at : 0,
 		.silence_ns = nfs_conn_silence(conn),
 	};

@@ -113,7 +113,9 @@ static uint64_t watch_limit(const struct nfs_conn *conn, uint64_t limit, unsigne
 /* Whether silence on it means anything. */
 static bool watch_is_due(const struct nfs_conn *conn)
 {
-	return conn->state >= CONN_UP && (rpc_conn_pending(conn->rpc) > 0 || watch_is_sentry(conn));
+	return conn->state >= CONN_UP &&
+	       (rpc_conn_pending(conn->rpc) > 0 || !TAILQ_EMPTY(&conn->unready) ||
+		       watch_is_sentry(conn));
 }
 
 static uint64_t watch_ping_at(const struct nfs_conn *conn)

@@ -131,6 +131,8 @@ struct rpc_conn_ops {
 	 * Optional where rpc_conn_secure is not used.
 	 */
 	void (*insecure)(void *arg, const char *why);
+	/* After rpc_conn_prepare said -EAGAIN: to be asked again. Optional if it is not used. */
+	void (*ready)(void *arg);
 };
 
 /* Starts to connect; as stream_connect. `max_call` bounds calls from the server, in bytes. */
@@ -160,6 +162,12 @@ void rpc_conn_set_tap(struct rpc_conn *conn, struct rpc_tap *tap, unsigned index
  */
 void rpc_conn_set_gss(struct rpc_conn *conn, int helper_fd);
 
+/*
+ * Whether `call` would leave at once if it were sent now. 0: yes. -EAGAIN: no, for want of a
+ * security context, which is being made, or of room in its window; `ready` follows, or `down`.
+ * -EACCES, -EKEYEXPIRED: its user has no tickets. rpc_conn_send takes it in any case.
+ */
+int rpc_conn_prepare(struct rpc_conn *conn, const struct rpc_call *call);
 /*
  * Sends `call` with a new xid; it leaves with what else is sent in this turn of the loop. Its
  * `done` is never called from here; it is -ECONNRESET when the connection is ending already, so do

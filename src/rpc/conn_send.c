@@ -133,11 +133,37 @@ static void on_gss_fail(void *arg, struct rpc_call *call, int err)
 	call->done(call, err, NULL, 0, 0);
 }
 
+static void on_gss_ready(void *arg)
+{
+	struct rpc_conn *conn = arg;
+
+	if (!conn->closing && conn->ops->ready)
+		conn->ops->ready(conn->arg);
+}
+
+/* False: the connection is ending for want of memory. */
+static bool begin_gss(struct rpc_conn *conn)
+{
+	static const struct rpc_gss_ops ops = {on_gss_send, on_gss_destroy, on_gss_call,
+		on_gss_fail, on_gss_ready, conn_gss_stopped};
+
+	if (conn->gss || rpc_gss_new(conn->loop, conn->gss_fd, &ops, conn, &conn->gss) == 0)
+		return true;
+	conn_end_with_log(conn, -ENOMEM, "no memory for security contexts");
+	return false;
+}
+
+int rpc_conn_prepare(struct rpc_conn *conn, const struct rpc_call *call)
+{
+	if (!is_gss(call))
+		return 0;
+	if (conn->closing || conn->secure || !begin_gss(conn))
+		return -EAGAIN;
+	return rpc_gss_prepare(conn->gss, call);
+}
+
 void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 {
-	static const struct rpc_gss_ops ops = {
-		on_gss_send, on_gss_destroy, on_gss_call, on_gss_fail, conn_gss_stopped};
-
 	prepare(conn, call);
 	/* It would go in plain text. */
 	if (conn->secure)
@@ -148,8 +174,6 @@ void rpc_conn_send(struct rpc_conn *conn, struct rpc_call *call)
 		send_plain(conn, call);
 		return;
 	}
-	if (!conn->gss && rpc_gss_new(conn->loop, conn->gss_fd, &ops, conn, &conn->gss) != 0)
-		conn_end_with_log(conn, -ENOMEM, "no memory for security contexts");
-	else
+	if (begin_gss(conn))
 		conn_submit(conn, call);
 }

@@ -22,6 +22,14 @@
 
 static void gss_fail_waiting(struct loop_timer *timer);
 
+static void gss_tell_ready(struct rpc_gss *gss)
+{
+	if (!gss->awaited || gss->stopping)
+		return;
+	gss->awaited = false;
+	gss->ops->ready(gss->arg);
+}
+
 int rpc_gss_new(struct loop *loop, int helper_fd, const struct rpc_gss_ops *ops, void *arg,
 	struct rpc_gss **out)
 {
@@ -118,6 +126,7 @@ static void gss_fail_waiting(struct loop_timer *timer)
 			gss->ops->fail(gss->arg, call, err);
 		}
 	}
+	gss_tell_ready(gss);
 }
 
 static void peer_pump(struct rpc_gss_peer *peer)
@@ -151,6 +160,24 @@ static void peer_look_at_time(struct rpc_gss_peer *peer)
 		return;
 	if (!peer->session || now >= peer->renew_at)
 		rpc_gss_negotiate(peer);
+}
+
+int rpc_gss_prepare(struct rpc_gss *gss, const struct rpc_call *call)
+{
+	struct rpc_gss_peer *peer = gss_peer(gss, call);
+
+	/* rpc_gss_submit says so */
+	if (!peer)
+		return 0;
+	peer_look_at_time(peer);
+	if (peer->session && TAILQ_EMPTY(&peer->waiting) && rpc_gss_session_room(peer->session))
+		return 0;
+	if (peer->err && !peer->session)
+		return peer->err;
+	gss->awaited = true;
+	if (peer->session)
+		gss->waited = true;
+	return -EAGAIN;
 }
 
 int rpc_gss_submit(struct rpc_gss *gss, struct rpc_call *call)
@@ -206,6 +233,7 @@ void rpc_gss_pump(struct rpc_gss *gss)
 	gss->waited = false;
 	LIST_FOREACH (peer, &gss->peers, entry)
 		peer_pump(peer);
+	gss_tell_ready(gss);
 }
 
 struct gss_farewell {
@@ -263,6 +291,7 @@ void rpc_gss_established(
 	if (old)
 		peer_destroy(peer, old);
 	peer_pump(peer);
+	gss_tell_ready(peer->gss);
 }
 
 void rpc_gss_failed(struct rpc_gss_peer *peer, int err, const char *why)

@@ -28,6 +28,8 @@ struct rpc_gss_ops {
 	void (*call)(void *arg, struct rpc_call *call);
 	/* Ends a call that is not sent, since its user has no context. From the loop. */
 	void (*fail)(void *arg, struct rpc_call *call, int err);
+	/* What rpc_gss_prepare said -EAGAIN of may be asked for again. From the loop. */
+	void (*ready)(void *arg);
 	/* After rpc_gss_stop: nothing is in use any more, and it is gone. */
 	void (*stopped)(void *arg);
 };
@@ -40,6 +42,11 @@ void rpc_gss_halt(struct rpc_gss *gss);
 /* The end, when no call waits any more. `stopped` comes from here or from the loop. */
 void rpc_gss_stop(struct rpc_gss *gss);
 
+/*
+ * Has a context made if `call` needs one. 0: it would be sent now; -EAGAIN: not now, and `ready`
+ * follows; or why there is no context: -EACCES, -EKEYEXPIRED.
+ */
+int rpc_gss_prepare(struct rpc_gss *gss, const struct rpc_call *call);
 /* Sends `call` now, or when there is a context whose window has room. 0 or -ENOMEM. */
 int rpc_gss_submit(struct rpc_gss *gss, struct rpc_call *call);
 /*
@@ -49,7 +56,7 @@ int rpc_gss_submit(struct rpc_gss *gss, struct rpc_call *call);
 bool rpc_gss_refused(struct rpc_gss *gss, struct rpc_call *call, uint32_t auth_stat);
 /* Takes it out of where it waits, or is counted as sent. */
 void rpc_gss_forget(struct rpc_gss *gss, struct rpc_call *call);
-/* Calls were answered: sends what waited for that. */
+/* Calls were answered: what waited for that goes on. */
 void rpc_gss_pump(struct rpc_gss *gss);
 /* Has the server forget all contexts. */
 void rpc_gss_destroy(struct rpc_gss *gss);

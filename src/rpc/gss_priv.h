@@ -36,6 +36,7 @@ struct rpc_gss {
 	bool stopping; /* nothing is begun any more */
 	bool ending;   /* the last negotiation ends it */
 	bool waited;   /* something may wait for room in a window */
+	bool awaited;  /* ops->ready */
 	unsigned negos;
 	struct log_limit complaints;
 	struct loop_timer timer;

@@ -11,15 +11,17 @@ import pwd
 import random
 import signal
 import stat
+import subprocess
 import threading
 import time
 
 import proxy
 from harness import Suite, errno_of
-from mounts import Mount, MountFailed
+from mounts import Mount, MountFailed, identity
 from nfsreply import p32, record, u32
 from realm import SERVER, Realm
 from test_basic import read, write
+from test_inside import await_control, status
 
 REALM = Realm()
 FLAVORS = ("krb5", "krb5i", "krb5p")
@@ -217,6 +219,45 @@ def expiry(env):
         assert "connection lost" not in mount.log_tail(1000)
     finally:
         REALM.kadmin("modprinc -maxlife 10h host/guest.test")
+
+
+@contextlib.contextmanager
+def silent_kdc():
+    """It takes connections and says nothing."""
+    os.kill(REALM.kdc.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(REALM.kdc.pid, signal.SIGCONT)
+
+
+@suite.test("while one user's calls wait for a KDC, all of them, other users' go on", timeout=120)
+def waiting(env):
+    os.chmod(env.mnt, 0o1777)
+    mount = env.mount("nconnect=1,noac")
+    top = os.path.join(mount.point, env.name)
+    await_control(env, mount.point)
+    count = status(env, mount.point)["client"]["slots"] + 1
+    for i in range(count):
+        write(env.on_disk(f"f{i}"), b"x")
+    runs(env, USER, f"mkdir {top}/dir; echo 1 > {top}/dir/f")
+    REALM.login(OTHER)  # has no ticket for the server yet
+    waiters = []
+    env.stack.callback(lambda: [w.kill() for w in waiters])
+    with silent_kdc():
+        for i in range(count):
+            waiters.append(subprocess.Popen(
+                ["stat", f"{top}/f{i}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, cwd="/", **identity(OTHER)))
+        env.eventually(lambda: status(env, mount.point)["requests"]["count"] >= count, SOON)
+        assert runs(env, USER, f"echo 2 >> {top}/dir/f; cat {top}/dir/f") == "1\n2\n"
+        write(f"{top}/dir/root", b"x")
+        assert status(env, mount.point)["client"]["slots_busy"] == 0
+        waiters[0].kill()  # it is not sent later
+        waiters[0].wait()
+        assert all(w.poll() is None for w in waiters[1:]), "they do not wait"
+    assert [w.wait() for w in waiters[1:]] == [0] * (count - 1)
+    assert "not responding" not in mount.log_tail()
 
 
 def is_not_mounted(env, words, more):
