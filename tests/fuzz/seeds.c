@@ -353,6 +353,46 @@ static void state_seed(void)
 	state_file_free(file);
 }
 
+/* What fuzz_gss.c reads as a message of helper `which`. */
+static void gss_help(uint8_t which, uint8_t what, const char *body)
+{
+	const uint8_t head[] = {1, which, what, 0xf3, 0, 20, 0, (uint8_t)strlen(body)};
+
+	put_bytes(head, sizeof(head));
+	put_bytes(body, strlen(body));
+}
+
+static void gss_context(uint8_t which)
+{
+	static const uint8_t answer[] = {
+		2, 0, 0, 'a', ' ', 'h', 'a', 'n', 'd', 'l', 'e', 0, 2, 'o', 'k'};
+
+	gss_help(which, 0, "token");
+	put_bytes(answer, sizeof(answer));
+	gss_help(which, 1, "context");
+}
+
+/* A context, calls in it, another after the server has forgotten it, and none when it expires. */
+static void gss_seed(uint8_t sec)
+{
+	static const uint8_t results[] = {3, 0, 4, 0, 4, 'r', 'e', 's', '!', 4, 1, 13};
+	static const uint8_t expiry[] = {3, 1, 4, 0, 0, 5, 81};
+	static const char *const names[] = {"krb5", "krb5i", "krb5p"};
+	const uint8_t call[] = {0, sec}, prepared[] = {0, sec | 8};
+
+	begin();
+	put_bytes(call, sizeof(call));
+	gss_context(0);
+	put_bytes(prepared, sizeof(prepared));
+	put_bytes(results, sizeof(results));
+	gss_context(1);
+	put_bytes(expiry, sizeof(expiry));
+	put_bytes(call, sizeof(call));
+	gss_help(2, 2, "no ticket");
+	put_byte(6);
+	save("gss", names[sec]);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -367,6 +407,8 @@ int main(int argc, char **argv)
 	record_seeds();
 	idmap_seeds();
 	state_seed();
+	for (uint8_t sec = 0; sec < 3; sec++)
+		gss_seed(sec);
 	save_text("address", addresses);
 	save_text("options", options);
 	save_text("proccred", statuses);

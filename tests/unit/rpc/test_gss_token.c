@@ -5,148 +5,16 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <gssapi/gssapi_ext.h>
 
+#include "mechanism.h"
 #include "rpc/gss_token.h"
 #include "rpc/record.h"
 #include "util/wire.h"
 
-/*
- * The framing of RFC 2203 with a mechanism of our own in place of the library's, whose checksums
- * are easily made here: the functions below take the places of libgssapi's.
- */
+/* The framing of RFC 2203 with the mechanism of mechanism.h. */
 
-#define MIC_LEN	   29 /* not a multiple of four */
-#define HEADER_LEN 16
-#define WINDOW	   4
-#define HANDLE	   "handle"
-
-static char context_in_use;
-
-static uint32_t sum_add(uint32_t sum, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-
-	for (size_t i = 0; i < len; i++)
-		sum = (sum ^ p[i]) * 16777619u;
-	return sum;
-}
-
-static void sum_put(uint32_t sum, uint8_t *mic)
-{
-	for (size_t i = 0; i < MIC_LEN; i++)
-		mic[i] = (uint8_t)(sum >> (i % 4 * 8)) ^ (uint8_t)i;
-}
-
-static uint32_t sum_iov(const gss_iov_buffer_desc *iov, int count)
-{
-	uint32_t sum = 2166136261u;
-
-	for (int i = 0; i < count; i++)
-		if (iov[i].type == GSS_IOV_BUFFER_TYPE_DATA)
-			sum = sum_add(sum, iov[i].buffer.value, iov[i].buffer.length);
-	return sum;
-}
-
-OM_uint32 gss_import_sec_context(OM_uint32 *minor, gss_buffer_t token, gss_ctx_id_t *context)
-{
-	*minor = 0;
-	*context = (gss_ctx_id_t)&context_in_use;
-	return token->length == 0 ? GSS_S_DEFECTIVE_TOKEN : GSS_S_COMPLETE;
-}
-
-OM_uint32 gss_delete_sec_context(OM_uint32 *minor, gss_ctx_id_t *context, gss_buffer_t token)
-{
-	*minor = 0;
-	*context = GSS_C_NO_CONTEXT;
-	return GSS_S_COMPLETE;
-}
-
-OM_uint32 gss_get_mic_iov_length(
-	OM_uint32 *minor, gss_ctx_id_t context, gss_qop_t qop, gss_iov_buffer_desc *iov, int count)
-{
-	*minor = 0;
-	iov[count - 1].buffer.length = MIC_LEN;
-	return GSS_S_COMPLETE;
-}
-
-OM_uint32 gss_get_mic_iov(
-	OM_uint32 *minor, gss_ctx_id_t context, gss_qop_t qop, gss_iov_buffer_desc *iov, int count)
-{
-	*minor = 0;
-	assert_int_equal(iov[count - 1].type, GSS_IOV_BUFFER_TYPE_MIC_TOKEN);
-	assert_int_equal(iov[count - 1].buffer.length, MIC_LEN);
-	sum_put(sum_iov(iov, count), iov[count - 1].buffer.value);
-	return GSS_S_COMPLETE;
-}
-
-static OM_uint32 verify(uint32_t sum, const gss_buffer_desc *token)
-{
-	uint8_t mic[MIC_LEN];
-
-	sum_put(sum, mic);
-	return token->length == MIC_LEN && memcmp(token->value, mic, MIC_LEN) == 0 ? GSS_S_COMPLETE
-										   : GSS_S_BAD_SIG;
-}
-
-OM_uint32 gss_verify_mic_iov(
-	OM_uint32 *minor, gss_ctx_id_t context, gss_qop_t *qop, gss_iov_buffer_desc *iov, int count)
-{
-	*minor = 0;
-	return verify(sum_iov(iov, count), &iov[count - 1].buffer);
-}
-
-OM_uint32 gss_verify_mic(OM_uint32 *minor, gss_ctx_id_t context, gss_buffer_t message,
-	gss_buffer_t token, gss_qop_t *qop)
-{
-	*minor = 0;
-	return verify(sum_add(2166136261u, message->value, message->length), token);
-}
-
-OM_uint32 gss_wrap_iov_length(OM_uint32 *minor, gss_ctx_id_t context, int conf, gss_qop_t qop,
-	int *state, gss_iov_buffer_desc *iov, int count)
-{
-	*minor = 0;
-	*state = conf;
-	iov[0].buffer.length = HEADER_LEN;
-	iov[2].buffer.length = 0;
-	iov[3].buffer.length = MIC_LEN;
-	return GSS_S_COMPLETE;
-}
-
-static void cipher(uint8_t *data, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		data[i] ^= 0x5a;
-}
-
-OM_uint32 gss_wrap_iov(OM_uint32 *minor, gss_ctx_id_t context, int conf, gss_qop_t qop, int *state,
-	gss_iov_buffer_desc *iov, int count)
-{
-	*minor = 0;
-	*state = conf;
-	memset(iov[0].buffer.value, 'H', HEADER_LEN);
-	sum_put(sum_iov(iov, count), iov[3].buffer.value);
-	cipher(iov[1].buffer.value, iov[1].buffer.length);
-	return GSS_S_COMPLETE;
-}
-
-OM_uint32 gss_unwrap_iov(OM_uint32 *minor, gss_ctx_id_t context, int *state, gss_qop_t *qop,
-	gss_iov_buffer_desc *iov, int count)
-{
-	uint8_t *token = iov[0].buffer.value;
-	size_t len = iov[0].buffer.length;
-
-	*minor = 0;
-	*state = 1;
-	if (len < HEADER_LEN + MIC_LEN)
-		return GSS_S_DEFECTIVE_TOKEN;
-	iov[1].buffer.value = token + HEADER_LEN;
-	iov[1].buffer.length = len - HEADER_LEN - MIC_LEN;
-	cipher(iov[1].buffer.value, iov[1].buffer.length);
-	gss_buffer_desc sum = {.length = MIC_LEN, .value = token + len - MIC_LEN};
-	return verify(sum_iov(iov, 2), &sum);
-}
+#define WINDOW 4
+#define HANDLE "handle"
 
 /* A call with arguments in three pieces, as a WRITE has them. */
 struct sealed {
@@ -202,7 +70,7 @@ static size_t check_header(const struct sealed *s, uint32_t proc, uint32_t servi
 {
 	struct wire_in in;
 	uint32_t len;
-	uint8_t mic[MIC_LEN];
+	uint8_t mic[MECHANISM_MIC];
 
 	wire_in_init(&in, s->wire, s->wire_len);
 	assert_int_equal(wire_get_u32(&in), RECORD_LAST | (s->wire_len - 4));
@@ -221,11 +89,11 @@ static size_t check_header(const struct sealed *s, uint32_t proc, uint32_t servi
 	const uint8_t *handle = wire_get_opaque(&in, 64, &len);
 	assert_int_equal(len, strlen(HANDLE));
 	assert_memory_equal(handle, HANDLE, len);
-	sum_put(sum_add(2166136261u, s->wire + 4, in.pos - 4), mic);
+	mechanism_mic(s->wire + 4, in.pos - 4, mic);
 	assert_int_equal(wire_get_u32(&in), 6);
 	const uint8_t *verifier = wire_get_opaque(&in, 400, &len);
-	assert_int_equal(len, MIC_LEN);
-	assert_memory_equal(verifier, mic, MIC_LEN);
+	assert_int_equal(len, MECHANISM_MIC);
+	assert_memory_equal(verifier, mic, MECHANISM_MIC);
 	assert_false(in.bad);
 	return in.pos;
 }
@@ -253,7 +121,7 @@ static void test_calls_with_integrity(void **state)
 	struct sealed s;
 	struct wire_in in;
 	uint32_t len, sum_len;
-	uint8_t mic[MIC_LEN];
+	uint8_t mic[MECHANISM_MIC];
 
 	seal(&s, session, RPC_GSS_DATA);
 	wire_in_init(&in, s.wire, s.wire_len);
@@ -264,9 +132,9 @@ static void test_calls_with_integrity(void **state)
 	assert_int_equal(len, 4 + 24);
 	assert_int_equal(wire_load_u32(body), 1);
 	assert_memory_equal(body + 4, arguments, 24);
-	sum_put(sum_add(2166136261u, body, len), mic);
-	assert_int_equal(sum_len, MIC_LEN);
-	assert_memory_equal(sum, mic, MIC_LEN);
+	mechanism_mic(body, len, mic);
+	assert_int_equal(sum_len, MECHANISM_MIC);
+	assert_memory_equal(sum, mic, MECHANISM_MIC);
 	rpc_gss_call_release(&s.call);
 	rpc_gss_session_unref(session);
 }
@@ -284,11 +152,11 @@ static void test_calls_with_privacy(void **state)
 	in.pos = check_header(&s, RPC_GSS_DATA, 3, 1);
 	const uint8_t *sealed = wire_get_opaque(&in, sizeof(token), &len);
 	assert_int_equal(in.pos, in.len);
-	assert_int_equal(len, HEADER_LEN + 4 + 24 + MIC_LEN);
+	assert_int_equal(len, MECHANISM_HEADER + 4 + 24 + MECHANISM_MIC);
 	memcpy(token, sealed, len);
-	cipher(token + HEADER_LEN, 28);
-	assert_int_equal(wire_load_u32(token + HEADER_LEN), 1);
-	assert_memory_equal(token + HEADER_LEN + 4, arguments, 24);
+	mechanism_cipher(token + MECHANISM_HEADER, 28);
+	assert_int_equal(wire_load_u32(token + MECHANISM_HEADER), 1);
+	assert_memory_equal(token + MECHANISM_HEADER + 4, arguments, 24);
 	rpc_gss_call_release(&s.call);
 	rpc_gss_session_unref(session);
 }
@@ -297,7 +165,7 @@ static void test_calls_with_privacy(void **state)
 static size_t make_reply(enum rpc_sec sec, uint32_t seq, uint8_t *record, size_t size)
 {
 	struct wire_out out;
-	uint8_t number[4], mic[MIC_LEN], body[64] = {0};
+	uint8_t number[4], mic[MECHANISM_MIC], body[64] = {0};
 	static const char results[] = "results!";
 
 	wire_store_u32(number, seq);
@@ -306,21 +174,21 @@ static size_t make_reply(enum rpc_sec sec, uint32_t seq, uint8_t *record, size_t
 	wire_put_u32(&out, 1);
 	wire_put_u32(&out, 0);
 	wire_put_u32(&out, 6);
-	sum_put(sum_add(2166136261u, number, 4), mic);
-	wire_put_opaque(&out, mic, MIC_LEN);
+	mechanism_mic(number, 4, mic);
+	wire_put_opaque(&out, mic, MECHANISM_MIC);
 	wire_put_u32(&out, 0);
-	memcpy(body + HEADER_LEN, number, 4);
-	memcpy(body + HEADER_LEN + 4, results, 8);
-	sum_put(sum_add(2166136261u, body + HEADER_LEN, 12), mic);
+	memcpy(body + MECHANISM_HEADER, number, 4);
+	memcpy(body + MECHANISM_HEADER + 4, results, 8);
+	mechanism_mic(body + MECHANISM_HEADER, 12, mic);
 	if (sec == RPC_SEC_KRB5) {
 		wire_put_fixed(&out, results, 8);
 	} else if (sec == RPC_SEC_KRB5I) {
-		wire_put_opaque(&out, body + HEADER_LEN, 12);
-		wire_put_opaque(&out, mic, MIC_LEN);
+		wire_put_opaque(&out, body + MECHANISM_HEADER, 12);
+		wire_put_opaque(&out, mic, MECHANISM_MIC);
 	} else {
-		cipher(body + HEADER_LEN, 12);
-		memcpy(body + HEADER_LEN + 12, mic, MIC_LEN);
-		wire_put_opaque(&out, body, HEADER_LEN + 12 + MIC_LEN);
+		mechanism_cipher(body + MECHANISM_HEADER, 12);
+		memcpy(body + MECHANISM_HEADER + 12, mic, MECHANISM_MIC);
+		wire_put_opaque(&out, body, MECHANISM_HEADER + 12 + MECHANISM_MIC);
 	}
 	assert_false(out.bad);
 	return out.len;
@@ -382,12 +250,12 @@ static void test_damaged_replies(void **state)
 
 		seal(&s, session, RPC_GSS_DATA);
 		size_t len = make_reply(sec, 1, record, sizeof(record));
-		size_t body = 4 * 5 + MIC_LEN + wire_pad(MIC_LEN) + 4;
+		size_t body = 4 * 5 + MECHANISM_MIC + wire_pad(MECHANISM_MIC) + 4;
 		for (size_t at = body; at < len; at++) {
 			size_t header = body + 4;
-			bool unsigned_part =
-				sec == RPC_SEC_KRB5P && at >= header && at < header + HEADER_LEN;
-			bool padding = at >= len - wire_pad(MIC_LEN);
+			bool unsigned_part = sec == RPC_SEC_KRB5P && at >= header &&
+					     at < header + MECHANISM_HEADER;
+			bool padding = at >= len - wire_pad(MECHANISM_MIC);
 			record[at] ^= 0x81;
 			if (!padding && !unsigned_part)
 				assert_int_not_equal(open_reply(&s.call, record, len), 0);
