@@ -264,6 +264,11 @@ struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, str
 	return c;
 }
 
+bool fsop_data_is_last(const struct fsop_request *req)
+{
+	return rpc_cred_gss(req->cred) == RPC_SEC_KRB5P;
+}
+
 void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 {
 	nfs_compound_send(req->compound, done, req);

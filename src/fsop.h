@@ -269,6 +269,13 @@ struct nfs_compound *fsop_compound_try(struct fsop_request *req, uint32_t label)
 /* Sends req->compound; `done` gets the request as nfs_compound.arg. */
 void fsop_send(struct fsop_request *req, void (*done)(struct nfs_compound *c));
 
+/*
+ * Whether nothing may follow data (nfs_compound_payload) in a compound: knfsd, Linux 7.2 at least,
+ * reads what does in an encrypted call from 32 bytes before its place, and so executes the end of
+ * the data.
+ */
+bool fsop_data_is_last(const struct fsop_request *req);
+
 /* What to give as `done` so that the compound, which is complete, can take others' CLOSE along. */
 void (*fsop_carry(struct fsop_request *req, void (*done)(struct nfs_compound *c)))(
 	struct nfs_compound *c);

@@ -169,11 +169,30 @@ static bool write_end_ride(struct fsop_request *req)
 	return c->status > 0 && c->ops_ok + 1 == c->nops;
 }
 
+/* The server has the data. `err`: of what came after it. */
+static void write_take(struct fsop_request *req, int err)
+{
+	struct unstable_write *write = req->u.write.write;
+	const struct nfs_write_res *res = &req->u.write.res;
+	write_note(req, err);
+	/* Parts under different verifiers: the commit will find the first one lost and rewrite all.
+	 */
+	if (write->done == 0)
+		memcpy(write->verifier, res->verifier, NFS4_VERIFIER_SIZE);
+	if (res->committed < req->u.write.committed)
+		req->u.write.committed = res->committed;
+	write->done += res->count;
+	if (write->done < write->len)
+		write_send(req);
+	else
+		write_finish(req);
+}
+
 static void write_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	struct unstable_write *write = req->u.write.write;
-	struct nfs_write_res *res = &req->u.write.res;
+	const struct unstable_write *write = req->u.write.write;
+	const struct nfs_write_res *res = &req->u.write.res;
 	bool alone = write_end_ride(req);
 	if (c->status == NFS4ERR_NOT_SAME) {
 		write_get_size(req, write_append_at);
@@ -195,26 +214,44 @@ static void write_done(struct nfs_compound *c)
 		write_fail(req, err);
 		return;
 	}
-	write_note(req, err);
-	/* Parts under different verifiers: the commit will find the first one lost and rewrite all.
-	 */
-	if (write->done == 0)
-		memcpy(write->verifier, res->verifier, NFS4_VERIFIER_SIZE);
-	if (res->committed < req->u.write.committed)
-		req->u.write.committed = res->committed;
-	write->done += res->count;
-	if (write->done < write->len)
-		write_send(req);
-	else
-		write_finish(req);
+	write_take(req, err);
 }
 
-static void write_put_changes(struct nfs_compound *c, const struct behind *gathered)
+static void write_put_after(struct fsop_request *req)
 {
-	if (gathered->owner.set)
+	struct nfs_compound *c = req->compound;
+	const struct behind *gathered = req->gathered;
+	struct nfs_bitmap after = {0};
+	if (gathered && gathered->owner.set)
 		nfs_op_setattr(c, &nfs_stateid_anonymous, &gathered->owner, NULL);
-	if (gathered->others.set)
+	if (gathered && gathered->others.set)
 		nfs_op_setattr(c, &nfs_stateid_anonymous, &gathered->others, NULL);
+	nfs_bitmap_set(&after, FATTR4_CHANGE);
+	nfs_bitmap_set(&after, FATTR4_SIZE);
+	nfs_op_getattr(c, &after, &req->attr);
+}
+
+static void write_followed(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	write_take(req, nfs_compound_errno(c));
+}
+
+static void write_was_last(struct nfs_compound *c)
+{
+	struct fsop_request *req = c->arg;
+	if (c->status != 0 || req->u.write.res.count == 0) {
+		write_done(c);
+		return;
+	}
+	c = fsop_compound_try(req, OP_GETATTR);
+	if (!c) {
+		write_take(req, -ENOMEM);
+		return;
+	}
+	nfs_op_putfh(c, &req->file->open->fh);
+	write_put_after(req);
+	fsop_send(req, write_followed);
 }
 
 static void write_send(struct fsop_request *req)
@@ -225,13 +262,12 @@ static void write_send(struct fsop_request *req)
 		write_fail(req, err);
 		return;
 	}
-	struct nfs_bitmap change = {0}, after = {0};
+	struct nfs_bitmap change = {0};
 	const struct behind *gathered = req->gathered;
 	bool append = (req->file->flags & O_APPEND) && write->done == 0 && !req->u.write.placed;
 	bool changes = gathered && (gathered->owner.set || gathered->others.set);
+	bool last = write->len > 0 && fsop_data_is_last(req);
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
-	nfs_bitmap_set(&after, FATTR4_CHANGE);
-	nfs_bitmap_set(&after, FATTR4_SIZE);
 	struct nfs_compound *c = fsop_compound_bare(req, write->len > 0 ? OP_WRITE : OP_SETATTR);
 	if (!c)
 		return;
@@ -247,16 +283,17 @@ static void write_send(struct fsop_request *req)
 		nfs_op_write(c, &req->use.stateid, write->offset + write->done, req->u.write.stable,
 			write->buf, write->data + write->done, write->len - write->done,
 			&req->u.write.res);
-	if (changes)
-		write_put_changes(c, gathered);
-	nfs_op_getattr(c, &after, &req->attr);
-	if (!append && !changes && write->len > 0)
+	if (!last)
+		write_put_after(req);
+	if (!append && !changes && write->len > 0 && !last)
 		req->u.write.ride =
 			unstable_ride(req->share->unstable, req->worker, req->node, req->cred);
 	if (req->u.write.ride)
 		unstable_put_ride(req->u.write.ride, c);
 	if (append)
-		fsop_send_once(req, write_done);
+		fsop_send_once(req, last ? write_was_last : write_done);
+	else if (last)
+		fsop_send(req, write_was_last);
 	else if (req->gathered && !req->u.write.ride)
 		fsop_send(req, fsop_carry(req, write_done));
 	else

@@ -95,7 +95,8 @@ static void setxattr_send(struct fsop_request *req)
 			(uint32_t)req->u.xattr.size);
 	else
 		setxattr_put(req);
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	if (!fsop_data_is_last(req))
+		nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	if (!attr && req->u.xattr.flags == XATTR_CREATE)
 		fsop_send_once(req, setxattr_done);
 	else

@@ -6,6 +6,7 @@ that forget or damage what was agreed on. With a realm of its own."""
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pwd
 import random
@@ -21,7 +22,7 @@ from mounts import Mount, MountFailed, identity
 from nfsreply import p32, record, u32
 from realm import SERVER, Realm
 from test_basic import read, write
-from test_inside import await_control, status
+from test_inside import await_control, status, vsockfsctl
 
 REALM = Realm()
 FLAVORS = ("krb5", "krb5i", "krb5p")
@@ -86,6 +87,13 @@ class Wire(proxy.Proxy):
 
     def seen(self, text):
         return any(text in call for call in self.calls)
+
+
+def rpcs(env, mount, operation):
+    """How many compounds were sent for it."""
+    await_control(env, mount.point)
+    told = json.loads(env.run([vsockfsctl(), "stats", "--json", mount.point]))
+    return told["operations"].get(operation, {"rpcs": 0})["rpcs"]
 
 
 class Call:
@@ -157,6 +165,20 @@ def flavors(env):
         fresh = os.path.join(env.mount(options(sec)).point, env.name, sec)
         assert read(f"{fresh}/{name}") == b"secret of " + sec.encode()
         assert read(f"{fresh}/dir/moved") == read(env.on_disk("dir/moved"))
+
+
+@suite.test("nothing follows data in what is encrypted, since knfsd would execute the data's end")
+def last(env):
+    for sec, more in (("krb5i", False), ("krb5p", True)):
+        mount = env.mount(f"{options(sec)},nconnect=1")
+        top = os.path.join(mount.point, env.name)
+        with open(f"{top}/{sec}", "wb") as f:
+            for i in range(4):
+                f.write(DATA[:MIB])
+                os.fsync(f.fileno())
+        assert read(env.on_disk(sec)) == DATA[:MIB] * 4
+        assert rpcs(env, mount, "WRITE") >= 4
+        assert (rpcs(env, mount, "GETATTR") >= rpcs(env, mount, "WRITE")) == more, sec
 
 
 @suite.test("each user is who the ticket says, and without a ticket nobody")
