@@ -10,6 +10,7 @@
 #include "nfs41/idmap.h"
 #include "owner.h"
 #include "recall.h"
+#include "referral.h"
 
 /* What stdio and cp(1) take as a good unit: few round trips, without a megabyte per open FILE. */
 #define FSOP_BLKSIZE (128 * 1024)
@@ -72,6 +73,9 @@ double fsop_attr_timeout(struct share *share, struct node *node)
 {
 	const struct cache_policy *cache = &share->cache;
 	bool dir = node->type == NF4DIR;
+	/* Whoever comes to a referral shall be seen. */
+	if (dir && moved_is_standin(node) && referral_is_on(share))
+		return 0;
 	uint32_t min = dir ? cache->dir_min_ms : cache->reg_min_ms;
 	uint32_t max = dir ? cache->dir_max_ms : cache->reg_max_ms;
 	if (max > 0 && node_is_delegated(share->nodes, node))

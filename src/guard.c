@@ -2,6 +2,7 @@
 #include "guard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,12 +10,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "guard_priv.h"
 #include "notifier.h"
 #include "util/passfd.h"
+
+/* Linux 6.8; older kernel headers lack it. */
+#define GUARD_STATX_MNT_ID_UNIQUE 0x4000U
 
 struct guard {
 	int fd;
@@ -48,6 +53,22 @@ ssize_t guard_receive(int sock, void *data, size_t len, int *fd)
 	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
 		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
 	return n;
+}
+
+int guard_identify(int fd, bool unique, struct guard_mount_id *id)
+{
+	struct statx stx;
+	if (unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, GUARD_STATX_MNT_ID_UNIQUE,
+			      &stx) < 0)
+		return -errno;
+	unique = unique && (stx.stx_mask & GUARD_STATX_MNT_ID_UNIQUE);
+	if (!unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
+		return -errno;
+	*id = (struct guard_mount_id){.id = stx.stx_mnt_id,
+		.major = stx.stx_dev_major,
+		.minor = stx.stx_dev_minor,
+		.unique = unique};
+	return 0;
 }
 
 static void guard_close_pair(const int fds[2])

@@ -35,6 +35,10 @@ struct guard_reply {
 ssize_t guard_send(int sock, const void *data, size_t len, int fd);
 ssize_t guard_receive(int sock, void *data, size_t len, int *fd);
 
+/* The mount of what `fd` is open on. `unique`: rather by the kind of id that is not used again.
+ * Neither a mount whose server is away nor a dead one is asked anything. */
+int guard_identify(int fd, bool unique, struct guard_mount_id *id);
+
 /* The process itself. */
 struct keeper {
 	const struct options *options;

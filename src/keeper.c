@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,27 +22,6 @@
 #include "rootfs.h"
 #include "sandbox.h"
 #include "util/log.h"
-
-/* Linux 6.8; older kernel headers lack it. */
-#define GUARD_STATX_MNT_ID_UNIQUE 0x4000U
-
-/* `unique`: rather by the kind of id that is not used again. Neither a mount whose server is away
- * nor a dead one is asked anything. */
-static int keeper_identify(int fd, bool unique, struct guard_mount_id *id)
-{
-	struct statx stx;
-	if (unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, GUARD_STATX_MNT_ID_UNIQUE,
-			      &stx) < 0)
-		return -errno;
-	unique = unique && (stx.stx_mask & GUARD_STATX_MNT_ID_UNIQUE);
-	if (!unique && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
-		return -errno;
-	*id = (struct guard_mount_id){.id = stx.stx_mnt_id,
-		.major = stx.stx_dev_major,
-		.minor = stx.stx_dev_minor,
-		.unique = unique};
-	return 0;
-}
 
 static int keeper_open(const struct keeper *keeper)
 {
@@ -70,7 +48,7 @@ static int keeper_recognize(struct keeper *keeper)
 	struct mountinfo info;
 	struct guard_mount_id top = {0};
 	int fd = keeper_open(keeper);
-	int err = fd < 0 ? fd : keeper_identify(fd, true, &top);
+	int err = fd < 0 ? fd : guard_identify(fd, true, &top);
 	if (fd >= 0)
 		close(fd);
 	if (err)
@@ -141,7 +119,7 @@ static int keeper_detach(struct keeper *keeper)
 	int fd = keeper_open(keeper);
 	if (fd < 0)
 		return fd;
-	int err = keeper_identify(fd, keeper->id.unique, &id);
+	int err = guard_identify(fd, keeper->id.unique, &id);
 	if (!err && (id.id != keeper->id.id || id.major != keeper->id.major ||
 			    id.minor != keeper->id.minor)) {
 		close(fd);
@@ -193,9 +171,13 @@ static int keeper_mount(struct keeper *keeper, uint32_t max_read)
 	struct fuse_session *session = keeper_session(keeper, max_read);
 	if (!session)
 		return -EINVAL;
+	/* The working directory is what it is, whatever its name leads to by now. fusermount3 wants
+	 * the name. */
+	const char *where =
+		keeper->options->here && geteuid() == 0 ? "." : keeper->options->mountpoint;
 	/* libfuse's session ends with this process: it would keep the device open, and unmount by
 	 * path alone. */
-	if (fuse_session_mount(session, keeper->options->mountpoint) != 0)
+	if (fuse_session_mount(session, where) != 0)
 		return -EIO;
 	int err = keeper_recognize(keeper);
 	return err ? err : fuse_session_fd(session);
@@ -236,7 +218,7 @@ static void keeper_abort(const struct keeper *keeper)
 		return;
 	int fd = keeper_open(keeper);
 	struct guard_mount_id id = {0};
-	if (fd >= 0 && keeper_identify(fd, keeper->id.unique, &id) == 0 && id.id == keeper->id.id) {
+	if (fd >= 0 && guard_identify(fd, keeper->id.unique, &id) == 0 && id.id == keeper->id.id) {
 		/* It is busy, with this descriptor, and so stays where it is. */
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		umount2(path, MNT_FORCE);

@@ -15,9 +15,11 @@
 #include "daemonize.h"
 #include "guard.h"
 #include "kerberos.h"
+#include "mounter.h"
 #include "nfs41/idmap.h"
 #include "options.h"
 #include "privilege.h"
+#include "referral.h"
 #include "remount.h"
 #include "rootfs.h"
 #include "sandbox.h"
@@ -25,6 +27,7 @@
 #include "share.h"
 #include "source.h"
 #include "takeover.h"
+#include "unmount.h"
 #include "util/log.h"
 #include "xprtsec.h"
 
@@ -50,7 +53,8 @@ static const bool main_numeric_ids = false;
 #endif
 
 /* The last that takes privileges. */
-static struct control *main_mounted(struct share *share, struct guard *guard)
+static struct control *main_mounted(
+	struct share *share, struct guard *guard, struct mounter *mounter)
 {
 	static const struct control_ops ops = {.answer = share_answer};
 	const struct options *options = share->options;
@@ -60,6 +64,9 @@ static struct control *main_mounted(struct share *share, struct guard *guard)
 	if (err)
 		log_debug("no control socket: %s", strerror(-err));
 	guard_ready(guard, !options->foreground, share_rings(share));
+	if (mounter)
+		mounter_ready(mounter, id, !options->foreground);
+	referral_start(share, mounter);
 	if (options->rootfs && (err = rootfs_start(share)) < 0)
 		log_error("shutting down may hang: %s", strerror(-err));
 	err = options->sandbox ? sandbox_enter(!options->rootfs) : 0;
@@ -277,7 +284,7 @@ static int main_signals(void)
 
 /* Mounts and serves until the end. Returns the exit status. */
 static int main_serve(const struct options *options, const struct tls_context *tls,
-	struct guard *guard, struct takeover *takeover)
+	struct guard *guard, struct mounter *mounter, struct takeover *takeover)
 {
 	struct share *share;
 	int signals = main_signals();
@@ -297,7 +304,7 @@ static int main_serve(const struct options *options, const struct tls_context *t
 			takeover_forget();
 	} else {
 		main_prepare_takeover(share, guard);
-		struct control *control = main_mounted(share, guard);
+		struct control *control = main_mounted(share, guard, mounter);
 		main_tell(share);
 		daemonize_ready(rootfs_log_target(options), options->debug);
 		service_ready();
@@ -386,10 +393,15 @@ static int main_run(struct options *options)
 		daemonize_fail(MAIN_SYSTEM);
 		return MAIN_SYSTEM;
 	}
+	struct mounter *mounter;
+	err = mounter_start(options, &mounter);
+	if (err)
+		log_warn("referrals are not followed: %s", strerror(-err));
 	struct takeover *takeover;
 	int status = main_start_kerberos(options);
 	if (status != MAIN_OK) {
 		daemonize_fail(status);
+		mounter_free(mounter);
 		guard_free(guard);
 		return status;
 	}
@@ -401,11 +413,12 @@ static int main_run(struct options *options)
 	if (options->sandbox)
 		privilege_drop(options);
 	if (!err && !insecure)
-		status = main_serve(options, tls, guard, takeover);
+		status = main_serve(options, tls, guard, mounter, takeover);
 	else
 		daemonize_fail(status);
 	takeover_free(takeover);
 	tls_context_free(tls);
+	mounter_free(mounter);
 	guard_free(guard);
 	return status;
 }
@@ -414,6 +427,8 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	log_init(LOG_TARGET_STDERR, false);
+	if (argc > 0 && unmount_is_called(argv[0]))
+		return unmount_run(argc, argv);
 	int status = options_parse(argc, argv, become_other, &options);
 	if (status == MAIN_OK && options.action == OPTIONS_HELP)
 		options_print_usage(stdout);

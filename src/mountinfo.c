@@ -9,8 +9,7 @@
 
 #define MOUNTINFO_NOSYMFOLLOW 256 /* MS_NOSYMFOLLOW, which older headers lack */
 
-/* Resolves the kernel's \ooo escapes in place. */
-static void unescape(char *text)
+void mountinfo_unescape(char *text)
 {
 	char *out = text;
 
@@ -29,7 +28,7 @@ static void unescape(char *text)
 
 static bool copy_field(char *out, size_t size, char *field)
 {
-	unescape(field);
+	mountinfo_unescape(field);
 	size_t len = strlen(field);
 	if (len >= size)
 		return false;
@@ -90,7 +89,7 @@ static bool parse_line(char *line, const char *path, const char *type, struct mo
 		if (!fields[i])
 			return false;
 	}
-	unescape(fields[4]);
+	mountinfo_unescape(fields[4]);
 	if (strcmp(fields[4], path) != 0)
 		return false;
 	if (sscanf(fields[0], "%" SCNu32, &found.id) != 1 ||

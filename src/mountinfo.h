@@ -47,6 +47,9 @@ int mountinfo_find_device(uint32_t major, uint32_t minor);
  */
 int mountinfo_find_path(const char *path, char resolved[PATH_MAX], struct mountinfo *info);
 
+/* Resolves the kernel's \ooo escapes in place. */
+void mountinfo_unescape(char *text);
+
 /* True if `word`, of `len` bytes, is one of a comma list's. */
 bool mountinfo_has(const char *list, const char *word, size_t len);
 

@@ -8,6 +8,7 @@
 
 #include "fsop.h"
 #include "nfs41/op.h"
+#include "referral.h"
 #include "util/log.h"
 
 /* The log hears of the same place no sooner again, s. */
@@ -42,13 +43,10 @@ static bool moved_is_told(struct moved *moved, uint64_t id, const char *name)
 	return atomic_exchange(&moved->told[what % MOVED_PLACES], now) == now;
 }
 
-/* False: the server does not tell. */
-static bool moved_where(struct moved_asking *a, char *out, size_t size)
+/* How many places the server tells. */
+static size_t moved_where(struct moved_asking *a)
 {
-	size_t count =
-		a->res.len <= a->res.cap ? nfs_locations_get(a->data, a->res.len, a->list) : 0;
-	nfs_locations_describe(a->list, count, out, size);
-	return count > 0;
+	return a->res.len <= a->res.cap ? nfs_locations_get(a->data, a->res.len, a->list) : 0;
 }
 
 /* A compound that asks for the locations of req->node, or of `name` in it. False: answered. */
@@ -95,26 +93,36 @@ void moved_standin_attr(struct nfs_attr *attr)
 		nfs_bitmap_set(&attr->have, have[i]);
 }
 
+static void moved_tell(const struct moved_asking *a, size_t count, const char *why_not)
+{
+	char where[1024];
+	log_warn("\"%s\" in the directory with inode %llu is a referral to %s, which is not "
+		 "followed: %s",
+		a->req->u.names.name, (unsigned long long)a->req->node->ino,
+		nfs_locations_describe(a->list, count, where, sizeof(where)), why_not);
+}
+
 static void moved_looked(struct nfs_compound *c)
 {
 	struct moved_asking *a = c->arg;
 	struct fsop_request *req = a->req;
 	const char *name = req->u.names.name;
-	char where[1024];
+	const char *why_not;
 	int err = nfs_compound_errno(c);
-	moved_where(a, where, sizeof(where));
-	if (!err && !moved_is_told(&req->share->moved, req->node->id, name))
-		log_warn("\"%s\" in the directory with inode %llu is a referral to %s, which is "
-			 "not followed",
-			name, (unsigned long long)req->node->ino, where);
-	free(a);
 	if (err) {
+		free(a);
 		fsop_reply_err(req, err);
 		return;
 	}
 	standin_fh(&req->fh, req->node, name);
 	moved_standin_attr(&req->attr);
-	fsop_reply_entry(req, &req->attr, name);
+	size_t count = moved_where(a);
+	bool held = referral_hold(req, a->list, count, &why_not);
+	if (why_not && !moved_is_told(&req->share->moved, req->node->id, name))
+		moved_tell(a, count, why_not);
+	free(a);
+	if (!held)
+		fsop_reply_entry(req, &req->attr, name);
 }
 
 /* The name itself was found, but nothing else is told of it. */
@@ -146,6 +154,10 @@ bool moved_lookup(struct fsop_request *req, const char *name)
 
 bool moved_refuse(struct fsop_request *req)
 {
+	if (referral_touch(req)) {
+		fsop_reply_err(req, -ESTALE);
+		return true;
+	}
 	switch (req->opcode) {
 	case FUSE_GETATTR:
 	case MOVED_FUSE_STATX:
@@ -162,10 +174,12 @@ static void moved_told(struct nfs_compound *c)
 	struct fsop_request *req = a->req;
 	char where[1024];
 	int err = a->err;
+	size_t count = moved_where(a);
 	/* Not told, it may as well be about a name in it. */
-	if (moved_where(a, where, sizeof(where)))
+	if (count > 0)
 		log_warn("the file system of inode %llu has moved to %s: mount it again",
-			(unsigned long long)req->node->ino, where);
+			(unsigned long long)req->node->ino,
+			nfs_locations_describe(a->list, count, where, sizeof(where)));
 	else
 		log_warn("the server does not tell where inode %llu, or a name in it, is now",
 			(unsigned long long)req->node->ino);

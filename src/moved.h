@@ -14,9 +14,9 @@
  * What the server says to be elsewhere (NFS4ERR_MOVED): a name that is a referral, or a file system
  * that was here. The log names the place, asked for with fs_locations, once in a while for each.
  *
- * A referral is an empty directory, so that what it leads to can be mounted on it; everything but a
- * look at it is EREMOTE, and so is everything in a file system that has moved. Only mounting
- * follows (export.c).
+ * A referral is an empty directory, on which what it leads to is mounted: by us, when it is used
+ * (referral.h), or by others. Where it is not, everything but a look at it is EREMOTE, and so is
+ * everything in a file system that has moved. Mounting follows both (export.c).
  */
 
 #define MOVED_PLACES 64

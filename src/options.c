@@ -289,6 +289,7 @@ static int finish_mountpoint(struct words *w, const char *path)
 
 	if (r < 0)
 		return words_fail(w, STATUS_FAILURE, "%s: %s", path, why);
+	w->o.here = strcmp(path, ".") == 0;
 	w->o.mountpoint = strdup(resolved);
 	return w->o.mountpoint ? 0 : words_fail(w, STATUS_SYSTEM, "out of memory");
 }

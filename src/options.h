@@ -47,13 +47,16 @@ struct options {
 	bool verbose; /* say what was agreed on with the server */
 	unsigned long remount_flags; /* of mount(2) */
 	bool read_only;
-	bool allow_other;   /* default: when root mounts */
-	bool allow_root;    /* never together with allow_other */
-	bool auto_unmount;  /* also when the daemon is killed */
-	bool takeover;	    /* another daemon can go on with the mount */
-	bool rootfs;	    /* the mount is to be the root of everything: rootfs.h */
-	bool resuming;	    /* another one's mount is there, and nobody may be serving it */
-	bool sandbox;	    /* privileges are dropped and system calls filtered */
+	bool allow_other;	  /* default: when root mounts */
+	bool allow_root;	  /* never together with allow_other */
+	bool auto_unmount;	  /* also when the daemon is killed */
+	bool takeover;		  /* another daemon can go on with the mount */
+	bool rootfs;		  /* the mount is to be the root of everything: rootfs.h */
+	bool resuming;		  /* another one's mount is there, and nobody may be serving it */
+	bool sandbox;		  /* privileges are dropped and system calls filtered */
+	bool referrals;		  /* inside the mount they are followed, where that is possible */
+	uint32_t referral_idle_s; /* what they lead to is unmounted when unused for so long */
+	bool here;	    /* the mount point was given as ".", and is that directory itself */
 	bool access_server; /* access=server: every check is the server's, entries are not cached */
 	uint32_t show_uid, show_gid; /* uid=, gid=: of all files; or OPTIONS_NO_ID */
 	uint32_t fmask, dmask;	     /* umask=: the modes of all files; or OPTIONS_NO_MASK */

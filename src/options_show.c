@@ -80,6 +80,8 @@ void options_show(const struct options *options, FILE *out)
 	if (o->allow_other || o->allow_root)
 		fputs(o->allow_other ? ",allow_other" : ",allow_root", out);
 	fputs(o->auto_unmount ? ",auto_unmount" : "", out);
+	fprintf(out, o->referrals ? ",referrals,referral_idle=%u" : ",noreferrals",
+		o->referral_idle_s);
 	fputs(o->takeover ? ",takeover" : "", out);
 	fprintf(out, ",sandbox=%s", o->sandbox ? "yes" : "no");
 }

@@ -337,6 +337,9 @@ static const struct option_word words[] = {
 	FLAG("async", sync, false),
 	FLAG("dirsync", dirsync, true),
 	FLAG("auto_unmount", o.auto_unmount, true),
+	FLAG("referrals", o.referrals, true),
+	FLAG("noreferrals", o.referrals, false),
+	NUMBER("referral_idle", o.referral_idle_s, 1, 1000000, " seconds"),
 	TEXT("fsname", fsname),
 	TEXT("subtype", subtype),
 

@@ -62,6 +62,8 @@ static const char usage_text[] =
 	"Mount\n"
 	"  ro, rw, [no]suid, [no]dev, [no]exec, [no]atime, sync, async, dirsync\n"
 	"  auto_unmount       unmount also when the daemon is killed\n"
+	"  referrals, noreferrals  mount what the server refers to (referrals, for root)\n"
+	"  referral_idle=N    unmount it when nobody has used it for so many seconds (500)\n"
 	"  takeover           let a service manager start another daemon for the mount\n"
 	"  rootfs             become the root file system, from an initramfs\n"
 	"  sandbox=yes|no     drop privileges and filter system calls (yes)\n"

@@ -217,6 +217,8 @@ void words_init(struct words *w, const char *program)
 			.xattr = true,
 			.acl = true,
 			.sandbox = true,
+			.referrals = true,
+			.referral_idle_s = 500,
 			.show_uid = OPTIONS_NO_ID,
 			.show_gid = OPTIONS_NO_ID,
 			.fmask = OPTIONS_NO_MASK,

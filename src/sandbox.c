@@ -151,6 +151,7 @@ static const int sandbox_daemon[] = {
 	SCMP_SYS(getrusage),
 	SCMP_SYS(times),
 	SCMP_SYS(getpgrp),
+	SCMP_SYS(getpgid), /* mounter_is_caller */
 	SCMP_SYS(getsid),
 	SCMP_SYS(setsid), /* the background's, which begins when all is set up */
 	/* the guard's end, the state file's growth */

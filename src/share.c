@@ -20,6 +20,7 @@
 #include "lead.h"
 #include "listing.h"
 #include "recall.h"
+#include "referral.h"
 #include "ring.h"
 #include "siblings.h"
 #include "support.h"
@@ -296,6 +297,7 @@ void share_free(struct share *share)
 		return;
 	share_end_keeping(share);
 	notify_free(share->notify);
+	referral_free(share);
 	nfs_client_free(share->client);
 	capture_free(share->capture);
 	trace_free(share->trace);
@@ -448,6 +450,7 @@ void share_disconnect(struct share *share, uint64_t timeout_ns)
 	 * run.
 	 */
 	notify_stop(share->notify);
+	referral_stop(share);
 	for (unsigned i = 0; i < share->nworkers; i++)
 		worker_quiesce(share->workers[i]);
 	for (unsigned i = 0; i < share->nworkers; i++)

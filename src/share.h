@@ -33,6 +33,7 @@
 
 struct fuse_session;
 struct guard;
+struct referrals;
 struct handle_table;
 struct state_file;
 struct takeover;
@@ -83,6 +84,7 @@ struct share {
 	unsigned possible;  /* SUPPORT_* that some file system may have */
 	struct lacks lacks; /* of NFSv4.2 */
 	struct moved moved;
+	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
 	struct offload_table offloads;
 	const struct tls_context *tls; /* or NULL; not owned */
 	struct guard *guard;	       /* mounts and unmounts; not owned */

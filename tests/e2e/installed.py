@@ -14,7 +14,7 @@ from harness import WORK_PARENT, WORK_PREFIX, Skip, build_path, mounts_below, ne
 from mounts import mountinfo
 
 CLONE_NEWNS = 0x20000
-HELPERS = ("mount.vsockfs", "mount.fuse.vsockfs")
+HELPERS = ("mount.vsockfs", "mount.fuse.vsockfs", "umount.fuse.vsockfs")
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 
 

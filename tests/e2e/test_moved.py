@@ -5,6 +5,7 @@
 import contextlib
 import errno
 import os
+import signal
 import stat
 import subprocess
 import time
@@ -69,11 +70,11 @@ def shim(env, *args):
 
 
 @contextlib.contextmanager
-def served(env, *args):
+def served(env, *args, options=""):
     """A shim and a mount through it."""
     with shim(env, *args) as server, Mount(
             env.suite.program(), f"unix:{server.path}:/export", server.path + ".mnt",
-            "nconnect=1,noac") as mount:
+            "nconnect=1,noac" + options) as mount:
         yield server, mount, os.path.join(mount.point, env.name)
 
 
@@ -81,27 +82,89 @@ def log_of(mount):
     return mount.log_tail(1000)
 
 
-@suite.test("a referral is an empty directory that leads nowhere, and the log says where to go, once")
+def is_waiting(process):
+    """Does it wait for an answer from the mount?"""
+    with open(f"/proc/{process.pid}/wchan") as file:
+        return "request_wait_answer" in file.read()
+
+
+def told(mount):
+    return [line for line in log_of(mount).splitlines() if "referral" in line]
+
+
+@suite.test("a referral that is not followed is an empty directory, and the log says so, once")
 def referral(env):
     os.mkdir(env.on_disk("away"))
-    with served(env, locations("vsock:7", "tcphost", path=("a", "b")), [b"away"]) as (
-            server, mount, top):
+    for where, options, why in ((locations("tcphost", "10.0.0.1", path=("a", "b")), "",
+                                 "tcphost:/a/b, 10.0.0.1:/a/b, which is not followed: that is no"),
+                                (locations("vsock:2.4000000123"), ",noreferrals", "follows none"),
+                                (locations("vsock:2.4000000123", path=("a", "b")), "",
+                                 "vsock:2.4000000123:/a/b, which is not followed: 2:/a/b: vsock 2")):
+        with served(env, where, [b"away"], options=options) as (_, mount, top):
+            away = os.path.join(top, "away")
+            inode = os.stat(away).st_ino
+            for _ in range(3):
+                st = os.stat(away)
+                assert stat.S_ISDIR(st.st_mode) and st.st_mode & 0o777 == 0o555
+                assert st.st_ino == inode
+                for call, *args in ((os.listdir, away), (os.stat, os.path.join(away, "x")),
+                                    (os.mkdir, os.path.join(away, "x")), (os.chmod, away, 0o777)):
+                    env.fails(errno.EREMOTE, call, *args)
+                env.fails(errno.EOPNOTSUPP, os.getxattr, away, "user.a")
+            assert os.access(away, os.R_OK | os.X_OK)
+            assert os.listdir(top) == ["away"]
+            lines = told(mount)
+            assert len(lines) == 1 and '"away"' in lines[0] and why in lines[0], lines
+            os.mkdir(os.path.join(top, "here"))
+            assert sorted(os.listdir(top)) == ["away", "here"]
+            os.rmdir(os.path.join(top, "here"))
+
+
+@suite.test("many programs at once have one attempt to follow a referral made", timeout=120)
+def crowd(env):
+    os.mkdir(env.on_disk("away"))
+    uses = ("ls .", "stat -f .", "stat .", "cd .", "mkdir ./d", "touch ./f", "cat ./f", "chmod 0 .",
+            "mv ./a ./b", "rmdir ./d")
+    with served(env, locations("vsock:2.4000000123"), [b"away"]) as (_, mount, top):
         away = os.path.join(top, "away")
-        inode = os.stat(away).st_ino
+        done = [subprocess.Popen(["sh", "-c", use.replace(".", away)], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True) for use in uses * 3]
+        said = {use: process.communicate(timeout=120)[1] for use, process in zip(uses * 3, done)}
+        assert len(told(mount)) == 1, log_of(mount)
+        assert "remote" in said["ls ."] and "remote" in said["touch ./f"], said
+        assert not any("Stale" in text for text in said.values()), said
+        assert mount.process.poll() is None
+
+
+def mounter_of(mount):
+    """Its process id."""
+    with open(f"/proc/{mount.process.pid}/task/{mount.process.pid}/children") as file:
+        for pid in file.read().split():
+            with open(f"/proc/{pid}/comm") as comm:
+                if comm.read().strip() == "vsockfs-mounter":
+                    return int(pid)
+    raise AssertionError("no mounter")
+
+
+@suite.test("without its mounter a mount goes on, and who waits for a referral does not")
+def orphaned(env):
+    os.mkdir(env.on_disk("away"))
+    with served(env, locations("vsock:2.4000000123"), [b"away"]) as (_, mount, top):
+        away = os.path.join(top, "away")
+        pid = mounter_of(mount)
+        os.kill(pid, signal.SIGSTOP)
+        waiting = subprocess.Popen(["ls", away], stderr=subprocess.PIPE, text=True)
+        ending = subprocess.Popen(["ls", away], stderr=subprocess.DEVNULL)
+        os.stat(top)
+        env.eventually(lambda: is_waiting(waiting) and is_waiting(ending))
+        ending.kill()
+        assert ending.wait(timeout=60) == -signal.SIGKILL
+        assert waiting.poll() is None
+        os.kill(pid, signal.SIGKILL)
+        assert "remote" in waiting.communicate(timeout=60)[1]
         for _ in range(3):
-            st = os.stat(away)
-            assert stat.S_ISDIR(st.st_mode) and st.st_mode & 0o777 == 0o555 and st.st_ino == inode
-            for call, *args in ((os.listdir, away), (os.stat, os.path.join(away, "x")),
-                                (os.mkdir, os.path.join(away, "x")), (os.chmod, away, 0o777)):
-                env.fails(errno.EREMOTE, call, *args)
-            env.fails(errno.EOPNOTSUPP, os.getxattr, away, "user.a")
-        assert os.access(away, os.R_OK | os.X_OK)
-        assert os.listdir(top) == ["away"]
-        lines = [line for line in log_of(mount).splitlines() if "referral" in line]
-        assert len(lines) == 1 and '"away"' in lines[0], lines
-        assert "vsock:7:/a/b, tcphost:/a/b" in lines[0], lines
+            env.fails(errno.EREMOTE, os.listdir, away)
         os.mkdir(os.path.join(top, "here"))
-        assert sorted(os.listdir(top)) == ["away", "here"]
 
 
 @suite.test("what a referral leads to can be mounted on it, and stays")
@@ -109,7 +172,7 @@ def mounted(env):
     os.mkdir(env.on_disk("away"))
     os.mkdir(env.on_disk("other"))
     write(env.on_disk("other/f"), b"there")
-    with served(env, locations("vsock:7"), [b"away"]) as (_, _, top):
+    with served(env, locations("vsock:7"), [b"away"], options=",noreferrals") as (_, _, top):
         away = os.path.join(top, "away")
         with Mount(env.suite.program(), env.suite.source(export=f"/export/{env.name}/other"), away,
                    "nconnect=1"):

@@ -14,8 +14,8 @@
 static bool known_to_fuse(const char *word)
 {
 	static const char *const words[] = {"ro", "rw", "suid", "nosuid", "dev", "nodev", "noexec",
-		"noatime", "sync", "dirsync", "auto_unmount", "allow_other", "allow_root",
-		"default_permissions"};
+		"noatime", "sync", "dirsync", "auto_unmount", "referrals", "noreferrals",
+		"allow_other", "allow_root", "default_permissions"};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (strcmp(word, words[i]) == 0)

@@ -123,6 +123,8 @@ def main():
                               ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")
         add_counts(machine.image)
+        with open(os.path.join(HERE, "guest", "referrals"), "rb") as file:
+            machine.image.file("/referrals", file.read())
         disk = machine.disk("export.img", 16 << 30)
     except Missing as why:
         return tap.skip_all(why)

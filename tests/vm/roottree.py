@@ -101,7 +101,7 @@ class RootTree:
     def install(self, vsockfs, vsockfsctl, generator):
         self.copy(vsockfs, "/usr/bin/vsockfs")
         self.copy(vsockfsctl, "/usr/bin/vsockfsctl")
-        for name in ("mount.vsockfs", "mount.fuse.vsockfs"):
+        for name in ("mount.vsockfs", "mount.fuse.vsockfs", "umount.fuse.vsockfs"):
             os.symlink("/usr/bin/vsockfs", self.inside(f"/usr/sbin/{name}"))
         shutil.copytree(f"{CONTRIB}/dracut/50vsockfs",
                         self.inside("/usr/lib/dracut/modules.d/50vsockfs"))
