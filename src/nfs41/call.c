@@ -41,6 +41,7 @@ void call_unplace(struct nfs_compound *c)
 	case NFS_COMPOUND_SENT: TAILQ_REMOVE(&conn->sent, c, p.entry); break;
 	case NFS_COMPOUND_HELD: TAILQ_REMOVE(&conn->held, c, p.entry); break;
 	case NFS_COMPOUND_LENT: TAILQ_REMOVE(&conn->lent, c, p.entry); break;
+	case NFS_COMPOUND_MOVED: TAILQ_REMOVE(&conn->moved, c, p.entry); break;
 	case NFS_COMPOUND_PAUSED: TAILQ_REMOVE(&conn->paused, c, p.entry); /* fallthrough */
 	case NFS_COMPOUND_ENDING: loop_timer_cancel(conn->loop, &c->p.timer); break;
 	case NFS_COMPOUND_IDLE: break;
@@ -287,6 +288,14 @@ void call_repeat(struct nfs_compound *c)
 		call_queue_first(c);
 }
 
+void call_again(struct nfs_compound *c)
+{
+	if (c->p.uncertain)
+		call_repeat(c);
+	else
+		call_queue_first(c);
+}
+
 /* What becomes of a compound whose session is gone. */
 static void call_change_session(struct nfs_compound *c)
 {
@@ -295,23 +304,29 @@ static void call_change_session(struct nfs_compound *c)
 		call_end(c, -ESTALE);
 		return;
 	}
-	if (c->p.uncertain)
-		call_repeat(c);
-	else
-		call_queue_first(c);
+	call_again(c);
+}
+
+/* Those of another session than `generation`. */
+static void call_take_old(
+	struct compound_list *list, uint32_t generation, struct compound_list *old)
+{
+	struct nfs_compound *c, *next;
+	for (c = TAILQ_FIRST(list); c; c = next) {
+		next = TAILQ_NEXT(c, p.entry);
+		if (c->p.grant.generation == generation)
+			continue;
+		TAILQ_REMOVE(list, c, p.entry);
+		TAILQ_INSERT_TAIL(old, c, p.entry);
+	}
 }
 
 void call_leave_session(struct nfs_conn *conn, uint32_t generation)
 {
 	struct compound_list old = TAILQ_HEAD_INITIALIZER(old);
-	struct nfs_compound *c, *next;
-	for (c = TAILQ_FIRST(&conn->held); c; c = next) {
-		next = TAILQ_NEXT(c, p.entry);
-		if (c->p.grant.generation == generation)
-			continue;
-		TAILQ_REMOVE(&conn->held, c, p.entry);
-		TAILQ_INSERT_TAIL(&old, c, p.entry);
-	}
+	struct nfs_compound *c;
+	call_take_old(&conn->held, generation, &old);
+	call_take_old(&conn->moved, generation, &old);
 	/* last first, so that the head of the queue has them in their order */
 	while ((c = TAILQ_LAST(&old, compound_list)) != NULL) {
 		TAILQ_REMOVE(&old, c, p.entry);
@@ -489,6 +504,7 @@ void nfs_compound_abandon(struct nfs_compound *c)
 		if (!c->p.has_slot)
 			call_end(c, -ECANCELED);
 		break;
+	case NFS_COMPOUND_MOVED:
 	case NFS_COMPOUND_UNREADY:
 	case NFS_COMPOUND_QUEUED:
 		call_end(c, -ECANCELED);

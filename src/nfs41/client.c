@@ -29,6 +29,27 @@ static void client_note_salt(struct nfs_client *client)
 	atomic_store(&client->salt, salt);
 }
 
+int client_make_verifier(struct nfs_client *client)
+{
+	uint8_t random[NFS4_VERIFIER_SIZE];
+	if (getrandom(random, sizeof(random), 0) != sizeof(random))
+		return -errno;
+	memcpy(client->verifier, random, sizeof(random));
+	return 0;
+}
+
+int client_name_peer(struct nfs_client *client, const struct address *address)
+{
+	struct client_peer *peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return -ENOMEM;
+	address_describe(address, peer->text, sizeof(peer->text));
+	peer->before = client->peers;
+	client->peers = peer;
+	client->peer = peer->text;
+	return 0;
+}
+
 /*
  * co_ownerid is unique even among mounts of one machine and cannot be guessed, so that nobody else
  * takes this client's state over; it stays the same until the end of the mount, or until this guest
@@ -38,7 +59,7 @@ static int client_make_owner(struct nfs_client *client)
 {
 	char host[256] = "", *to = client->owner;
 	struct timespec now;
-	uint8_t random[16 + NFS4_VERIFIER_SIZE];
+	uint8_t random[16];
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return -errno;
 	gethostname(host, sizeof(host) - 1);
@@ -52,9 +73,8 @@ static int client_make_owner(struct nfs_client *client)
 		clock_gettime(CLOCK_REALTIME, &now);
 		sprintf(to, " %llx%08lx", (unsigned long long)now.tv_sec, now.tv_nsec);
 	}
-	memcpy(client->verifier, random + 16, NFS4_VERIFIER_SIZE);
 	client_note_salt(client);
-	return 0;
+	return client_make_verifier(client);
 }
 
 int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **out)
@@ -66,7 +86,6 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 	client->config.cred = rpc_cred_ref(config->cred);
 	client->clientaddr = config->clientaddr ? strdup(config->clientaddr) : NULL;
 	client->config.clientaddr = client->clientaddr;
-	address_describe(&config->address, client->peer, sizeof(client->peer));
 	slot_table_init(&client->slots, config->max_requests);
 	recovery_init(&client->recovery, config->minor);
 	pthread_mutex_init(&client->lock, NULL);
@@ -76,7 +95,9 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 	client->renew.fire = client_renew;
 	atomic_init(&client->next_owner, 1);
 	client->machine = machine_new(config->address.proto == ADDRESS_VSOCK);
-	int err = client_make_owner(client);
+	int err = client_name_peer(client, &config->address);
+	if (!err)
+		err = client_make_owner(client);
 	/* Whether the server is there must not hang on a ticket. */
 	if (!err && rpc_sec_is_gss(rpc_cred_gss(config->cred)))
 		err = rpc_cred_new_none(&client->nobody);
@@ -105,6 +126,10 @@ void nfs_client_free(struct nfs_client *client)
 	rpc_cred_unref(client->config.cred);
 	rpc_cred_unref(client->nobody);
 	free(client->clientaddr);
+	for (struct client_peer *peer = client->peers, *before; peer; peer = before) {
+		before = peer->before;
+		free(peer);
+	}
 	machine_free(client->machine);
 	free(client);
 }
@@ -257,6 +282,7 @@ static void client_flow(struct nfs_client *client)
 		log_debug("%s: session %u in force", client->peer, client->recovery.generation);
 	client_kick_conns(client);
 	client_step_renew(client);
+	client_move_consider(client);
 }
 
 static void client_close(struct nfs_client *client)
@@ -336,6 +362,8 @@ void client_event(struct nfs_client *client, const struct recovery_event *ev)
 		slot_table_open(&client->slots, false);
 	if (actions & RECOVERY_DO_BECOME_OTHER)
 		client_become_other(client);
+	if (actions & RECOVERY_DO_CHANGE_SERVER)
+		client_change_server(client);
 	if (actions & RECOVERY_DO_CONNECT)
 		client_connect(client);
 	if (actions & RECOVERY_DO_EXCHANGE_ID)

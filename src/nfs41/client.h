@@ -107,6 +107,40 @@ struct nfs_reclaim_ops {
 void nfs_client_set_reclaim(
 	struct nfs_client *client, const struct nfs_reclaim_ops *ops, void *arg);
 
+/* What the owner of the mounted file system has found out. */
+enum nfs_move {
+	NFS_MOVE_NONE, /* it has moved to where we do not follow */
+	NFS_MOVE_HERE, /* it is where it was, and some other has moved */
+	NFS_MOVE_TO,   /* it can be used at another address */
+};
+struct nfs_move_ops {
+	/*
+	 * On the first worker's thread: the server says of some file system, or of state in one,
+	 * that it is elsewhere. To be found out with privileged compounds on `conn`; `done` is
+	 * called once at the end, on this thread. What met that waits meanwhile; with NFS_MOVE_TO
+	 * it goes on there, as after a restart of the server: with another session, and state that
+	 * is reclaimed unless that server knows it.
+	 */
+	void (*ask)(void *arg, struct nfs_conn *conn,
+		void (*done)(void *done_arg, enum nfs_move move, const struct address *to),
+		void *done_arg);
+	/* The client has come there, nothing else has yet. `same`: it is the same server, which has
+	 * kept all that it had of ours. First worker's thread. */
+	void (*moved)(void *arg, bool same);
+};
+/* Without these, NFS4ERR_MOVED is for the compound's owner. Before nfs_client_start. */
+void nfs_client_set_move(struct nfs_client *client, const struct nfs_move_ops *ops, void *arg);
+/* Where the server is now. Any thread. */
+void nfs_client_address(struct nfs_client *client, struct address *address);
+/* A client like this one, of another server, to look at that; it has no connection yet. 0 or
+ * -errno.
+ */
+int nfs_client_new_like(
+	struct nfs_client *client, const struct address *address, struct nfs_client **other);
+/* It has stopped, and nothing of it waits to be run: it may be freed before its loops have
+ * returned, on the thread that all of them are of. */
+bool nfs_client_is_at_rest(const struct nfs_client *client);
+
 /*
  * Before nfs_client_start: takes over from a process that has died. Its session is destroyed, so
  * that nothing of it is executed any more; opens and locks on record are kept, or reclaimed if the

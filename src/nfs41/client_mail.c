@@ -83,6 +83,7 @@ static void client_post_news(struct nfs_client *client, uint32_t news)
 	client->mail.revoked |= reclaim || handling_flags(news, HANDLING_FLAG_STATE) != 0;
 	client->mail.grace |= reclaim;
 	client->mail.rebind |= handling_flags(news, HANDLING_FLAG_PATH) != 0;
+	client->mail.moved |= handling_flags(news, HANDLING_FLAG_MOVED) != 0;
 	client_post(client);
 }
 
@@ -97,6 +98,13 @@ void client_seen_flags(struct nfs_client *client, uint32_t generation, uint32_t 
 		client_session_lost(client, generation, NFS4ERR_SEQ_MISORDERED);
 	else if (news != 0)
 		client_post_news(client, news);
+}
+
+void client_moved(struct nfs_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	client->mail.moved = true;
+	client_post(client);
 }
 
 void client_reclaimed(void *arg, int err)
@@ -163,6 +171,10 @@ void client_read_mail(struct loop_task *task)
 			&(struct recovery_event){.type = RECOVERY_EV_REVOKED, .grace = mail.grace});
 	if (mail.rebind)
 		conn_rebind(client_first(client));
+	if (mail.moved) {
+		client->move.wanted = true;
+		client_move_consider(client);
+	}
 	if (mail.reclaimed)
 		client_event(client, &(struct recovery_event){.type = RECOVERY_EV_RECLAIMED,
 					     .status = mail.reclaim_err});

@@ -26,7 +26,7 @@
 
 /* What other threads want from the first worker; guarded by `lock`. */
 struct client_mail {
-	bool start, stop, reclaimed, revoked, grace, rebind;
+	bool start, stop, reclaimed, revoked, grace, rebind, moved;
 	uint64_t stop_timeout;
 	uint32_t lost_generation; /* 0: none */
 	bool cloned;
@@ -36,11 +36,31 @@ struct client_mail {
 	unsigned drained, closed; /* connections */
 };
 
+/* What client_move.c keeps. */
+struct client_move {
+	_Atomic uint32_t round;	  /* of asking, counted */
+	_Atomic uint32_t decided; /* the last that ended with nothing to follow */
+	atomic_bool here;	  /* since the file system is where it was */
+	bool wanted, asking;	  /* to be begun when the session is there; under way */
+	struct address to;
+	bool changed;	      /* it has gone there, and not heard who the server is */
+	bool forgetful;	      /* it was to forget us, once */
+	char left_owner[128]; /* of the server that it comes from, and what that knew us by */
+	uint64_t left_clientid;
+};
+
+/* What the log calls the server. Those before are kept, since others may be using their words. */
+struct client_peer {
+	struct client_peer *before;
+	char text[ADDRESS_HOST_MAX + 64];
+};
+
 struct nfs_client {
-	struct nfs_client_config config;
+	struct nfs_client_config config; /* but for the address, which `lock` guards, it stays */
 	char *clientaddr;
-	struct rpc_cred *nobody; /* for NULL calls: AUTH_NONE, or what the others have */
-	char peer[ADDRESS_HOST_MAX + 64];
+	struct rpc_cred *nobody;  /* for NULL calls: AUTH_NONE, or what the others have */
+	const char *_Atomic peer; /* the text of `peers` */
+	struct client_peer *peers;
 	char owner[CLIENT_OWNER_MAX];
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
 
@@ -66,7 +86,7 @@ struct nfs_client {
 	struct log_limit complaints; /* about connections */
 	atomic_bool complained;	     /* that they work again is worth a line */
 	atomic_uint minor;
-	_Atomic uint32_t identity; /* counts the client owners that we have been */
+	_Atomic uint32_t identity; /* counts the client owners that we have been, and the servers */
 
 	pthread_mutex_t callback_lock;
 	struct callback callback;
@@ -74,6 +94,9 @@ struct nfs_client {
 	void *callback_arg;
 	const struct nfs_reclaim_ops *reclaim_ops;
 	void *reclaim_arg;
+	const struct nfs_move_ops *move_ops;
+	void *move_arg;
+	struct client_move move;
 
 	struct recovery recovery;
 	struct loop_timer timer;       /* the machine's */
@@ -130,6 +153,32 @@ void client_conn_closed(struct nfs_client *client);
 void client_reclaimed(void *arg, int err);
 /* First worker's thread: the task that reads it. */
 void client_read_mail(struct loop_task *task);
+
+/* Writes its words for the log. 0 or -ENOMEM. */
+int client_name_peer(struct nfs_client *client, const struct address *address);
+/* A verifier that the server has not seen: it forgets what it holds for this client owner. */
+int client_make_verifier(struct nfs_client *client);
+
+/*
+ * client_move.c: a file system that the server says to be elsewhere. Compounds that meet that wait
+ * (move_await) for the owner to find out (nfs_move_ops.ask) and either end with NFS4ERR_MOVED, or
+ * go to the server that the client then changes to.
+ */
+/* There may be something to ask about. First worker's thread. */
+void client_move_consider(struct nfs_client *client);
+/* Any thread: so that it is asked. */
+void client_moved(struct nfs_client *client);
+/* Takes the new address into use. */
+void client_change_server(struct nfs_client *client);
+/*
+ * EXCHANGE_ID was answered. True: it is another server, which knows us from earlier, and must
+ * forget that: to be sent once more.
+ */
+bool client_meet_server(struct nfs_client *client, bool confirmed);
+/* Who it is is known: `new_client` as RESULT has it. */
+void client_met_server(struct nfs_client *client, bool new_client);
+/* Where to connect to; returns the identity that goes with it. Any thread. */
+uint32_t client_target(struct nfs_client *client, struct address *address);
 
 /* client_step.c: each sends one RPC on the first connection; its RESULT follows. */
 void client_step_exchange_id(struct nfs_client *client);

@@ -55,6 +55,10 @@ static void step_exchanged(struct nfs_compound *c)
 	ev.status = step_take_status(c);
 	if (ev.status == 0) {
 		bool confirmed = res->flags & EXCHGID4_FLAG_CONFIRMED_R;
+		if (client_meet_server(client, confirmed)) {
+			client_step_exchange_id(client);
+			return;
+		}
 		ev.new_client = !client->has_clientid || !confirmed ||
 				res->clientid != atomic_load(&client->clientid);
 		/* a confirmed client id goes on with its own count, unless the server disagrees */
@@ -64,6 +68,7 @@ static void step_exchanged(struct nfs_compound *c)
 		}
 		client->create_misordered = false;
 		client->has_clientid = true;
+		client_met_server(client, ev.new_client);
 		atomic_store(&client->clientid, res->clientid);
 		log_debug("%s: client id %016llx of %s %s", client->peer,
 			(unsigned long long)res->clientid, res->server_impl, res->server_owner);

@@ -115,6 +115,7 @@ struct nfs_compound {
 			NFS_COMPOUND_SENT,
 			NFS_COMPOUND_LENT,   /* sent, or about to be, by another worker */
 			NFS_COMPOUND_HELD,   /* has a slot, waits for a connection */
+			NFS_COMPOUND_MOVED,  /* waits to hear where its file system is */
 			NFS_COMPOUND_PAUSED, /* will be sent again when the timer fires */
 			NFS_COMPOUND_ENDING, /* `done` follows when the timer fires */
 		} place;
@@ -124,10 +125,12 @@ struct nfs_compound {
 		bool delivered; /* `done` was called while the reply is still to come */
 		bool listed;	/* in the worker's list of all that is under way */
 		bool sent_once;
-		bool uncertain; /* sent into a connection that ended: executed or not */
-		bool stripped;	/* only SEQUENCE is left of it */
-		bool probe;	/* see probe.c: in no list but that of the sent ones */
-		bool uncached;	/* its reply is too big for the server's cache */
+		bool uncertain;	      /* sent into a connection that ended: executed or not */
+		bool stripped;	      /* only SEQUENCE is left of it */
+		bool probe;	      /* see probe.c: in no list but that of the sent ones */
+		bool moved_twice;     /* the file system was said to be elsewhere and then not */
+		uint32_t moved_round; /* of asking, when that was said: see client_move.c */
+		bool uncached;	      /* its reply is too big for the server's cache */
 		unsigned delays;
 		unsigned garbage, cuts; /* replies that did not come well, none good between */
 		uint32_t cut_serial;	/* of the connection that ended the last time */

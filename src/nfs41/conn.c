@@ -47,6 +47,7 @@ struct nfs_conn *conn_new(struct nfs_client *client, struct loop *loop, unsigned
 	TAILQ_INIT(&conn->unready);
 	TAILQ_INIT(&conn->sent);
 	TAILQ_INIT(&conn->held);
+	TAILQ_INIT(&conn->moved);
 	TAILQ_INIT(&conn->paused);
 	TAILQ_INIT(&conn->lent);
 	TAILQ_INIT(&conn->all);
@@ -196,11 +197,15 @@ static void conn_up(void *arg)
 		return;
 	}
 	conn->state = CONN_UP;
+	/* begun as somebody else, or to another server */
+	if (conn->identity != atomic_load(&client->identity)) {
+		conn_reset(conn, -ESTALE);
+		return;
+	}
 	conn->heard_at = loop_now(conn->loop);
 	conn->pinging = false;
 	conn->warned = false;
 	atomic_store(&conn->suspected, false);
-	conn->identity = atomic_load(&client->identity);
 	conn->probe_sent = false;
 	conn_count(&conn->stats.connects, 1);
 	if (conn->index == 0) {
@@ -259,12 +264,14 @@ static const struct rpc_conn_ops conn_ops = {
 static void conn_connect(struct nfs_conn *conn)
 {
 	const struct nfs_client_config *config = &conn->client->config;
+	struct address address;
 	client_check_machine(conn->client);
+	conn->identity = client_target(conn->client, &address);
 	conn->state = CONN_CONNECTING;
 	conn->serial++;
 	lend_begin(conn, false);
-	conn->open_err = rpc_conn_open(conn->loop, &config->address, &config->stream, CONN_CALL_MAX,
-		&conn_ops, conn, &conn->rpc);
+	conn->open_err = rpc_conn_open(
+		conn->loop, &address, &config->stream, CONN_CALL_MAX, &conn_ops, conn, &conn->rpc);
 	if (conn->open_err) {
 		/* tell it from the loop, as any other failure */
 		conn->rpc = NULL;
@@ -329,6 +336,7 @@ void conn_update(struct nfs_conn *conn)
 		probe_send(conn);
 	if (alive)
 		call_resend(conn);
+	move_settle(conn);
 	call_pump(conn);
 	if (atomic_exchange(&conn->suspected, false))
 		watch_suspected(conn);

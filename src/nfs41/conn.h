@@ -49,7 +49,8 @@ struct nfs_conn {
 	uint32_t joining;	 /* generation that it is to be bound to */
 	bool probed, associated; /* to that one: what of it is done */
 	bool probe_sent;	 /* and not answered */
-	uint32_t identity;	 /* whose the connection is: as nfs_client.identity */
+	uint32_t identity;	 /* whose, and with which server, the connection is: as
+				    nfs_client.identity */
 	uint64_t bound_at;	 /* ns; 0: this connection never was */
 	uint64_t backoff;	 /* ns; 0: the last connection was good for a while */
 	int open_err;		 /* CONN_CONNECTING could not begin: -errno */
@@ -60,6 +61,7 @@ struct nfs_conn {
 	struct compound_list urgent, queue; /* wait for slots: privileged ones, others */
 	struct compound_list unready;	    /* wait for security contexts, and have no slots */
 	struct compound_list sent, held;    /* in the order of sending */
+	struct compound_list moved;	    /* for client_move.c to decide about */
 	struct compound_list paused, lent;
 	struct compound_list all; /* every sequenced one, in the order of their coming */
 	struct slot_waiter waiter;
@@ -163,6 +165,8 @@ void call_fail_all(struct nfs_conn *conn, int status);
 void call_hold(struct nfs_compound *c);
 /* It waits for a slot, in front of the others. It is in no list and has no slot. */
 void call_queue_first(struct nfs_compound *c);
+/* As after a reply that leaves it undone, or in part (p.uncertain): as the next two. */
+void call_again(struct nfs_compound *c);
 /*
  * It may have been executed, and its slot's cache cannot tell any more: it goes there as a
  * repetition, or ends (nfs_compound.once).
@@ -191,6 +195,12 @@ void probe_send(struct nfs_conn *conn);
  */
 void probe_answered(
 	struct nfs_compound *c, const struct nfs_sequence_res *seq, int err, bool foreign);
+
+/* client_move.c */
+/* Its file system is elsewhere, says the server. It is in no list and has no slot. */
+void move_await(struct nfs_compound *c);
+/* Ends those that wait in vain, and sends those again that need not wait. */
+void move_settle(struct nfs_conn *conn);
 
 /* reply.c: rpc_call's `done` */
 int reply_done(struct rpc_call *call, int err, const uint8_t *data, size_t len, size_t sink_len);

@@ -46,8 +46,8 @@ static const struct handling_row rows[] = {
 	ROW(RECLAIM_BAD,               OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 	ROW(RECLAIM_CONFLICT,          OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 
-	/* One server is all there is: the log says where it is now (moved.c). */
-	ROW(MOVED,                     OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
+	/* of a handle's file system; that a name leads elsewhere is the owner's (reply.c) */
+	ROW(MOVED,                     OWNER,     MOVED,     OWNER,   OWNER,   UNUSABLE),
 	ROW(LEASE_MOVED,               OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
 	/* RFC 8881, 4.2.3: volatile handles are not looked up again. */
 	ROW(FHEXPIRED,                 OWNER,     OWNER,     OWNER,   OWNER,   UNUSABLE),
@@ -64,8 +64,7 @@ static const struct handling_flag flags_of_sequence[] = {
 	{SEQ4_STATUS_ADMIN_STATE_REVOKED,        HANDLING_FLAG_STATE},
 	{SEQ4_STATUS_RECALLABLE_STATE_REVOKED,   HANDLING_FLAG_STATE},
 	{SEQ4_STATUS_RESTART_RECLAIM_NEEDED,     HANDLING_FLAG_RECLAIM},
-	/* the file system says NFS4ERR_MOVED itself to who uses it */
-	{SEQ4_STATUS_LEASE_MOVED,                HANDLING_FLAG_IGNORED},
+	{SEQ4_STATUS_LEASE_MOVED,                HANDLING_FLAG_MOVED},
 	/* callbacks come without RPCSEC_GSS */
 	{SEQ4_STATUS_CB_GSS_CONTEXTS_EXPIRING,   HANDLING_FLAG_IGNORED},
 	{SEQ4_STATUS_CB_GSS_CONTEXTS_EXPIRED,    HANDLING_FLAG_IGNORED},

@@ -26,6 +26,7 @@ enum handling {
 	HANDLING_UNCACHED, /* again, without asking for the reply to be kept; once */
 	HANDLING_STRIPPED, /* of a request that stands for an abandoned one: that was executed; of
 			    * any other: as SESSION */
+	HANDLING_MOVED,	   /* again, once it is known where: client_move.c */
 	HANDLING_USED,	   /* of a probe: its sequence id was used, see probe.c */
 	HANDLING_TWIN,	   /* of a probe: by another guest */
 };
@@ -59,6 +60,7 @@ enum handling_of_flag {
 	HANDLING_FLAG_STATE,   /* opens and locks are tested, and made anew where need be */
 	HANDLING_FLAG_RECLAIM, /* they are reclaimed */
 	HANDLING_FLAG_PATH,    /* the first connection is associated once more */
+	HANDLING_FLAG_MOVED,   /* the server is asked where its file system is */
 	HANDLING_FLAG_SESSION, /* the session is of no use: another is made */
 };
 

@@ -245,6 +245,11 @@ static void job_judge(struct reclaim_job *job, int status)
 		reclaim_job_end(job);
 		return;
 	}
+	/* What has moved is reclaimed, or lost, where it is now. */
+	if (status == NFS4ERR_MOVED) {
+		reclaim_job_end(job);
+		return;
+	}
 	switch (job->step) {
 	case JOB_TEST_OPEN:
 	case JOB_TEST_LOCK: job_judge_test(job, status); break;

@@ -8,6 +8,8 @@
 
 #define RECOVERY_DELAY_MIN UINT64_C(100000000)	/* ns */
 #define RECOVERY_DELAY_MAX UINT64_C(5000000000) /* ns */
+/* For the session to be given back before another server is turned to. */
+#define RECOVERY_LEAVE UINT64_C(2000000000) /* ns */
 
 void recovery_init(struct recovery *r, int minor)
 {
@@ -31,6 +33,8 @@ uint64_t recovery_deadline(const struct recovery *r)
 	/* Without a connection it goes on with UP, not with the time. */
 	bool waits = recovery_needs_connection(r) && !r->connected;
 	bool pausing = !r->issued && r->retry_at > 0 && !waits;
+	if (r->leaving && r->leave_at < r->deadline)
+		return r->leave_at;
 	return pausing && r->retry_at < r->deadline ? r->retry_at : r->deadline;
 }
 
@@ -173,11 +177,22 @@ static unsigned recovery_complete(struct recovery *r, const struct recovery_even
 	return recovery_proceed(r, now);
 }
 
+/* What is still to be said to this server is not worth waiting for. */
+static unsigned recovery_leave(struct recovery *r)
+{
+	r->state = RECOVERY_EXCHANGE;
+	r->leaving = r->issued = r->connected = r->exchanged = false;
+	r->retry_at = r->delay = 0;
+	return RECOVERY_DO_HOLD | RECOVERY_DO_CHANGE_SERVER;
+}
+
 static unsigned recovery_result(struct recovery *r, const struct recovery_event *ev, uint64_t now)
 {
 	if (!r->issued || ev->step != r->state)
 		return 0;
 	r->issued = false;
+	if (r->leaving)
+		return recovery_leave(r);
 	if (ev->status == -ECONNRESET) {
 		r->connected = false;
 		return 0;
@@ -233,10 +248,30 @@ static unsigned recovery_cloned(struct recovery *r, const struct recovery_event 
 	default: break;
 	}
 	r->state = RECOVERY_EXCHANGE;
-	r->issued = r->connected = r->exchanged = r->completed = false;
+	r->issued = r->connected = r->exchanged = r->completed = r->leaving = false;
 	r->cloned = true;
 	r->retry_at = r->delay = 0;
 	return RECOVERY_DO_HOLD | RECOVERY_DO_BECOME_OTHER;
+}
+
+/* What the server here has under way must not be executed later than what we do there. */
+static unsigned recovery_moved(struct recovery *r, uint64_t now)
+{
+	switch (r->state) {
+	case RECOVERY_IDLE:
+	case RECOVERY_CLOSING:
+	case RECOVERY_DESTROY_SESSION:
+	case RECOVERY_DESTROY_CLIENTID: return 0;
+	default: break;
+	}
+	if (r->first || r->stopping || r->leaving)
+		return 0;
+	if (!recovery_has_session(r) || !r->connected)
+		return recovery_leave(r);
+	r->leaving = true;
+	r->leave_at = now + RECOVERY_LEAVE;
+	r->retry_at = 0;
+	return RECOVERY_DO_HOLD | recovery_enter(r, RECOVERY_DISCARD, now);
 }
 
 static unsigned recovery_revoked(struct recovery *r, const struct recovery_event *ev, uint64_t now)
@@ -267,6 +302,8 @@ static unsigned recovery_reclaimed(
 static unsigned recovery_down(struct recovery *r, const struct recovery_event *ev, uint64_t now)
 {
 	r->connected = false;
+	if (r->leaving)
+		return recovery_leave(r);
 	if (r->state == RECOVERY_DESTROY_SESSION || r->state == RECOVERY_DESTROY_CLIENTID)
 		return recovery_close(r);
 	if (r->first && r->state != RECOVERY_IDLE && r->state != RECOVERY_CLOSING)
@@ -278,6 +315,8 @@ static unsigned recovery_down(struct recovery *r, const struct recovery_event *e
 
 static unsigned recovery_time(struct recovery *r, uint64_t now)
 {
+	if (r->leaving && now >= r->leave_at)
+		return recovery_leave(r);
 	if (now < r->deadline)
 		return recovery_issue(r, now);
 	if (r->stopping)
@@ -320,7 +359,7 @@ static unsigned recovery_closed(struct recovery *r)
 	if (r->stopping)
 		actions |= RECOVERY_DO_STOPPED;
 	r->state = RECOVERY_IDLE;
-	r->connected = r->stopping = r->drained = r->reclaiming = false;
+	r->connected = r->stopping = r->drained = r->reclaiming = r->leaving = false;
 	return actions;
 }
 
@@ -346,6 +385,7 @@ unsigned recovery_event(struct recovery *r, const struct recovery_event *ev, uin
 	case RECOVERY_EV_RECLAIMED: return recovery_reclaimed(r, ev, now);
 	case RECOVERY_EV_LOST: return recovery_lost(r, ev, now);
 	case RECOVERY_EV_CLONED: return recovery_cloned(r, ev);
+	case RECOVERY_EV_MOVED: return recovery_moved(r, now);
 	case RECOVERY_EV_REVOKED: return recovery_revoked(r, ev, now);
 	case RECOVERY_EV_TIME: return recovery_time(r, now);
 	case RECOVERY_EV_STOP: return recovery_stop(r, ev, now);

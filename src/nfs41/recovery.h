@@ -16,6 +16,7 @@
  *   CREATE -> RECLAIM -> COMPLETE -> READY   when the client id is a new one
  *   CREATE -> RECLAIM -> COMPLETE -> RECLAIM -> READY   when the server has no grace for all of it
  *   any -CLONED-> EXCHANGE (as somebody else) -> CREATE -> COMPLETE -> RECLAIM -> READY
+ *   READY -MOVED-> DISCARD -> EXCHANGE (with another server) -> CREATE -> ...
  *   READY -STOP, DRAINED-> DESTROY_SESSION -> DESTROY_CLIENTID -> CLOSING -CLOSED-> IDLE
  */
 enum recovery_state {
@@ -25,7 +26,7 @@ enum recovery_state {
 	RECOVERY_RECLAIM,	   /* opens and locks are made anew */
 	RECOVERY_COMPLETE,	   /* RECLAIM_COMPLETE */
 	RECOVERY_READY,		   /* compounds flow */
-	RECOVERY_DISCARD,	   /* DESTROY_SESSION, to make another */
+	RECOVERY_DISCARD,	   /* DESTROY_SESSION, to make another, here or elsewhere */
 	RECOVERY_DESTROY_SESSION,  /* the last one */
 	RECOVERY_DESTROY_CLIENTID, /* the last one */
 	RECOVERY_CLOSING,	   /* connections end */
@@ -41,6 +42,7 @@ enum recovery_event_type {
 	RECOVERY_EV_LOST,      /* session `generation` ended, as `status` (nfsstat4) says */
 	RECOVERY_EV_CLONED,    /* session `generation` (0: whichever there is) and its client id are
 				  another guest's: they must not be touched any more */
+	RECOVERY_EV_MOVED,     /* everything goes on with another server */
 	RECOVERY_EV_REVOKED,   /* the session goes on without state; `grace`: it may be reclaimed */
 	RECOVERY_EV_TIME,      /* the deadline has come */
 	RECOVERY_EV_STOP,      /* `timeout` ns for all of it */
@@ -78,6 +80,8 @@ struct recovery_event {
 /* Comes with HOLD, before what follows it: another client owner, and no connection that belonged to
  * the old one; UP follows. */
 #define RECOVERY_DO_BECOME_OTHER 0x4000
+/* The same for another server. */
+#define RECOVERY_DO_CHANGE_SERVER 0x8000
 
 struct recovery {
 	enum recovery_state state;
@@ -93,11 +97,13 @@ struct recovery {
 	bool reclaiming; /* RECLAIMED will come */
 	bool completed;	 /* RECLAIM_COMPLETE was accepted for this client id */
 	bool cloned;	 /* nothing can be reclaimed: it is another's */
+	bool leaving;	 /* the server is to be changed after this */
 	bool stopping, drained;
 	uint32_t generation;
 	int status; /* of the failure */
 	enum recovery_state failed_in;
 	uint64_t retry_at, delay, ready_at; /* ns */
+	uint64_t leave_at;		    /* if `leaving`, whatever the server says */
 	uint64_t deadline;		    /* of start or stop */
 };
 

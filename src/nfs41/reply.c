@@ -50,10 +50,8 @@ static void reply_session_lost(struct nfs_compound *c, int status)
 	call_release(c, false, SLOT_NO_TARGET);
 	if (c->one_session)
 		call_end(c, -ESTALE);
-	else if (c->p.uncertain)
-		call_repeat(c);
 	else
-		call_queue_first(c);
+		call_again(c);
 }
 
 static void reply_bad_slot(struct nfs_compound *c, const struct slot_grant *grant)
@@ -67,6 +65,33 @@ static void reply_bad_slot(struct nfs_compound *c, const struct slot_grant *gran
 	call_queue_first(c);
 }
 
+/* Not what a name leads to: that is for whoever looks it up. */
+static bool reply_is_about_handle(const struct nfs_compound *c)
+{
+	bool put = false, saved = false;
+	for (unsigned i = 0; i <= c->ops_ok && i < c->nops; i++)
+		switch (c->ops[i].op) {
+		case OP_PUTFH: put = true; break;
+		case OP_SAVEFH: saved = put; break;
+		case OP_RESTOREFH: put = saved; break;
+		case OP_PUTROOTFH: put = false; break;
+		case OP_CREATE:
+		case OP_LOOKUP:
+		case OP_LOOKUPP: put = put && i == c->ops_ok; break;
+		}
+	return put;
+}
+
+static bool reply_moved(struct nfs_compound *c)
+{
+	if (c->privileged || !c->conn->client->move_ops || !reply_is_about_handle(c))
+		return false;
+	c->p.garbage = c->p.cuts = 0;
+	c->p.uncertain = !nfs_compound_may_repeat(c);
+	move_await(c);
+	return true;
+}
+
 /* SEQUENCE went well: what did the operations say? False: it is for the owner. */
 static bool reply_handle_executed(struct nfs_compound *c, int status)
 {
@@ -75,6 +100,8 @@ static bool reply_handle_executed(struct nfs_compound *c, int status)
 		call_repeat(c);
 		return true;
 	}
+	if (handling == HANDLING_MOVED)
+		return reply_moved(c);
 	if (!nfs_compound_may_repeat(c))
 		return false;
 	switch (handling) {

@@ -50,7 +50,9 @@ static void expect_new_session(struct drive *d, const struct handling_row *row)
 static void expect_of_compound(struct drive *d, const struct handling_row *row)
 {
 	enum handling handling = row->handling[plan.stage];
-	bool for_owner = handling == HANDLING_OWNER || handling == HANDLING_STATE;
+	/* no handle has moved, but a name */
+	bool for_owner = handling == HANDLING_OWNER || handling == HANDLING_STATE ||
+			 handling == HANDLING_MOVED;
 	struct job job;
 	job_remove(&job, d, 0);
 	job_ends(&job, for_owner ? (int)row->status : 0);
