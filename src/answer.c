@@ -38,13 +38,15 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 	const struct options *o = share->options;
 	const struct nfs_stats *stats[WORKER_MAX];
 	char uaddr[ADDRESS_UADDR_MAX];
+	struct address server;
+	nfs_client_address(share->client, &server);
 	for (unsigned i = 0; i < share->nworkers; i++)
 		stats[i] = nfs_conn_stats(share->workers[i]->conn);
 	struct stats_facts facts = {
 		.source = o->source,
 		.mountpoint = o->mountpoint,
-		.netid = address_netid(&o->server),
-		.uaddr = address_uaddr(&o->server, uaddr, sizeof(uaddr)),
+		.netid = address_netid(&server),
+		.uaddr = address_uaddr(&server, uaddr, sizeof(uaddr)),
 		.fuse_transport = answer_transport(share),
 		.loop = answer_loop(share),
 		.read_only = o->read_only,
@@ -75,10 +77,12 @@ static bool answer_status(struct share *share, bool json, FILE *out)
 {
 	const struct options *o = share->options;
 	char server[ADDRESS_HOST_MAX + 64];
+	struct address address;
 	int err;
+	nfs_client_address(share->client, &address);
 	struct status_facts facts = {
 		.options = o,
-		.server = address_describe(&o->server, server, sizeof(server)),
+		.server = address_describe(&address, server, sizeof(server)),
 		.transport = answer_transport(share),
 		.loop = answer_loop(share),
 		.age_ns = loop_clock() - share->mounted_at,
@@ -116,9 +120,11 @@ static bool answer_capture_start(
 {
 	const struct guard_mount_id *id = guard_id(share->guard);
 	char server[ADDRESS_HOST_MAX + 64], why[128];
+	struct address address;
+	nfs_client_address(share->client, &address);
 	const struct capture_facts facts = {
 		.source = share->options->source,
-		.server = address_describe(&share->options->server, server, sizeof(server)),
+		.server = address_describe(&address, server, sizeof(server)),
 		.workers = share->nworkers,
 		.major = id->major,
 		.minor = id->minor,

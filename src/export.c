@@ -91,7 +91,11 @@ static int export_take(struct export_lookup *lookup)
 	share->marks = nfs_bitmap_has(&lookup->fs.supported, FATTR4_TIME_ACCESS_SET);
 	share->tells_clone_block = nfs_bitmap_has(&lookup->fs.supported, FATTR4_CLONE_BLKSIZE);
 	/* Another daemon's nodes are there already, the root among them. */
-	int err = share->nodes ? 0 : export_make_root(lookup);
+	int err = 0;
+	if (share->nodes)
+		node_table_set_fsid(share->nodes, &attr->fsid);
+	else
+		err = export_make_root(lookup);
 	if (err)
 		snprintf(share->why, sizeof(share->why), "%s", strerror(-err));
 	nfs_client_limit_io(share->client,
@@ -213,7 +217,7 @@ static void export_done(struct nfs_compound *c)
 {
 	struct export_lookup *lookup = c->arg;
 	int err = nfs_compound_errno(c);
-	if ((c->status == NFS4ERR_MOVED && export_locate(lookup, c)) ||
+	if ((c->status == NFS4ERR_MOVED && !lookup->share->nodes && export_locate(lookup, c)) ||
 		(c->status == NFS4ERR_WRONGSEC && export_ask_sec(lookup, c))) {
 		nfs_compound_free(c);
 		return;
@@ -223,6 +227,21 @@ static void export_done(struct nfs_compound *c)
 	else
 		err = export_take(lookup);
 	export_end(lookup, c, err);
+}
+
+/* Another daemon's root is a handle: it may have moved to where its path is another one. */
+static void export_put_root(struct share *share, struct nfs_compound *c)
+{
+	struct node *root = share->nodes ? node_find(share->nodes, NODE_ROOT_ID) : NULL;
+	struct nfs_fh fh;
+	if (!root) {
+		nfs_op_putrootfh(c);
+		export_put_path(c, share->options->export_path, UINT_MAX);
+		return;
+	}
+	node_fh(root, &fh);
+	node_unpin(share->nodes, root);
+	nfs_op_putfh(c, &fh);
 }
 
 void export_open(
@@ -245,8 +264,7 @@ void export_open(
 	support_want(&want_fs);
 	lookup->share = share;
 	lookup->done = done;
-	nfs_op_putrootfh(c);
-	export_put_path(c, share->options->export_path, UINT_MAX);
+	export_put_root(share, c);
 	nfs_op_getfh(c, &lookup->fh);
 	nfs_op_getattr(c, &share->want, &lookup->attr);
 	nfs_op_getfsattr(c, &want_fs, &lookup->fs);

@@ -16,7 +16,8 @@
  *
  * A referral is an empty directory, on which what it leads to is mounted: by us, when it is used
  * (referral.h), or by others. Where it is not, everything but a look at it is EREMOTE, and so is
- * everything in a file system that has moved. Mounting follows both (export.c).
+ * everything in a file system that has moved to where the mount cannot go on (migrate.h). Mounting
+ * follows both (export.c).
  */
 
 #define MOVED_PLACES 64

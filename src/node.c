@@ -177,6 +177,17 @@ static uint16_t table_fsid(struct node_table *table, const struct nfs_fsid *fsid
 	return table->fsid;
 }
 
+void node_table_set_fsid(struct node_table *table, const struct nfs_fsid *root_fsid)
+{
+	pthread_mutex_lock(&table->mutex);
+	bool known = false;
+	for (uint32_t i = 0; i < table->nfsids; i++)
+		known |= table_is_fsid(table, (uint16_t)i, root_fsid);
+	if (!known)
+		table->fsids[0].fsid = *root_fsid;
+	pthread_mutex_unlock(&table->mutex);
+}
+
 uint64_t node_ino(struct node_table *table, const struct node *node, uint64_t fileid)
 {
 	pthread_mutex_lock(&table->mutex);

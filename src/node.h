@@ -101,6 +101,8 @@ void node_table_free(struct node_table *table);
 
 /* Keeps a record of each node in `file` from now on, see records.h; NULL: no longer. */
 void node_table_keep(struct node_table *table, struct state_file *file);
+/* The root's file system is told by another number now. */
+void node_table_set_fsid(struct node_table *table, const struct nfs_fsid *root_fsid);
 /* New ids begin at `id`. */
 void node_table_begin(struct node_table *table, uint64_t id);
 

@@ -10,7 +10,7 @@
 
 /*
  * What the records of the state file hold. Who reads them (takeover_load.c) checks each length and
- * each number. A change here is a new STATE_VERSION.
+ * each number. A change here is a new STATE_VERSION, unless it is a kind that may be missing.
  */
 
 enum record_kind {
@@ -23,6 +23,7 @@ enum record_kind {
 	RECORD_SILLY,	  /* key: node id */
 	RECORD_UNSTABLE,  /* key: node id */
 	RECORD_MARK,	  /* key: the request's number */
+	RECORD_SERVER,	  /* key 0; none: the server of the options */
 };
 
 /* A FUSE_INIT request of any kernel. */
@@ -38,6 +39,10 @@ struct record_setup {
 };
 
 enum { RECORD_SETUP_EPOCH }; /* daemons that have served the mount before this one */
+
+struct record_server {
+	uint32_t cid, port;
+};
 
 struct record_node {
 	uint64_t ino, fsid_major, fsid_minor;

@@ -19,6 +19,7 @@
 #include "handle.h"
 #include "lead.h"
 #include "listing.h"
+#include "migrate.h"
 #include "recall.h"
 #include "referral.h"
 #include "ring.h"
@@ -63,7 +64,7 @@ static int share_new_client(struct share *share)
 	if (rpc_sec_is_gss(o->sec) && geteuid() == 0 && !o->keytab &&
 		rpc_cred_new_sys("", 0, 0, NULL, 0, &sys) != 0)
 		return -ENOMEM;
-	const struct nfs_client_config config = {
+	struct nfs_client_config config = {
 		.address = o->server,
 		.stream = {.reserved_port = o->reserved_port,
 			.buffer_size = o->socket_buffer,
@@ -84,12 +85,14 @@ static int share_new_client(struct share *share)
 		.identified = takeover_identified,
 		.identified_arg = share,
 	};
+	takeover_get_server(share->takeover, &config.address);
 	int err = nfs_client_new(&config, &share->client);
 	rpc_cred_unref(sys);
 	if (err)
 		return err;
 	nfs_client_set_callbacks(share->client, &share_callbacks, share);
 	nfs_client_set_reclaim(share->client, &reclaim_ops, share->reclaim);
+	nfs_client_set_move(share->client, &migrate_ops, share->migrate);
 	recall_configure(share);
 	return 0;
 }
@@ -237,6 +240,8 @@ static int share_new_parts(struct share *share)
 	if (!err)
 		err = share_new_watchers(share);
 	if (!err)
+		err = migrate_new(share, &share->migrate);
+	if (!err)
 		err = share_new_client(share);
 	return err ? err : share_new_workers(share);
 }
@@ -298,6 +303,7 @@ void share_free(struct share *share)
 	share_end_keeping(share);
 	notify_free(share->notify);
 	referral_free(share);
+	migrate_free(share->migrate);
 	nfs_client_free(share->client);
 	capture_free(share->capture);
 	trace_free(share->trace);
@@ -429,10 +435,16 @@ static void share_stopped(void *arg)
 	share_wait_end(share, &share->stopped, 0);
 }
 
-static void share_stop_client(void *arg)
+static void share_looks_no_more(void *arg)
 {
 	struct share_stop *stop = arg;
 	nfs_client_stop(stop->share->client, stop->timeout_ns, share_stopped, stop->share);
+}
+
+static void share_stop_client(void *arg)
+{
+	struct share_stop *stop = arg;
+	migrate_stop(stop->share->migrate, share_looks_no_more, stop);
 }
 
 void share_disconnect(struct share *share, uint64_t timeout_ns)

@@ -41,6 +41,7 @@ struct fsop_dir;
 struct fsop_lock_wait;
 struct ahead_pool;
 struct lead_pool;
+struct migrate;
 struct behind_pool;
 struct capture;
 struct trace;
@@ -85,6 +86,7 @@ struct share {
 	struct lacks lacks; /* of NFSv4.2 */
 	struct moved moved;
 	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
+	struct migrate *migrate;
 	struct offload_table offloads;
 	const struct tls_context *tls; /* or NULL; not owned */
 	struct guard *guard;	       /* mounts and unmounts; not owned */

@@ -252,3 +252,21 @@ void takeover_identified(void *arg, const struct nfs_client_identity *identity)
 		takeover->client_at = state_file_put(takeover->file, takeover->client_at,
 			RECORD_CLIENT, 0, NULL, identity, sizeof(*identity));
 }
+
+void takeover_put_server(struct share *share, const struct address *address)
+{
+	struct takeover *takeover = share->takeover;
+	const struct record_server record = {.cid = address->cid, .port = address->port};
+	if (takeover)
+		takeover->server_at = state_file_put(takeover->file, takeover->server_at,
+			RECORD_SERVER, 0, NULL, &record, sizeof(record));
+}
+
+bool takeover_get_server(const struct takeover *takeover, struct address *address)
+{
+	if (!takeover || takeover->server_at == 0)
+		return false;
+	*address = (struct address){
+		.proto = ADDRESS_VSOCK, .cid = takeover->server.cid, .port = takeover->server.port};
+	return true;
+}

@@ -38,12 +38,13 @@ struct takeover_mark {
 
 struct takeover {
 	struct state_file *file;
-	uint32_t setup_at, client_at; /* records */
+	uint32_t setup_at, client_at, server_at; /* records; the last if there is one */
 	/* what was left by another daemon */
 	bool resumed;
 	uint16_t epoch;
 	struct record_setup setup;
 	struct nfs_client_identity identity;
+	struct record_server server; /* if server_at is not 0 */
 	struct service_fds fds;
 	void *copy; /* of the file as it was found */
 	struct state_record *records;
@@ -86,6 +87,11 @@ void takeover_forget(void);
 uint64_t takeover_hash_options(const struct options *options);
 /* For nfs_client_config.identified, with the share. */
 void takeover_identified(void *arg, const struct nfs_client_identity *identity);
+
+/* The server is at a vsock address that the options do not name. */
+void takeover_put_server(struct share *share, const struct address *address);
+/* Where it is, if that is so. */
+bool takeover_get_server(const struct takeover *takeover, struct address *address);
 
 /* Records that the share's modules write. Without share->keep nothing is done, and 0 returned. */
 uint32_t takeover_put_file(struct share *share, const struct file *file);

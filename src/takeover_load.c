@@ -59,7 +59,10 @@ static int load_setup(struct takeover *takeover)
 {
 	const struct state_record *setup = load_find(takeover, RECORD_SETUP, 0);
 	const struct state_record *client = load_find(takeover, RECORD_CLIENT, 0);
+	const struct state_record *server = load_find(takeover, RECORD_SERVER, 0);
 	const struct state_record *root = load_find(takeover, RECORD_NODE, NODE_ROOT_ID);
+	if (server && server->len != sizeof(takeover->server))
+		return -EINVAL;
 	if (!setup || setup->len != sizeof(takeover->setup) || !client ||
 		client->len != sizeof(takeover->identity) || !root)
 		return -EINVAL;
@@ -71,6 +74,9 @@ static int load_setup(struct takeover *takeover)
 	takeover->identity.owner[sizeof(takeover->identity.owner) - 1] = '\0';
 	takeover->setup_at = setup->at;
 	takeover->client_at = client->at;
+	if (server)
+		memcpy(&takeover->server, server->data, sizeof(takeover->server));
+	takeover->server_at = server ? server->at : 0;
 	/* Numbers of another daemon would come again. */
 	if (setup->words[RECORD_SETUP_EPOCH] >= UINT16_MAX)
 		return -EOVERFLOW;

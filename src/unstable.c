@@ -150,6 +150,11 @@ void unstable_note_left(struct unstable_pool *pool, struct node *node)
 		unstable_note(pool, node, write->verifier);
 }
 
+void unstable_distrust(struct unstable_pool *pool)
+{
+	atomic_fetch_add(&pool->epoch, 1);
+}
+
 /* Under the mutex: may older data of the node have come after `write`? */
 static bool unstable_covered(const struct unstable_pool *pool, const struct node *node,
 	const struct unstable_write *write)

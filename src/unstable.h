@@ -68,6 +68,10 @@ void unstable_commit(struct unstable_pool *pool, struct worker *worker, struct n
 void unstable_flush(struct unstable_pool *pool, struct worker *worker,
 	void (*done)(void *arg, int err), void *arg);
 
+/* The data is with another server now, which may not have what the last one had: all that is kept
+ * is written again before it is taken for committed. Any thread. */
+void unstable_distrust(struct unstable_pool *pool);
+
 /*
  * What a daemon that died had written and not committed under `verifier` (NULL: under several), of
  * which there is no copy: unless it is committed under that one, it is lost, which the next commit

@@ -145,7 +145,8 @@ void client_met_server(struct nfs_client *client, bool new_client)
 	if (!client->move.changed)
 		return;
 	client->move.changed = false;
-	log_info("%s: goes on there%s", client->peer, new_client ? "" : ", with the same server");
+	log_info("the file system has moved: going on with %s%s", client->peer,
+		new_client ? "" : ", which is the same server");
 	if (client->move_ops && client->move_ops->moved)
 		client->move_ops->moved(client->move_arg, !new_client);
 }

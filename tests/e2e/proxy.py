@@ -106,9 +106,12 @@ class Proxy:
         while True:
             try:
                 client, _ = self.listener.accept()
-                self.connections.append(Connection(self, client, self.port))
             except OSError:
                 return
+            try:
+                self.connections.append(Connection(self, client, self.port))
+            except ConnectionRefusedError:  # it is just being started again
+                client.close()
 
     def stop(self):
         self.listener.close()
