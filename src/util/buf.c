@@ -11,29 +11,71 @@
 
 #define BUF_PAGE ((size_t)4096)
 
+/*
+ * The memory of all buffers is one mapping, of which only what was touched is there. A burst
+ * touches many that nobody has used before; to find a page for each 4 KiB of them would take
+ * longer than to copy into them. So behind the first `keep` the kernel may use huge ones, while
+ * the few that a quiet mount needs take no more than they need.
+ */
 struct buf_pool {
-	size_t size;
+	size_t size, stride;
 	unsigned limit, keep;
 	bool populate;
+	atomic_uint used;
+	uint8_t *memory;
 	pthread_mutex_t lock; /* over what follows */
-	atomic_uint used;     /* read without it, too */
-	atomic_uint nidle;    /* the same */
+	bool *touched;	      /* of each: is it in use, or idle? */
+	uint8_t **idle;	      /* that used last at the end */
+	atomic_uint nidle;    /* read without it, too */
 	unsigned idle_min;    /* since the last trim */
-	struct buf *idle;
 };
+
+static bool pool_map(struct buf_pool *pool)
+{
+	void *memory;
+
+	if (pool->stride > SIZE_MAX / pool->limit)
+		return false;
+	memory = mmap(NULL, pool->limit * pool->stride, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return false;
+	pool->memory = memory;
+	size_t front = (pool->keep < pool->limit ? pool->keep : pool->limit) * pool->stride;
+	/* A kernel without huge pages refuses. */
+	madvise(pool->memory, front, MADV_NOHUGEPAGE);
+	madvise(pool->memory + front, pool->limit * pool->stride - front, MADV_HUGEPAGE);
+	return true;
+}
+
+static void pool_unmap(struct buf_pool *pool)
+{
+	if (pool->memory)
+		munmap(pool->memory, pool->limit * pool->stride);
+	free(pool->idle);
+	free(pool->touched);
+	free(pool);
+}
 
 int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **out)
 {
 	struct buf_pool *pool;
 
-	if (size == 0)
+	if (size == 0 || limit == 0)
 		return -EINVAL;
 	pool = calloc(1, sizeof(*pool));
 	if (!pool)
 		return -ENOMEM;
 	pool->size = size;
+	pool->stride = (size + BUF_PAGE - 1) & ~(BUF_PAGE - 1);
 	pool->limit = limit;
 	pool->keep = keep;
+	pool->touched = calloc(limit, sizeof(*pool->touched));
+	pool->idle = calloc(limit, sizeof(*pool->idle));
+	if (!pool->touched || !pool->idle || !pool_map(pool)) {
+		pool_unmap(pool);
+		return -ENOMEM;
+	}
 	pthread_mutex_init(&pool->lock, NULL);
 	*out = pool;
 	return 0;
@@ -44,76 +86,75 @@ void buf_pool_populate(struct buf_pool *pool)
 	pool->populate = true;
 }
 
-static struct buf *buf_new(struct buf_pool *pool)
-{
-	struct buf *buf = malloc(sizeof(*buf));
-	void *data;
-
-	if (!buf)
-		return NULL;
-	data = mmap(NULL, pool->size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | (pool->populate ? MAP_POPULATE : 0), -1, 0);
-	if (data == MAP_FAILED) {
-		free(buf);
-		return NULL;
-	}
-	buf->data = data;
-	buf->size = pool->size;
-	buf->mapped = false;
-	buf->pool = pool;
-	buf->next = NULL;
-	return buf;
-}
-
-static void buf_free(struct buf *buf)
-{
-	munmap(buf->data, buf->size);
-	free(buf);
-}
-
 void buf_pool_free(struct buf_pool *pool)
 {
-	struct buf *buf;
-
 	if (!pool)
 		return;
 	assert(pool->used == 0);
-	while ((buf = pool->idle)) {
-		pool->idle = buf->next;
-		buf_free(buf);
-	}
 	pthread_mutex_destroy(&pool->lock);
-	free(pool);
+	pool_unmap(pool);
+}
+
+/* Under the lock: the first that nobody has. There is one, since fewer than `limit` are in use. */
+static uint8_t *pool_touch(struct buf_pool *pool)
+{
+	unsigned i = 0;
+
+	while (pool->touched[i])
+		i++;
+	pool->touched[i] = true;
+	return pool->memory + i * pool->stride;
+}
+
+static uint8_t *pool_take(struct buf_pool *pool)
+{
+	uint8_t *data;
+	bool fresh;
+
+	pthread_mutex_lock(&pool->lock);
+	fresh = pool->nidle == 0;
+	data = fresh ? pool_touch(pool) : pool->idle[--pool->nidle];
+	if (pool->nidle < pool->idle_min)
+		pool->idle_min = pool->nidle;
+	pthread_mutex_unlock(&pool->lock);
+	for (size_t at = 0; fresh && pool->populate && at < pool->size; at += BUF_PAGE)
+		*(volatile uint8_t *)(data + at) = 0;
+	return data;
+}
+
+static void pool_put(struct buf_pool *pool, uint8_t *data)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->idle[pool->nidle++] = data;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* One more in use? */
+static bool pool_count(struct buf_pool *pool)
+{
+	unsigned used = atomic_load_explicit(&pool->used, memory_order_relaxed);
+
+	do
+		if (used >= pool->limit)
+			return false;
+	while (!atomic_compare_exchange_weak(&pool->used, &used, used + 1));
+	return true;
 }
 
 struct buf *buf_get(struct buf_pool *pool)
 {
 	struct buf *buf;
 
-	pthread_mutex_lock(&pool->lock);
-	if (pool->used >= pool->limit) {
-		pthread_mutex_unlock(&pool->lock);
+	if (!pool_count(pool))
 		return NULL;
-	}
-	pool->used++;
-	buf = pool->idle;
-	if (buf) {
-		pool->idle = buf->next;
-		pool->nidle--;
-	}
-	if (pool->nidle < pool->idle_min)
-		pool->idle_min = pool->nidle;
-	pthread_mutex_unlock(&pool->lock);
-
-	if (!buf)
-		buf = buf_new(pool);
+	buf = buf_alloc(0);
 	if (!buf) {
-		pthread_mutex_lock(&pool->lock);
-		pool->used--;
-		pthread_mutex_unlock(&pool->lock);
+		atomic_fetch_sub(&pool->used, 1);
 		return NULL;
 	}
-	atomic_init(&buf->refs, 1);
+	buf->data = pool_take(pool);
+	buf->size = pool->size;
+	buf->pool = pool;
 	return buf;
 }
 
@@ -127,7 +168,6 @@ struct buf *buf_alloc(size_t size)
 	buf->size = size;
 	buf->mapped = false;
 	buf->pool = NULL;
-	buf->next = NULL;
 	atomic_init(&buf->refs, 1);
 	return buf;
 }
@@ -183,18 +223,14 @@ void buf_unref(struct buf *buf)
 	if (!buf || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	pool = buf->pool;
-	if (!pool) {
-		if (buf->mapped)
-			munmap(buf->data, buf->size);
-		free(buf);
-		return;
+	if (pool) {
+		pool_put(pool, buf->data);
+		/* in this order: what does not count is idle, or touched by nobody */
+		atomic_fetch_sub(&pool->used, 1);
 	}
-	pthread_mutex_lock(&pool->lock);
-	buf->next = pool->idle;
-	pool->idle = buf;
-	pool->nidle++;
-	pool->used--;
-	pthread_mutex_unlock(&pool->lock);
+	if (buf->mapped)
+		munmap(buf->data, buf->size);
+	free(buf);
 }
 
 bool buf_pool_has_spare(struct buf_pool *pool)
@@ -202,23 +238,30 @@ bool buf_pool_has_spare(struct buf_pool *pool)
 	return atomic_load_explicit(&pool->nidle, memory_order_relaxed) > pool->keep;
 }
 
+/* Under the lock: the last in memory, since those in front are for quiet times. */
+static void pool_shed(struct buf_pool *pool)
+{
+	unsigned last = 0;
+	uint8_t *data;
+
+	for (unsigned i = 1; i < pool->nidle; i++)
+		if (pool->idle[i] > pool->idle[last])
+			last = i;
+	data = pool->idle[last];
+	pool->nidle--;
+	memmove(&pool->idle[last], &pool->idle[last + 1],
+		(pool->nidle - last) * sizeof(*pool->idle));
+	madvise(data, pool->stride, MADV_DONTNEED);
+	pool->touched[(size_t)(data - pool->memory) / pool->stride] = false;
+}
+
 void buf_pool_trim(struct buf_pool *pool)
 {
-	struct buf *spare = NULL, *buf;
-
 	pthread_mutex_lock(&pool->lock);
-	for (; pool->idle_min > 0 && pool->nidle > pool->keep; pool->idle_min--, pool->nidle--) {
-		buf = pool->idle;
-		pool->idle = buf->next;
-		buf->next = spare;
-		spare = buf;
-	}
+	for (; pool->idle_min > 0 && pool->nidle > pool->keep; pool->idle_min--)
+		pool_shed(pool);
 	pool->idle_min = pool->nidle;
 	pthread_mutex_unlock(&pool->lock);
-	while ((buf = spare)) {
-		spare = buf->next;
-		buf_free(buf);
-	}
 }
 
 unsigned buf_pool_used(struct buf_pool *pool)

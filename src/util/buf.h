@@ -22,21 +22,23 @@ struct buf {
 	atomic_uint refs;
 	bool mapped; /* outside of any pool */
 	struct buf_pool *pool;
-	struct buf *next;
 };
 
-/* `limit` buffers may exist at once; `keep` stay mapped when idle, the rest until buf_pool_trim. */
+/*
+ * `limit` buffers may be in use at once; `keep` have their memory when idle, too, the rest until
+ * buf_pool_trim. -EINVAL, -ENOMEM.
+ */
 int buf_pool_new(size_t size, unsigned limit, unsigned keep, struct buf_pool **pool);
-/* Buffers that are made from now on have their memory at once, not when it is first touched. */
+/* From now on buffers have all their memory at once, not when it is first touched. */
 void buf_pool_populate(struct buf_pool *pool);
 /* Are there idle ones that need not stay? */
 bool buf_pool_has_spare(struct buf_pool *pool);
-/* Unmaps those of them that nobody has wanted since the last time. */
+/* Gives back the memory of those that nobody has wanted since the last time. */
 void buf_pool_trim(struct buf_pool *pool);
 /* Every buffer must have been released. NULL is allowed. */
 void buf_pool_free(struct buf_pool *pool);
 
-/* A buffer with one reference, or NULL at the limit or without memory. */
+/* A buffer with one reference, or NULL at the limit. */
 struct buf *buf_get(struct buf_pool *pool);
 /* One of its own, outside of any pool and its limit; not aligned. NULL without memory. */
 struct buf *buf_alloc(size_t size);

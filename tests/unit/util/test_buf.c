@@ -96,47 +96,72 @@ static void test_a_buffer_lives_with_its_last_reference(void **state)
 	buf_pool_free(NULL);
 }
 
-static int is_mapped(const void *data)
+static int is_there(const uint8_t *data)
 {
-	unsigned char resident;
+	unsigned char there;
 
-	return mincore((void *)(uintptr_t)data, 1, &resident) == 0;
+	assert_int_equal(mincore((void *)(uintptr_t)data, 1, &there), 0);
+	return there & 1;
 }
 
-static int count_mapped(uint8_t *const *data, int count)
+static int count_there(uint8_t *const *data, int count)
 {
-	int mapped = 0;
+	int there = 0;
 
 	for (int i = 0; i < count; i++)
-		mapped += is_mapped(data[i]);
-	return mapped;
+		there += is_there(data[i]);
+	return there;
 }
 
-/* Large enough to be a mapping that nobody takes again at once. */
-static void test_only_so_many_stay_mapped(void **state)
+#define MANY 8
+
+static void test_only_so_many_keep_their_memory(void **state)
 {
 	struct buf_pool *pool;
-	struct buf *bufs[3];
-	uint8_t *data[3];
+	struct buf *bufs[MANY];
+	uint8_t *data[MANY];
 
-	assert_int_equal(buf_pool_new(1 << 20, 3, 1, &pool), 0);
-	for (int i = 0; i < 3; i++) {
+	assert_int_equal(buf_pool_new(1 << 20, MANY, 2, &pool), 0);
+	for (int i = 0; i < MANY; i++) {
 		bufs[i] = buf_get(pool);
 		data[i] = bufs[i]->data;
+		assert_false(i < 2 && is_there(data[i])); /* no huge pages */
+		memset(data[i], 0xab, 1 << 20);
 	}
 	assert_false(buf_pool_has_spare(pool));
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < MANY; i++)
 		buf_unref(bufs[i]);
 	assert_true(buf_pool_has_spare(pool));
 	buf_pool_trim(pool); /* all were in use a moment ago */
-	assert_int_equal(count_mapped(data, 3), 3);
-	buf_unref(buf_get(pool)); /* and one since */
+	assert_int_equal(count_there(data, MANY), MANY);
+	bufs[0] = buf_get(pool); /* and one since */
+	assert_ptr_equal(bufs[0]->data, data[MANY - 1]);
+	buf_unref(bufs[0]);
 	buf_pool_trim(pool);
-	assert_int_equal(count_mapped(data, 3), 1);
+	assert_int_equal(count_there(data, MANY), 2);
+	assert_int_equal(count_there(data, 2), 2);
 	assert_false(buf_pool_has_spare(pool));
+	/* what was given back comes again, empty */
+	for (int i = 0; i < MANY; i++)
+		bufs[i] = buf_get(pool);
+	assert_int_equal(bufs[MANY - 1]->data[0], 0);
+	assert_null(buf_get(pool));
+	for (int i = 0; i < MANY; i++)
+		buf_unref(bufs[i]);
 	buf_pool_free(pool);
-	for (int i = 0; i < 3; i++)
-		assert_false(is_mapped(data[i]));
+}
+
+static void test_populated_memory_is_there(void **state)
+{
+	struct buf_pool *pool;
+
+	assert_int_equal(buf_pool_new(1 << 20, 1, 1, &pool), 0);
+	buf_pool_populate(pool);
+	struct buf *buf = buf_get(pool);
+	for (size_t at = 0; at < buf->size; at += 4096)
+		assert_true(is_there(buf->data + at));
+	buf_unref(buf);
+	buf_pool_free(pool);
 }
 
 static void test_no_buffers_of_no_size(void **state)
@@ -144,16 +169,15 @@ static void test_no_buffers_of_no_size(void **state)
 	struct buf_pool *pool;
 
 	assert_int_equal(buf_pool_new(0, 1, 1, &pool), -EINVAL);
+	assert_int_equal(buf_pool_new(1, 0, 1, &pool), -EINVAL);
 }
 
-static void test_without_memory_there_is_none(void **state)
+static void test_without_memory_there_is_no_pool(void **state)
 {
 	struct buf_pool *pool;
 
-	assert_int_equal(buf_pool_new(SIZE_MAX / 2, 1, 1, &pool), 0);
-	assert_null(buf_get(pool));
-	assert_int_equal(buf_pool_used(pool), 0);
-	buf_pool_free(pool);
+	assert_int_equal(buf_pool_new(SIZE_MAX / 2, 1, 1, &pool), -ENOMEM);
+	assert_int_equal(buf_pool_new(SIZE_MAX / 2, 3, 1, &pool), -ENOMEM);
 }
 
 #define THREADS 4
@@ -195,9 +219,10 @@ int main(void)
 		cmocka_unit_test(test_a_mapping_is_trimmed),
 		cmocka_unit_test(test_the_limit_holds),
 		cmocka_unit_test(test_a_buffer_lives_with_its_last_reference),
-		cmocka_unit_test(test_only_so_many_stay_mapped),
+		cmocka_unit_test(test_only_so_many_keep_their_memory),
+		cmocka_unit_test(test_populated_memory_is_there),
 		cmocka_unit_test(test_no_buffers_of_no_size),
-		cmocka_unit_test(test_without_memory_there_is_none),
+		cmocka_unit_test(test_without_memory_there_is_no_pool),
 		cmocka_unit_test(test_from_many_threads),
 	};
 
