@@ -31,6 +31,8 @@ static void read_done(struct nfs_compound *c)
 			read_fail(req, err);
 		return;
 	}
+	if (req->u.read.got == 0)
+		req->u.read.data = req->u.read.buf->data;
 	req->u.read.got += req->u.read.res.len;
 	/* A server may return less than it was asked for; only its word means the end of the file,
 	 * which the kernel takes a short answer for. */
@@ -55,7 +57,7 @@ static void read_send(struct fsop_request *req)
 	nfs_op_putfh(c, &req->file->open->fh);
 	nfs_op_read(c, &req->use.stateid, req->u.read.offset + req->u.read.got,
 		req->u.read.len - req->u.read.got, req->u.read.buf,
-		req->u.read.data + req->u.read.got, &req->u.read.res);
+		req->u.read.got ? req->u.read.data + req->u.read.got : NULL, &req->u.read.res);
 	fsop_send(req, read_done);
 }
 
@@ -107,14 +109,13 @@ static void read_begin(struct fsop_request *req, bool again)
 	if (read_lead(req, again))
 		return;
 	/* Who has waited may find none left. */
-	req->u.read.buf = buf_get(req->share->bufs);
+	req->u.read.buf = buf_reserve(req->share->bufs);
 	if (!req->u.read.buf && again)
 		req->u.read.buf = buf_map(req->share->rsize);
 	if (!req->u.read.buf) {
 		fsop_reply_err(req, -ENOMEM);
 		return;
 	}
-	req->u.read.data = req->u.read.buf->data;
 	fsop_settle(req, req->node, read_send);
 }
 

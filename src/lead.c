@@ -125,14 +125,15 @@ static bool chunk_build(struct lead_pool *pool, struct lead_chunk *chunk)
 	if (nfs_open_use(share->state, open, &stateid) != 0)
 		return false;
 	/* Requests need them, too. */
-	if (buf_pool_used(share->bufs) >= SHARE_BUFS / 2 || !(chunk->buf = buf_get(share->bufs)))
+	if (buf_pool_used(share->bufs) >= SHARE_BUFS / 2 ||
+		!(chunk->buf = buf_reserve(share->bufs)))
 		return false;
 	chunk->compound = nfs_compound_new(worker_self()->conn, open->cred, OP_READ);
 	if (!chunk->compound)
 		return false;
 	nfs_op_putfh(chunk->compound, &open->fh);
-	nfs_op_read(chunk->compound, &stateid, chunk->offset, chunk->len, chunk->buf,
-		chunk->buf->data, &chunk->res);
+	nfs_op_read(chunk->compound, &stateid, chunk->offset, chunk->len, chunk->buf, NULL,
+		&chunk->res);
 	return true;
 }
 

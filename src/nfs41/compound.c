@@ -246,12 +246,19 @@ static uint32_t decode_op(struct wire_in *in, const struct nfs_op_slot *slot, bo
 	return status;
 }
 
+/* The place of a READ's data may be made when they come. */
+static void compound_place(struct nfs_op_slot *read)
+{
+	if (!read->data && read->buf)
+		read->data = buf_back(read->buf);
+}
+
 /* rpc_call's sink: finds the data of a last READ while they arrive. */
 static int compound_sink(
 	struct rpc_call *call, const uint8_t *data, size_t len, size_t body, struct rpc_sink *sink)
 {
 	struct nfs_compound *c = compound_of(call);
-	const struct nfs_op_slot *read = &c->ops[c->nops - 1];
+	struct nfs_op_slot *read = &c->ops[c->nops - 1];
 	struct nfs_sequence_res seq = {0};
 	uint32_t status, count;
 	struct wire_in in;
@@ -277,6 +284,7 @@ static int compound_sink(
 		return -EPROTO;
 	if (read_len == 0)
 		return 0;
+	compound_place(read);
 	*sink = (struct rpc_sink){.head = in.pos, .len = read_len, .data = read->data};
 	return 1;
 }
@@ -413,10 +421,13 @@ int nfs_compound_decode(struct nfs_compound *c, const uint8_t *data, size_t len,
 		seq = &own_seq;
 	memset(seq, 0, sizeof(*seq));
 	c->ops_ok = 0;
-	if (c->nops > 0 && c->ops[c->nops - 1].op == OP_READ)
+	if (c->nops > 0 && c->ops[c->nops - 1].op == OP_READ) {
 		c->ops[c->nops - 1].sunk = sink_len;
-	else if (sink_len > 0)
+		if (!c->abandoned)
+			compound_place(&c->ops[c->nops - 1]);
+	} else if (sink_len > 0) {
 		return -EPROTO;
+	}
 
 	wire_in_init(&in, data, len);
 	decode_head(&in, &status, &count);

@@ -57,7 +57,7 @@ struct nfs_op_slot {
 	void *res;		/* NULL: not wanted */
 	void *error_res;	/* the same for an error that has a body */
 	struct nfs_bitmap want; /* attributes that may come back */
-	uint8_t *data;		/* READ: where the bytes go */
+	uint8_t *data;		/* READ: where the bytes go; NULL: to the start of `buf` */
 	struct buf *buf;	/* what `data` lies in, or NULL */
 	size_t sunk;		/* READ: bytes that were received at `data` directly */
 };

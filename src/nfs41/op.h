@@ -152,7 +152,8 @@ int nfs_dir_next(const struct nfs_readdir_res *res, size_t *pos, struct nfs_dire
 /*
  * READ of up to `count` bytes. `data` has room for them and lies in `buf`, of which the compound
  * takes a reference; as the last operation of its compound the bytes are received there directly,
- * elsewhere they are copied. A second READ, or one after READDIR or READLINK, makes the compound
+ * elsewhere they are copied. NULL: where `buf`, which is one of buf_reserve, begins when they come;
+ * only for the last operation. A second READ, or one after READDIR or READLINK, makes the compound
  * fail with -EOVERFLOW: knfsd since Linux 6.3 answers it with bytes of some other page.
  */
 struct nfs_read_res {

@@ -141,7 +141,7 @@ static bool pool_count(struct buf_pool *pool)
 	return true;
 }
 
-struct buf *buf_get(struct buf_pool *pool)
+struct buf *buf_reserve(struct buf_pool *pool)
 {
 	struct buf *buf;
 
@@ -152,9 +152,25 @@ struct buf *buf_get(struct buf_pool *pool)
 		atomic_fetch_sub(&pool->used, 1);
 		return NULL;
 	}
-	buf->data = pool_take(pool);
+	buf->data = NULL;
 	buf->size = pool->size;
 	buf->pool = pool;
+	return buf;
+}
+
+uint8_t *buf_back(struct buf *buf)
+{
+	if (!buf->data)
+		buf->data = pool_take(buf->pool);
+	return buf->data;
+}
+
+struct buf *buf_get(struct buf_pool *pool)
+{
+	struct buf *buf = buf_reserve(pool);
+
+	if (buf)
+		buf_back(buf);
 	return buf;
 }
 
@@ -223,11 +239,11 @@ void buf_unref(struct buf *buf)
 	if (!buf || atomic_fetch_sub_explicit(&buf->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	pool = buf->pool;
-	if (pool) {
+	if (pool && buf->data)
 		pool_put(pool, buf->data);
-		/* in this order: what does not count is idle, or touched by nobody */
+	/* in this order: what does not count is idle, or touched by nobody */
+	if (pool)
 		atomic_fetch_sub(&pool->used, 1);
-	}
 	if (buf->mapped)
 		munmap(buf->data, buf->size);
 	free(buf);

@@ -16,7 +16,7 @@
 struct buf_pool;
 
 struct buf {
-	uint8_t *data; /* `size` bytes, page-aligned when from a pool */
+	uint8_t *data; /* `size` bytes, page-aligned when from a pool; NULL: see buf_reserve */
 	size_t size;
 	/* private */
 	atomic_uint refs;
@@ -40,6 +40,13 @@ void buf_pool_free(struct buf_pool *pool);
 
 /* A buffer with one reference, or NULL at the limit. */
 struct buf *buf_get(struct buf_pool *pool);
+/*
+ * The same for data that comes later: the buffer counts, and has its memory from buf_back on. So
+ * that is what was in use last, which the processor's cache still has.
+ */
+struct buf *buf_reserve(struct buf_pool *pool);
+/* Its data. For one thread at a time. */
+uint8_t *buf_back(struct buf *buf);
 /* One of its own, outside of any pool and its limit; not aligned. NULL without memory. */
 struct buf *buf_alloc(size_t size);
 /* The same, page-aligned, with memory only for what has been touched. */

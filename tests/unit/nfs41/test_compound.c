@@ -477,6 +477,40 @@ static void test_buffers_are_held(void **state)
 	buf_pool_free(pool);
 }
 
+/* READ into a buffer that has no memory yet. */
+static struct buf *read_reserved(struct exchange *x, struct buf_pool *pool)
+{
+	struct buf *buf = buf_reserve(pool);
+
+	assert_non_null(buf);
+	exchange_of(x, "putfh", "read", NULL);
+	x->c->ops[1].data = NULL;
+	x->c->ops[1].buf = buf;
+	return buf;
+}
+
+static void test_memory_comes_with_the_data(void **state)
+{
+	struct rpc_sink sink = {0};
+	struct buf_pool *pool;
+	struct exchange x;
+
+	assert_int_equal(buf_pool_new(4096, 1, 0, &pool), 0);
+	struct buf *buf = read_reserved(&x, pool);
+	assert_int_equal(ask_sink(&x, x.reply, x.last_at, &sink), -EAGAIN);
+	assert_null(buf->data);
+	assert_int_equal(ask_sink(&x, x.reply, x.reply_len, &sink), 1);
+	assert_non_null(buf->data);
+	assert_ptr_equal(sink.data, buf->data);
+	exchange_deinit(&x);
+
+	buf = read_reserved(&x, pool);
+	assert_int_equal(decode(&x), 0);
+	assert_memory_equal(buf->data, "data that were read", 19);
+	exchange_deinit(&x);
+	buf_pool_free(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -502,6 +536,7 @@ int main(void)
 		cmocka_unit_test(test_where_data_begin),
 		cmocka_unit_test(test_one_read_only),
 		cmocka_unit_test(test_buffers_are_held),
+		cmocka_unit_test(test_memory_comes_with_the_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,32 @@ static void test_the_limit_holds(void **state)
 	buf_pool_free(pool);
 }
 
+static void test_reserved_memory_is_what_was_used_last(void **state)
+{
+	struct buf_pool *pool;
+	struct buf *early, *late, *other;
+	uint8_t *used;
+
+	assert_int_equal(buf_pool_new(4096, 3, 3, &pool), 0);
+	early = buf_reserve(pool);
+	late = buf_reserve(pool);
+	other = buf_get(pool);
+	assert_null(early->data);
+	assert_int_equal(early->size, 4096);
+	assert_null(buf_reserve(pool)); /* they count */
+	used = buf_back(early);
+	assert_non_null(used);
+	assert_ptr_not_equal(used, other->data);
+	assert_ptr_equal(buf_back(early), used);
+	buf_unref(other);
+	buf_unref(early);
+	assert_ptr_equal(buf_back(late), used);
+	buf_unref(late);
+	buf_unref(buf_reserve(pool)); /* never backed */
+	assert_int_equal(buf_pool_used(pool), 0);
+	buf_pool_free(pool);
+}
+
 static void test_a_buffer_lives_with_its_last_reference(void **state)
 {
 	struct buf_pool *pool;
@@ -218,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_buffers_are_aligned_and_writable),
 		cmocka_unit_test(test_a_mapping_is_trimmed),
 		cmocka_unit_test(test_the_limit_holds),
+		cmocka_unit_test(test_reserved_memory_is_what_was_used_last),
 		cmocka_unit_test(test_a_buffer_lives_with_its_last_reference),
 		cmocka_unit_test(test_only_so_many_keep_their_memory),
 		cmocka_unit_test(test_populated_memory_is_there),
