@@ -59,7 +59,8 @@ static void lookup_done(struct nfs_compound *c)
 		listing_missed(req->share->listing, &dir);
 	if (err == -ENOENT)
 		fsop_reply_negative(req);
-	else if (err && moved_lookup(req, req->u.names.name))
+	else if (err &&
+		 (moved_lookup(req, req->u.names.name) || wrongsec_lookup(req, req->u.names.name)))
 		return;
 	else if (err || !fsop_attr_complete(&req->attr) || req->fh.len == 0)
 		lookup_fail(req, err ? err : -EIO);

@@ -22,6 +22,7 @@
 #include "unstable.h"
 #include "util/buf.h"
 #include "worker.h"
+#include "wrongsec.h"
 
 /*
  * One mounted export: what all workers share. Made and ended by the main thread; between
@@ -87,6 +88,7 @@ struct share {
 	struct moved moved;
 	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
 	struct migrate *migrate;
+	struct wrongsec wrongsec;
 	struct offload_table offloads;
 	const struct tls_context *tls; /* or NULL; not owned */
 	struct guard *guard;	       /* mounts and unmounts; not owned */

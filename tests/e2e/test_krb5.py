@@ -47,6 +47,13 @@ def prepare(export):
         path = os.path.join(os.path.dirname(export), sec)
         os.mkdir(path)
         others.append((path, "/only-" + sec, f"SecType = {sec};"))
+    # below the export itself
+    for sec in ("krb5p", "sys"):
+        os.mkdir(os.path.join(export, "inner-" + sec))
+        path = os.path.join(os.path.dirname(export), "below-" + sec)
+        os.mkdir(path)
+        write(path + "/f", b"inner")
+        others.append((path, "/export/inner-" + sec, f"SecType = {sec};"))
     suite.ganesha["more_exports"] = others
 
 
@@ -320,6 +327,21 @@ def negotiated(env):
             assert e.status == 32 and words in e.stderr, f"{e.status}: {e.stderr}"
         else:
             raise AssertionError(f"{sec} {export}: mounted")
+
+
+@suite.test("a file system inside the export that wants another flavor: EPERM, and which it wants")
+def below(env):
+    mount = env.mount("sec=krb5,noac")
+    for sec in ("krb5p", "sys"):
+        top = f"{mount.point}/inner-{sec}"
+        assert errno_of(os.stat, top + "/f") == errno.EPERM
+        assert errno_of(os.listdir, top) == errno.EPERM
+        assert f"is a file system for sec={sec}, which this mount, with sec=krb5," in mount.log_tail()
+        assert mount.log_tail().count(f'"inner-{sec}"') == 1
+    own = env.mount("sec=krb5p", export="/export/inner-krb5p")
+    assert read(own.point + "/f") == b"inner"
+    assert {"inner-krb5p", "inner-sys"} <= set(os.listdir(mount.point))
+    assert errno_of(os.listdir, env.root) == 0
 
 
 def flip(at):

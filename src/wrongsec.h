@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_WRONGSEC_H
+#define VSOCKFS_WRONGSEC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A file system inside the export that wants another flavor than the mount has (NFS4ERR_WRONGSEC):
+ * EPERM, as from the kernel's client where that may not use it. The log names the flavors, asked
+ * for with SECINFO, once in a while for each place.
+ */
+
+#define WRONGSEC_PLACES 64
+
+struct wrongsec {
+	_Atomic uint64_t told[WRONGSEC_PLACES]; /* what, and when */
+};
+
+struct fsop_request;
+
+/* A LOOKUP of this name was refused. True if that is why, and worth a line: it will be answered. */
+bool wrongsec_lookup(struct fsop_request *req, const char *name);
+
+#endif
