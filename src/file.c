@@ -147,7 +147,11 @@ static void file_ended(struct nfs_compound *c)
 	struct file_ending *ending = c->arg;
 	nfs_compound_free(c);
 	/* of which the kernel hears nothing */
-	node_note_unknown(ending->share->nodes, ending->silly->dir);
+	struct share *share = ending->share;
+	node_note_unknown(share->nodes, ending->silly->dir);
+	/* The kernel does not hear of this change, and trusts what is delegated for long. */
+	if (node_is_delegated(share->nodes, ending->silly->dir))
+		notify_inval_inode(share->notify, ending->silly->dir->id, NULL, NULL);
 	silly_free(ending->share, ending->silly);
 	free(ending);
 }

@@ -424,6 +424,7 @@ void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, con
 		fsop_reply_err(req, err);
 		return;
 	}
+	dirhold_limit(req->share, req->node, &entry.entry_timeout);
 	/* An answer that does not arrive (the request was interrupted) gave no reference. */
 	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
 		node_forget(req->share->nodes, entry.ino, 1);
@@ -435,6 +436,7 @@ void fsop_reply_negative(struct fsop_request *req)
 	struct share *share = req->share;
 	struct fuse_entry_param entry = {0};
 	entry.entry_timeout = share->cache.dir_min_ms / 1000.0;
+	dirhold_limit(share, req->node, &entry.entry_timeout);
 	if (!req->fuse || !share->cache.negative || entry.entry_timeout <= 0) {
 		fsop_reply_err(req, -ENOENT);
 		return;

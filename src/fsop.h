@@ -12,6 +12,7 @@
 #include "behind.h"
 #include "changes.h"
 #include "closing.h"
+#include "dirhold.h"
 #include "file.h"
 #include "nfs41/deleg.h"
 #include "nfs41/offload.h"
@@ -92,6 +93,8 @@ struct fsop_request {
 			bool hidden;		 /* the victim has its silly name */
 			struct listing *listing; /* that a LOOKUP reads */
 			struct siblings *along;
+			struct whole_reading *reading; /* of its names, or NULL */
+			struct dirhold hold;
 			uint64_t asked_at; /* ns: for what has become of the victim */
 		} names;
 		struct {
@@ -165,6 +168,7 @@ struct fsop_request {
 		struct {
 			struct fsop_dir *dir;
 			struct siblings *along;
+			struct dirhold hold;
 			uint64_t offset, cookie;
 			size_t size;
 			unsigned skipped;  /* blocks in a row */

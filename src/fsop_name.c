@@ -71,13 +71,36 @@ static void lookup_done(struct nfs_compound *c)
 /* Answered, since there is no such name? */
 static bool lookup_lacks(struct fsop_request *req, const char *name)
 {
-	double left;
-	if (!whole_lacks(req->share->whole, req->node, name, &left))
+	struct fuse_entry_param none = {0};
+	if (!whole_lacks(req->share->whole, req->node, name, &none.entry_timeout))
 		return false;
-	const struct fuse_entry_param none = {.entry_timeout = left};
+	dirhold_limit(req->share, req->node, &none.entry_timeout);
 	fuse_reply_entry(req->fuse, &none);
 	fsop_end(req);
 	return true;
+}
+
+/* Is what was told of an object so long ago true for certain? */
+static bool lookup_is_known(struct share *share, const struct nfs_attr *attr)
+{
+	struct node *node = node_find_fh(share->nodes, &attr->fh);
+	bool known = node && node_is_delegated(share->nodes, node) &&
+		     node_is_as(share->nodes, node, attr);
+	node_unpin(share->nodes, node);
+	return known;
+}
+
+/* How long it is to be believed, seconds; 0: not any more. */
+static double lookup_left(struct fsop_request *req, const struct listing_found *found)
+{
+	struct share *share = req->share;
+	uint64_t now = loop_clock();
+	if (found->until > now)
+		return (double)(found->until - now) / 1e9;
+	if (!found->held || !lookup_is_known(share, &found->dirent.attr) ||
+		!dirhold_stands(share, req->node))
+		return 0;
+	return share->cache.dir_min_ms / 1000.0;
 }
 
 /* Answered from a listing? Not with less than is known of the object by now. */
@@ -85,19 +108,19 @@ static bool lookup_listed(struct fsop_request *req, const char *name)
 {
 	struct share *share = req->share;
 	struct fuse_entry_param entry;
-	struct nfs_dirent found;
-	uint64_t since, until, now = loop_clock();
-	const struct nfs_attr *attr = &found.attr;
+	struct listing_found found;
+	const struct nfs_attr *attr = &found.dirent.attr;
 	struct nfs_fh dir;
+	double left;
 	node_fh(req->node, &dir);
-	if (!listing_find(share->listing, &dir, name, &found, &since, &until) ||
-		attr->fh.len == 0 || !fsop_attr_complete(attr) || until <= now ||
-		fsop_attr_outdated(share, &attr->fh, attr, since) ||
+	if (!listing_find(share->listing, &dir, name, &found) || attr->fh.len == 0 ||
+		!fsop_attr_complete(attr) || (left = lookup_left(req, &found)) <= 0 ||
+		fsop_attr_outdated(share, &attr->fh, attr, found.since) ||
 		fsop_fill_listed(share, attr, req->node->id, name, &entry) != 0)
 		return false;
-	double left = (double)(until - now) / 1e9;
 	entry.attr_timeout = entry.attr_timeout < left ? entry.attr_timeout : left;
 	entry.entry_timeout = entry.entry_timeout < left ? entry.entry_timeout : left;
+	dirhold_limit(share, req->node, &entry.entry_timeout);
 	if (attr->type == NF4DIR)
 		listing_found_dir(share->listing, &attr->fh);
 	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
@@ -117,39 +140,77 @@ static void lookup_send(struct fsop_request *req)
 	fsop_send(req, fsop_carry(req, lookup_done));
 }
 
+/* Whether all names were read: then they are in req->u.names.reading. */
+static bool lookup_read_names(struct fsop_request *req, const struct nfs_readdir_res *res)
+{
+	struct nfs_dirent dirent;
+	size_t pos = 0;
+	while (req->u.names.reading && nfs_dir_next(res, &pos, &dirent))
+		if (!whole_read_name(req->u.names.reading, dirent.name, dirent.name_len))
+			req->u.names.reading = NULL;
+	return req->u.names.reading && res->eof;
+}
+
+/* The directory was read. True: the name is not in it. */
+static bool lookup_keep_names(struct fsop_request *req, const struct nfs_fh *fh)
+{
+	struct share *share = req->share;
+	struct listing *listing = req->u.names.listing;
+	bool covers = dirhold_covers(&req->u.names.hold), lacks = false;
+	if (lookup_read_names(req, listing_names(listing))) {
+		lacks = whole_read_lacks(
+			share->whole, req->node, req->u.names.reading, req->u.names.name);
+		if (covers) {
+			whole_read_end(share->whole, req->node, req->u.names.reading, true);
+			req->u.names.reading = NULL;
+		}
+	}
+	listing_keep(share->listing, fh, listing, covers);
+	return lacks;
+}
+
 static void lookup_read(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
-	struct listing_table *table = req->share->listing;
-	const char *name = req->u.names.name;
+	struct share *share = req->share;
+	bool lacks = false;
 	struct nfs_fh dir;
 	node_fh(req->node, &dir);
-	siblings_unload(req->share->siblings, req->u.names.along, c);
-	if (nfs_compound_errno(c) != 0)
-		listing_fail(table, &dir, req->u.names.listing);
+	bool again = dirhold_unload(share, req->node, &req->u.names.hold, c);
+	siblings_unload(share->siblings, req->u.names.along, c);
+	if (again || nfs_compound_errno(c) != 0)
+		listing_fail(share->listing, &dir, req->u.names.listing);
 	else
-		listing_keep(table, &dir, req->u.names.listing);
-	if (!lookup_listed(req, name))
+		lacks = lookup_keep_names(req, &dir);
+	whole_reading_free(req->u.names.reading);
+	dirhold_end(share, req->node, req->cred, &req->u.names.hold);
+	if (lacks)
+		fsop_reply_negative(req);
+	else if (!lookup_listed(req, req->u.names.name))
 		lookup_send(req);
 }
 
 /* The directory is read? */
 static bool lookup_read_dir(struct fsop_request *req)
 {
-	struct listing_table *table = req->share->listing;
+	struct share *share = req->share;
 	struct nfs_fh dir;
 	node_fh(req->node, &dir);
-	struct listing *listing = listing_begin(table, &dir);
+	struct listing *listing =
+		listing_begin(share->listing, &dir, dirhold_possible(share, req->node));
 	if (!listing)
 		return false;
 	req->u.names.listing = listing;
 	if (!fsop_compound(req, OP_READDIR, req->node)) {
-		listing_fail(table, &dir, listing);
+		listing_fail(share->listing, &dir, listing);
 		return true;
 	}
-	listing_read(table, listing, req->compound);
+	req->u.names.reading = whole_read_begin(share->whole, req->node, loop_clock());
+	dirhold_begin(share, req->node, req->cred, req->compound, &req->u.names.hold);
+	listing_read(share->listing, listing, req->compound);
 	req->u.names.along =
-		siblings_load(req->share->siblings, req->node, req->compound, LISTING_BLOCK);
+		siblings_load(share->siblings, req->node, req->compound, LISTING_BLOCK);
+	dirhold_finish(share, req->node, req->cred, req->compound, &req->u.names.hold);
 	fsop_send(req, fsop_carry(req, lookup_read));
 	return true;
 }

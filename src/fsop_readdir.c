@@ -92,6 +92,7 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	if (fill->req->u.readdir.plus &&
 		!fsop_attr_outdated(share, &attr->fh, attr, fill->req->u.readdir.dir->fetched_at))
 		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
+	dirhold_limit(share, dir, &entry.entry_timeout);
 	/* A directory names what a mount on the server covers by the number underneath it. What has
 	 * an error instead of attributes (the server could not reach whom it is delegated to in
 	 * time) is there all the same, and programs take the number 0 for a gap. */
@@ -194,8 +195,9 @@ static void readdir_serve(struct fsop_request *req)
 	fsop_end(req);
 }
 
-/* A directory that is read from its beginning to its end is known whole. */
-static void readdir_note_names(struct fsop_request *req)
+/* A directory that is read from its beginning to its end is known whole; `held`: all in one block,
+ * under a delegation. */
+static void readdir_note_names(struct fsop_request *req, bool held)
 {
 	struct fsop_dir *dir = req->u.readdir.dir;
 	struct nfs_dirent dirent;
@@ -209,7 +211,7 @@ static void readdir_note_names(struct fsop_request *req)
 			dir->began_at = 0;
 	}
 	if (dir->names && dir->res.eof) {
-		whole_read_end(req->share->whole, req->node, dir->names);
+		whole_read_end(req->share->whole, req->node, dir->names, held);
 		dir->names = NULL;
 	}
 	if (dir->began_at && dir->res.eof)
@@ -242,12 +244,38 @@ static void readdir_note_attr(struct fsop_request *req)
 	fresh_put(req->share->fresh, req->node, &req->dir, req->u.readdir.dir->fetched_at);
 }
 
+/* The first block was asked for; names that are kept for longer are there before a delegation is on
+ * record. True: once more. */
+static bool readdir_began(struct fsop_request *req, struct nfs_compound *c)
+{
+	struct share *share = req->share;
+	struct fsop_dir *dir = req->u.readdir.dir;
+	struct dirhold *hold = &req->u.readdir.hold;
+	bool again = dirhold_unload(share, req->node, hold, c);
+	siblings_unload(share->siblings, req->u.readdir.along, c);
+	if (c->status == 0) {
+		bool held = dirhold_covers(hold) && dir->res.eof;
+		struct nfs_fh fh;
+		node_fh(req->node, &fh);
+		readdir_note_attr(req);
+		readdir_note_names(req, held);
+		if (req->u.readdir.plus && dir->res.eof)
+			listing_keep_read(share->listing, &fh, &dir->res, dir->fetched_at, held);
+	}
+	dirhold_end(share, req->node, req->cred, hold);
+	return again;
+}
+
 static void readdir_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	struct fsop_dir *dir = req->u.readdir.dir;
 	static const uint8_t none[NFS4_VERIFIER_SIZE];
-	siblings_unload(req->share->siblings, req->u.readdir.along, c);
+	bool first = req->u.readdir.cookie == DIR_AFTER_DOTDOT;
+	if (first && readdir_began(req, c)) {
+		readdir_fetch(req, req->u.readdir.cookie);
+		return;
+	}
 	if (c->status == NFS4ERR_NOT_SAME && memcmp(dir->res.verifier, none, sizeof(none)) != 0) {
 		/* The directory was rebuilt; its cookies may still be good without the verifier. */
 		memcpy(dir->res.verifier, none, sizeof(none));
@@ -267,9 +295,8 @@ static void readdir_done(struct nfs_compound *c)
 		readdir_fail(req, err);
 		return;
 	}
-	if (req->u.readdir.cookie == DIR_AFTER_DOTDOT)
-		readdir_note_attr(req);
-	readdir_note_names(req);
+	if (!first)
+		readdir_note_names(req, false);
 	dir->valid = true;
 	dir->pos = 0;
 	dir->next = readdir_start(req);
@@ -300,7 +327,7 @@ static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
 		return false;
 	dir->began_at = dir->fetched_at;
 	whole_read_since(dir->names, dir->fetched_at);
-	readdir_note_names(req);
+	readdir_note_names(req, false);
 	dir->valid = true;
 	dir->pos = 0;
 	dir->next = cookie;
@@ -333,16 +360,17 @@ static void readdir_put(struct fsop_request *req, uint64_t cookie, uint32_t bloc
 	readdir_want(req, &want);
 	if (cookie == DIR_AFTER_DOTDOT)
 		cookie = 0;
-	if (cookie != 0)
+	if (cookie != 0) {
 		memcpy(verifier, dir->res.verifier, sizeof(verifier));
-	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
-	req->u.readdir.along = NULL;
-	if (cookie == 0) {
-		req->dir.have = (struct nfs_bitmap){0};
-		nfs_op_getattr(req->compound, &share->want, &req->dir);
-		req->u.readdir.along =
-			siblings_load(share->siblings, req->node, req->compound, block);
+		nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+		return;
 	}
+	dirhold_begin(share, req->node, req->cred, req->compound, &req->u.readdir.hold);
+	nfs_op_readdir(req->compound, cookie, verifier, block, block, &want, &dir->res);
+	req->dir.have = (struct nfs_bitmap){0};
+	nfs_op_getattr(req->compound, &share->want, &req->dir);
+	req->u.readdir.along = siblings_load(share->siblings, req->node, req->compound, block);
+	dirhold_finish(share, req->node, req->cred, req->compound, &req->u.readdir.hold);
 }
 
 /* Asks for the block behind `cookie`. */

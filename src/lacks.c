@@ -5,6 +5,8 @@
 
 static uint32_t lacks_bit(uint32_t op)
 {
+	if (op == OP_GET_DIR_DELEGATION)
+		return UINT32_C(1) << 31;
 	return op >= OP_ALLOCATE && op < NFS_OP_LIMIT ? UINT32_C(1) << (op - OP_ALLOCATE) : 0;
 }
 

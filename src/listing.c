@@ -19,6 +19,8 @@
 /* LOOKUPs after which a directory is read, and what that can grow to. */
 #define LISTING_AFTER	  2
 #define LISTING_AFTER_MAX 64
+/* For so long a directory is not delegated again. */
+#define LISTING_ASK_PAUSE_NS UINT64_C(30000000000)
 /* Names that pay for a reading. */
 #define LISTING_PAYS 4
 
@@ -26,7 +28,8 @@ struct listing {
 	atomic_uint refs;
 	uint64_t since, until; /* ns */
 	uint64_t ahead_of; /* read along: the node that it is in, until somebody wants it; or 0 */
-	bool along, told;  /* it was read along; a program has had it as a list */
+	bool held;	   /* names are trusted while the directory is delegated */
+	bool along, told;  /* it was not read for a LOOKUP; a program has had it as a list */
 	struct nfs_readdir_res res;
 	uint32_t *places; /* 1 + position in res.data, by the name's hash; 0: free */
 	uint32_t mask;	  /* number of places - 1 */
@@ -35,6 +38,7 @@ struct listing {
 /* What is known of one directory. */
 struct listing_dir {
 	struct nfs_fh fh;     /* of length 0: none */
+	uint64_t ask_after;   /* ns: for a delegation */
 	uint64_t missed_from; /* ns: when `missed` began */
 	unsigned missed, after, readings, served;
 	bool found; /* by a listing of its parent */
@@ -119,18 +123,34 @@ static struct listing_dir *dir_of(struct listing_table *table, const struct nfs_
 	return dir;
 }
 
-/* NULL: none that may be believed. */
-static struct listing *dir_listing(struct listing_table *table, const struct nfs_fh *fh)
+/* NULL: none of which the names may be believed. */
+static struct listing *dir_names(struct listing_table *table, const struct nfs_fh *fh)
 {
 	struct listing_dir *dir = dir_find(table, fh);
 	struct listing *listing = dir ? dir->listing : NULL;
-	if (listing && (listing->until <= loop_clock() ||
+	if (listing && ((!listing->held && listing->until <= loop_clock()) ||
 			       !changes_none(table->share->changes,
 				       changes_object(fh->data, fh->len), listing->since))) {
 		dir_drop(table, dir);
 		listing = NULL;
 	}
 	return listing;
+}
+
+/* The same of one whose attributes may be, too. */
+static struct listing *dir_listing(struct listing_table *table, const struct nfs_fh *fh)
+{
+	struct listing *listing = dir_names(table, fh);
+	return listing && listing->until > loop_clock() ? listing : NULL;
+}
+
+void listing_drop(struct listing_table *table, const struct nfs_fh *fh)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_find(table, fh);
+	if (dir)
+		dir_drop(table, dir);
+	pthread_mutex_unlock(&table->mutex);
 }
 
 void listing_drop_all(struct listing_table *table)
@@ -180,15 +200,17 @@ void listing_found_dir(struct listing_table *table, const struct nfs_fh *fh)
 }
 
 /* This LOOKUP is one more than those that have missed. */
-static bool dir_is_wanted(struct listing_table *table, const struct nfs_fh *fh)
+static bool dir_is_wanted(struct listing_table *table, const struct nfs_fh *fh, bool delegable)
 {
 	struct listing_dir *dir = dir_of(table, fh);
+	const struct listing *old = dir_listing(table, fh);
 	uint64_t now = loop_clock();
-	if (dir->reading || dir_listing(table, fh))
+	bool better = old && delegable && old->res.eof && !old->held && now >= dir->ask_after;
+	if (dir->reading || (old && !better))
 		return false;
 	if (now - dir->missed_from > listing_time(table))
 		dir->missed = 0;
-	if (!dir->found && dir->missed + 1 < dir->after)
+	if (!better && !dir->found && dir->missed + 1 < dir->after)
 		return false;
 	dir->reading = true;
 	dir->found = false;
@@ -223,12 +245,12 @@ static struct listing *listing_new(const struct listing_table *table)
 	return listing;
 }
 
-struct listing *listing_begin(struct listing_table *table, const struct nfs_fh *fh)
+struct listing *listing_begin(struct listing_table *table, const struct nfs_fh *fh, bool delegable)
 {
 	if (listing_time(table) == 0)
 		return NULL;
 	pthread_mutex_lock(&table->mutex);
-	bool wanted = dir_is_wanted(table, fh);
+	bool wanted = dir_is_wanted(table, fh, delegable);
 	pthread_mutex_unlock(&table->mutex);
 	struct listing *listing = wanted ? listing_new(table) : NULL;
 	if (wanted && !listing)
@@ -236,10 +258,14 @@ struct listing *listing_begin(struct listing_table *table, const struct nfs_fh *
 	return listing;
 }
 
-/* May it still be told as a list? */
+/*
+ * May it still be told as a list? Who reads a directory again, as rm(1) does to see whether it is
+ * empty, is told the same only for as long as the kernel would (opendir_cache).
+ */
 static bool listing_tells(const struct listing *listing)
 {
-	return !(listing->along && listing->told);
+	uint64_t trust = listing->until - listing->since;
+	return !(listing->along && listing->told) || loop_clock() <= listing->since + trust / 2;
 }
 
 struct listing *listing_begin_along(
@@ -320,9 +346,10 @@ static void dir_judge(struct listing_dir *dir)
 	dir->served = 0;
 }
 
-void listing_keep(
-	struct listing_table *table, const struct nfs_fh *fh, struct listing *listing_take)
+void listing_keep(struct listing_table *table, const struct nfs_fh *fh,
+	struct listing *listing_take, bool held)
 {
+	listing_take->held = held;
 	uint8_t *data = realloc(listing_take->res.data, listing_take->res.len + 1);
 	if (data) {
 		listing_take->res.data = data;
@@ -347,6 +374,30 @@ void listing_keep(
 	}
 	pthread_mutex_unlock(&table->mutex);
 	listing_unref(listing_take);
+}
+
+void listing_keep_read(struct listing_table *table, const struct nfs_fh *fh,
+	const struct nfs_readdir_res *res, uint64_t since, bool held)
+{
+	uint64_t until = since + listing_time(table);
+	if (until <= loop_clock() || res->len > LISTING_BLOCK)
+		return;
+	struct listing *listing = calloc(1, sizeof(*listing));
+	if (!listing)
+		return;
+	atomic_init(&listing->refs, 1);
+	listing->since = since;
+	listing->until = until;
+	listing->along = listing->told = true;
+	listing->res = *res;
+	listing->res.cap = res->len + 1;
+	listing->res.data = malloc(listing->res.cap);
+	if (!listing->res.data) {
+		free(listing);
+		return;
+	}
+	memcpy(listing->res.data, res->data, res->len);
+	listing_keep(table, fh, listing, held);
 }
 
 void listing_fail(
@@ -405,12 +456,35 @@ static uint64_t listing_first_use(struct listing *listing)
 	return parent_id;
 }
 
+const struct nfs_readdir_res *listing_names(const struct listing *listing)
+{
+	return &listing->res;
+}
+
+bool listing_may_ask(struct listing_table *table, const struct nfs_fh *fh)
+{
+	pthread_mutex_lock(&table->mutex);
+	const struct listing_dir *dir = dir_find(table, fh);
+	bool may = dir && loop_clock() >= dir->ask_after;
+	pthread_mutex_unlock(&table->mutex);
+	return may;
+}
+
+void listing_not_delegated(struct listing_table *table, const struct nfs_fh *fh)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct listing_dir *dir = dir_find(table, fh);
+	if (dir)
+		dir->ask_after = loop_clock() + LISTING_ASK_PAUSE_NS;
+	pthread_mutex_unlock(&table->mutex);
+}
+
 bool listing_find(struct listing_table *table, const struct nfs_fh *fh, const char *name,
-	struct nfs_dirent *found, uint64_t *since, uint64_t *until)
+	struct listing_found *found)
 {
 	uint64_t parent_id = 0;
 	pthread_mutex_lock(&table->mutex);
-	struct listing *listing = dir_listing(table, fh);
+	struct listing *listing = dir_names(table, fh);
 	if (listing) {
 		atomic_fetch_add(&listing->refs, 1);
 		parent_id = listing_first_use(listing);
@@ -421,9 +495,10 @@ bool listing_find(struct listing_table *table, const struct nfs_fh *fh, const ch
 		return false;
 	if (parent_id)
 		siblings_used(table->share->siblings, parent_id, fh);
-	bool there = listing_search(listing, name, found);
-	*since = listing->since;
-	*until = listing->until;
+	bool there = listing_search(listing, name, &found->dirent);
+	found->since = listing->since;
+	found->until = listing->until;
+	found->held = listing->held;
 	listing_unref(listing);
 	return there;
 }

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "behind.h"
+#include "dirhold.h"
+#include "fresh.h"
+#include "listing.h"
 #include "share.h"
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -61,7 +64,10 @@ static void recall_go_on(struct recall *recall)
 		return;
 	recall->went_on = true;
 	loop_timer_cancel(recall->worker->loop, &recall->patience);
-	behind_settle(recall->share, recall->node, true, &recall->settle);
+	if (recall->flush->dir)
+		recall_committed(recall, 0);
+	else
+		behind_settle(recall->share, recall->node, true, &recall->settle);
 }
 
 static void recall_invalidated(struct loop_task *task)
@@ -79,6 +85,18 @@ static void recall_impatient(struct loop_timer *timer)
 	recall_go_on((struct recall *)((char *)timer - offsetof(struct recall, patience)));
 }
 
+/* What is known of the directory, and what is on its way to be known. */
+static void recall_flush_dir(
+	struct share *share, const struct deleg_flush *flush, struct node *node)
+{
+	listing_not_delegated(share->listing, &flush->fh);
+	dirhold_forget(share, &flush->fh, node);
+	if (!node)
+		return;
+	node_note_unknown(share->nodes, node);
+	fresh_drop(share->fresh, node);
+}
+
 static void recall_flush(void *arg, struct deleg_flush *flush)
 {
 	struct share *share = arg;
@@ -87,6 +105,8 @@ static void recall_flush(void *arg, struct deleg_flush *flush)
 	struct recall *recall = NULL;
 	if (node)
 		node_set_delegated(share->nodes, node, false);
+	if (flush->dir)
+		recall_flush_dir(share, flush, node);
 	if (node && !flush->gone && !share->ended)
 		recall = calloc(1, sizeof(*recall));
 	if (!recall) {
@@ -188,10 +208,10 @@ uint32_t recall_called(void *arg, const struct nfs_fh *fh, const struct nfs_stat
 	return deleg_recalled(share->state, fh, stateid);
 }
 
-void recall_called_any(void *arg, uint32_t keep, bool read, bool write)
+void recall_called_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
 	struct share *share = arg;
-	deleg_keep(share->state, keep, read, write);
+	deleg_keep(share->state, keep, kinds);
 }
 
 uint32_t recall_called_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)

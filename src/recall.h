@@ -38,7 +38,7 @@ void recall_forget_access(struct share *share, struct node *node);
 
 /* callback_ops, with the share as argument */
 uint32_t recall_called(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid);
-void recall_called_any(void *arg, uint32_t keep, bool read, bool write);
+void recall_called_any(void *arg, uint32_t keep, struct deleg_kinds kinds);
 uint32_t recall_called_getattr(
 	void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size);
 

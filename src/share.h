@@ -83,8 +83,9 @@ struct share {
 	struct changes *changes;
 	struct support_table *support;
 	struct xattr_table *xattrs;
-	unsigned possible;  /* SUPPORT_* that some file system may have */
-	struct lacks lacks; /* of NFSv4.2 */
+	unsigned possible; /* SUPPORT_* that some file system may have */
+	struct lacks lacks;
+	_Atomic bool delegates_dirs; /* the server knows GET_DIR_DELEGATION */
 	struct moved moved;
 	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
 	struct migrate *migrate;

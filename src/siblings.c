@@ -312,7 +312,7 @@ void siblings_unload(
 	for (unsigned i = 0; i < siblings_take->count; i++)
 		if (i < came && c->status >= 0)
 			listing_keep(listing, &siblings_take->dirs[i].fh,
-				siblings_take->dirs[i].listing);
+				siblings_take->dirs[i].listing, false);
 		else
 			listing_fail(listing, &siblings_take->dirs[i].fh,
 				siblings_take->dirs[i].listing);

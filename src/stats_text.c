@@ -110,10 +110,11 @@ static void print_table_row(FILE *out, const char *name, const struct op_sum *op
 static void print_table_delegations(FILE *out, const struct deleg_stats *d)
 {
 	fprintf(out,
-		"  delegations %u to read, %u to write; granted %" PRIu64 ", recalled %" PRIu64
-		", returned %" PRIu64 ", lost %" PRIu64 "; opens without the server %" PRIu64
-		"\n\n",
-		d->read, d->write, d->granted, d->recalled, d->returned, d->lost, d->opens);
+		"  delegations %u to read, %u to write, %u of directories; granted %" PRIu64
+		", recalled %" PRIu64 ", returned %" PRIu64 ", lost %" PRIu64
+		"; opens without the server %" PRIu64 "\n\n",
+		d->read, d->write, d->dirs, d->granted, d->recalled, d->returned, d->lost,
+		d->opens);
 }
 
 static void print_table(FILE *out, const struct stats_facts *facts, const struct sum *sum)
@@ -162,10 +163,11 @@ static void print_json_op(FILE *out, const struct op_sum *op)
 static void print_json_delegations(FILE *out, const struct deleg_stats *d)
 {
 	fprintf(out,
-		"\"delegations\": {\"read\": %u, \"write\": %u, \"granted\": %" PRIu64
-		", \"recalled\": %" PRIu64 ", \"returned\": %" PRIu64 ", \"lost\": %" PRIu64
-		", \"opens\": %" PRIu64 "},\n",
-		d->read, d->write, d->granted, d->recalled, d->returned, d->lost, d->opens);
+		"\"delegations\": {\"read\": %u, \"write\": %u, \"directories\": %u, \"granted\": "
+		"%" PRIu64 ", \"recalled\": %" PRIu64 ", \"returned\": %" PRIu64
+		", \"lost\": %" PRIu64 ", \"opens\": %" PRIu64 "},\n",
+		d->read, d->write, d->dirs, d->granted, d->recalled, d->returned, d->lost,
+		d->opens);
 }
 
 static void print_json(FILE *out, const struct stats_facts *facts, const struct sum *sum)

@@ -90,8 +90,8 @@ static void print_state(FILE *out, const struct status_facts *f)
 		fprintf(out, ", %u owners to be locked again", s->stale_locks);
 	if (s->lost_locks > 0)
 		fprintf(out, ", %u owners have lost some", s->lost_locks);
-	fprintf(out, "\n  delegations  %u to read, %u to write\n", f->delegations.read,
-		f->delegations.write);
+	fprintf(out, "\n  delegations  %u to read, %u to write, %u of directories\n",
+		f->delegations.read, f->delegations.write, f->delegations.dirs);
 	fprintf(out, "  uncommitted  %zu bytes\n", f->unstable);
 	fprintf(out, "  inodes       %" PRIu64 " known to the kernel\n", f->nodes);
 }
@@ -171,9 +171,11 @@ static void put_state(FILE *out, const struct status_facts *f)
 		s->opens, s->local_opens, s->stale_opens, s->lock_owners, s->ranges, s->stale_locks,
 		s->lost_locks);
 	fprintf(out,
-		"\"delegations\": {\"read\": %u, \"write\": %u}, \"uncommitted_bytes\": %zu, "
+		"\"delegations\": {\"read\": %u, \"write\": %u, \"directories\": %u}, "
+		"\"uncommitted_bytes\": %zu, "
 		"\"inodes\": %" PRIu64 ",\n",
-		f->delegations.read, f->delegations.write, f->unstable, f->nodes);
+		f->delegations.read, f->delegations.write, f->delegations.dirs, f->unstable,
+		f->nodes);
 	fprintf(out,
 		"\"requests\": {\"count\": %u, \"oldest_ns\": %" PRIu64
 		", \"oldest_inode\": %" PRIu64 ", \"oldest_pid\": %d, \"oldest\": ",

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dirhold.h"
 #include "share.h"
 #include "util/loop.h"
 
@@ -29,6 +30,7 @@ struct whole {
 	uint64_t until; /* ns */
 	uint64_t change;
 	bool change_known;
+	bool held; /* while the delegation of the directory stands */
 	struct name_set names;
 };
 
@@ -249,15 +251,29 @@ void whole_changed(struct whole_table *table, const struct node *dir, uint64_t s
 bool whole_lacks(struct whole_table *table, const struct node *dir, const char *name, double *left)
 {
 	uint64_t now = loop_clock();
-	bool lacks = false;
+	bool lacks = false, young = false;
 	pthread_mutex_lock(&table->mutex);
 	struct whole *whole = whole_find(table, dir);
-	if (whole && whole->until > now) {
+	if (whole && (whole->until > now || whole->held)) {
 		lacks = set_lacks(&whole->names, name);
-		*left = (double)(whole->until - now) / 1e9;
+		young = whole->until > now;
+		*left = young ? (double)(whole->until - now) / 1e9
+			      : table->share->cache.dir_min_ms / 1000.0;
 	}
 	pthread_mutex_unlock(&table->mutex);
-	return lacks;
+	if (!lacks || young)
+		return lacks;
+	return dirhold_stands(table->share, dir);
+}
+
+void whole_drop(struct whole_table *table, const struct node *dir)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct whole *whole = whole_find(table, dir);
+	if (whole)
+		whole_clear(table, whole);
+	table->adds[whole_index(dir)]++;
+	pthread_mutex_unlock(&table->mutex);
 }
 
 void whole_drop_all(struct whole_table *table)
@@ -297,13 +313,24 @@ bool whole_read_name(struct whole_reading *reading, const char *name, size_t len
 	return added;
 }
 
-void whole_read_end(
-	struct whole_table *table, const struct node *dir, struct whole_reading *reading_take)
+bool whole_read_lacks(struct whole_table *table, const struct node *dir,
+	const struct whole_reading *reading, const char *name)
 {
 	pthread_mutex_lock(&table->mutex);
-	if (reading_take->adds == table->adds[whole_index(dir)] &&
+	bool current = reading->adds == table->adds[whole_index(dir)];
+	pthread_mutex_unlock(&table->mutex);
+	return current && set_lacks(&reading->names, name);
+}
+
+void whole_read_end(struct whole_table *table, const struct node *dir,
+	struct whole_reading *reading_take, bool held)
+{
+	pthread_mutex_lock(&table->mutex);
+	const struct whole *old = whole_find(table, dir);
+	bool worse = old && old->held && !held;
+	if (!worse && reading_take->adds == table->adds[whole_index(dir)] &&
 		whole_has_room(table, set_bytes(&reading_take->names))) {
-		whole_set(table, dir, reading_take->since, reading_take->names);
+		whole_set(table, dir, reading_take->since, reading_take->names)->held = held;
 		reading_take->names = (struct name_set){0};
 	}
 	pthread_mutex_unlock(&table->mutex);

@@ -36,6 +36,8 @@ void whole_changed(struct whole_table *table, const struct node *dir, uint64_t s
 	const struct nfs_change_info *cinfo);
 /* True: there is no such name, which may be believed for `left` seconds. */
 bool whole_lacks(struct whole_table *table, const struct node *dir, const char *name, double *left);
+/* It is not known any more. */
+void whole_drop(struct whole_table *table, const struct node *dir);
 
 /* None is known any more. */
 void whole_drop_all(struct whole_table *table);
@@ -49,8 +51,12 @@ struct whole_reading *whole_read_begin(
 void whole_read_since(struct whole_reading *reading, uint64_t since);
 /* False, with the reading freed: there are too many. */
 bool whole_read_name(struct whole_reading *reading, const char *name, size_t len);
-void whole_read_end(
-	struct whole_table *table, const struct node *dir, struct whole_reading *reading_take);
+/* `held`: for as long as the delegation stands that it was read under; see dirhold.h. */
+void whole_read_end(struct whole_table *table, const struct node *dir,
+	struct whole_reading *reading_take, bool held);
+/* All names were there: is this one not among them, nor about to be made? */
+bool whole_read_lacks(struct whole_table *table, const struct node *dir,
+	const struct whole_reading *reading, const char *name);
 /* NULL is allowed. */
 void whole_reading_free(struct whole_reading *reading);
 

@@ -154,10 +154,11 @@ static uint32_t callback_recall_any(struct callback_call *call)
 		return NFS4ERR_BADXDR;
 	if (rest || (mask & ~CALLBACK_TYPES_DEFINED))
 		return NFS4ERR_INVAL;
-	bool read = mask & (1u << RCA4_TYPE_MASK_RDATA_DLG);
-	bool write = mask & (1u << RCA4_TYPE_MASK_WDATA_DLG);
-	if ((read || write) && cb->ops && cb->ops->recall_any)
-		cb->ops->recall_any(cb->arg, keep, read, write);
+	const struct deleg_kinds kinds = {.read = mask & (1u << RCA4_TYPE_MASK_RDATA_DLG),
+		.write = mask & (1u << RCA4_TYPE_MASK_WDATA_DLG),
+		.dirs = mask & (1u << RCA4_TYPE_MASK_DIR_DLG)};
+	if ((kinds.read || kinds.write || kinds.dirs) && cb->ops && cb->ops->recall_any)
+		cb->ops->recall_any(cb->arg, keep, kinds);
 	return NFS4_OK;
 }
 

@@ -34,8 +34,8 @@ struct callback_ops {
 	/* CB_RECALL; returns an nfsstat4: NFS4ERR_BADHANDLE, NFS4ERR_BAD_STATEID when nothing like
 	 * it is held. */
 	uint32_t (*recall)(void *arg, const struct nfs_fh *fh, const struct nfs_stateid *stateid);
-	/* CB_RECALL_ANY of delegations for reading, for writing, or both */
-	void (*recall_any)(void *arg, uint32_t keep, bool read, bool write);
+	/* CB_RECALL_ANY of delegations of these kinds, at least one */
+	void (*recall_any)(void *arg, uint32_t keep, struct deleg_kinds kinds);
 	/* CB_GETATTR: change and size of a file that is delegated for writing; an nfsstat4. */
 	uint32_t (*getattr)(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size);
 	/* CB_OFFLOAD; an nfsstat4. */

@@ -169,6 +169,17 @@ void nfs_client_set_reclaim(struct nfs_client *client, const struct nfs_reclaim_
 	client->reclaim_arg = arg;
 }
 
+bool nfs_client_lease_stands(const struct nfs_client *client)
+{
+	uint64_t lease = client->limits.lease_time * UINT64_C(1000000000), latest = 0;
+	for (unsigned i = 0; i < client->nconns; i++) {
+		uint64_t at =
+			atomic_load_explicit(&client->conns[i]->renewed_at, memory_order_relaxed);
+		latest = at > latest ? at : latest;
+	}
+	return loop_clock() < latest + lease;
+}
+
 void nfs_client_set_callbacks(struct nfs_client *client, const struct callback_ops *ops, void *arg)
 {
 	client->callback_ops = ops;
@@ -198,11 +209,11 @@ static uint32_t client_recall(void *arg, const struct nfs_fh *fh, const struct n
 	return client->callback_ops->recall(client->callback_arg, fh, stateid);
 }
 
-static void client_recall_any(void *arg, uint32_t keep, bool read, bool write)
+static void client_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
 	struct nfs_client *client = arg;
 	if (client->callback_ops && client->callback_ops->recall_any)
-		client->callback_ops->recall_any(client->callback_arg, keep, read, write);
+		client->callback_ops->recall_any(client->callback_arg, keep, kinds);
 }
 
 static uint32_t client_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)

@@ -155,6 +155,10 @@ void nfs_client_resume(struct nfs_client *client, const struct nfs_client_identi
  */
 int nfs_client_attach(struct nfs_client *client, struct loop *loop, struct nfs_conn **conn);
 
+/* Can the server not have given the lease up yet, for all that it has answered? Any thread, once
+ * `ready` was called. */
+bool nfs_client_lease_stands(const struct nfs_client *client);
+
 /*
  * Connects, makes client id and session. `ready` comes on the first worker's loop: 0, or -errno for
  * a failure (-ECONNREFUSED, -ENODEV, -EPROTONOSUPPORT: no NFSv4.1, -EACCES, -ETIMEDOUT,

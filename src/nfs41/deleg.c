@@ -7,9 +7,6 @@
 #include "nfs41/state_priv.h"
 #include "util/loop.h"
 
-/* Delegations that are returned at the same time. */
-#define DELEG_RETURNING_MAX 32
-
 #define NS_PER_MS UINT64_C(1000000)
 
 void deleg_table_init(struct deleg_table *table)
@@ -55,6 +52,7 @@ void deleg_table_deinit(struct nfs_state *state)
 	deleg_free_queue(&state->delegs.held);
 	deleg_free_queue(&state->delegs.due);
 	deleg_free_queue(&state->delegs.active);
+	rpc_cred_unref(state->delegs.dir_cred);
 	pthread_cond_destroy(&state->delegs.none);
 }
 
@@ -192,6 +190,7 @@ struct nfs_deleg *deleg_new(const struct deleg_grant *grant)
 	deleg->cred = rpc_cred_ref(grant->cred);
 	deleg->stateid = grant->res->delegation;
 	deleg->write = type == OPEN_DELEGATE_WRITE || type == OPEN_DELEGATE_WRITE_ATTRS_DELEG;
+	deleg->dir = grant->dir;
 	deleg->used_at = loop_clock();
 	return deleg;
 }
@@ -205,14 +204,20 @@ bool deleg_table_has_stateid(const struct deleg_table *table, const struct nfs_d
 	return false;
 }
 
+unsigned *deleg_table_kind(struct deleg_table *table, const struct nfs_deleg *deleg)
+{
+	struct deleg_stats *stats = &table->stats;
+	return deleg->dir ? &stats->dirs : deleg->write ? &stats->write : &stats->read;
+}
+
 void deleg_table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bool unwanted)
 {
 	bool second = deleg_table_find(table, &deleg_take->fh, false) != NULL;
 	TAILQ_INSERT_TAIL(&table->held, deleg_take, entry);
 	LIST_INSERT_HEAD(&table->buckets[deleg_bucket(&deleg_take->fh)], deleg_take, hash_entry);
 	table->count++;
-	table->stats.granted++;
-	*(deleg_take->write ? &table->stats.write : &table->stats.read) += 1;
+	deleg_take->serial = ++table->stats.granted;
+	*deleg_table_kind(table, deleg_take) += 1;
 	if (deleg_table_take_early(table, deleg_take)) {
 		table->stats.recalled++;
 		deleg_table_make_due(table, deleg_take, true);
@@ -220,11 +225,23 @@ void deleg_table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bo
 		deleg_table_make_due(table, deleg_take, false);
 	} else if (table->count > DELEG_MAX && !TAILQ_EMPTY(&table->held)) {
 		deleg_table_make_due(table, TAILQ_FIRST(&table->held), false);
+	} else {
+		deleg_table_limit_dirs(table);
 	}
 }
 
+void deleg_table_answered(struct deleg_table *table)
+{
+	if (--table->asking > 0)
+		return;
+	for (unsigned i = 0; i < table->nearly; i++)
+		if (table->early[i].fh.len > 0)
+			deleg_table_adopt(table, &table->early[i].fh, &table->early[i].stateid);
+	table->nearly = table->next_early = 0;
+}
+
 bool deleg_answered(
-	struct nfs_state *state, struct deleg_asking *asking, const struct deleg_grant *grant)
+	struct nfs_state *state, const struct deleg_asking *asking, const struct deleg_grant *grant)
 {
 	struct deleg_table *table = &state->delegs;
 	struct nfs_deleg *deleg = grant ? deleg_new(grant) : NULL;
@@ -244,8 +261,7 @@ bool deleg_answered(
 		table_note_access(table, grant->fh, grant->cred, grant->access);
 		held = deleg_table_find(table, grant->fh, false) != NULL;
 	}
-	if (--table->asking == 0)
-		table->nearly = table->next_early = 0;
+	deleg_table_answered(table);
 	state_unlock(state);
 	return held;
 }
@@ -265,6 +281,13 @@ struct nfs_open *deleg_record(
 	state_add_open(state, open);
 	pthread_mutex_unlock(&state->mutex);
 	return open;
+}
+
+void deleg_table_touch(struct deleg_table *table, struct nfs_deleg *deleg)
+{
+	deleg->used_at = loop_clock();
+	TAILQ_REMOVE(&table->held, deleg, entry);
+	TAILQ_INSERT_TAIL(&table->held, deleg, entry);
 }
 
 static bool deleg_allows(
@@ -296,9 +319,7 @@ struct nfs_open *deleg_open(struct nfs_state *state, const struct nfs_fh *fh, ui
 		open->local = true;
 		state_add_open(state, open);
 		table->stats.opens++;
-		deleg->used_at = loop_clock();
-		TAILQ_REMOVE(&table->held, deleg, entry);
-		TAILQ_INSERT_TAIL(&table->held, deleg, entry);
+		deleg_table_touch(table, deleg);
 	}
 	pthread_mutex_unlock(&state->mutex);
 	if (may)
@@ -365,24 +386,29 @@ uint32_t deleg_recalled(
 	} else if (table->asking > 0) {
 		/* The OPEN that it came with may be one of those under way: RFC 8881, 2.10.6.3. */
 		table_note_early(table, fh, stateid);
-	} else {
+	} else if (!deleg_table_adopt(table, fh, stateid)) {
 		status = other ? NFS4ERR_BAD_STATEID : NFS4ERR_BADHANDLE;
 	}
 	state_unlock(state);
 	return status;
 }
 
-void deleg_keep(struct nfs_state *state, unsigned keep, bool read, bool write)
+static bool deleg_is_among(const struct nfs_deleg *deleg, struct deleg_kinds kinds)
+{
+	return deleg->dir ? kinds.dirs : deleg->write ? kinds.write : kinds.read;
+}
+
+void deleg_keep(struct nfs_state *state, unsigned keep, struct deleg_kinds kinds)
 {
 	struct deleg_table *table = &state->delegs;
 	struct nfs_deleg *deleg, *next;
 	pthread_mutex_lock(&state->mutex);
 	unsigned held = 0;
 	TAILQ_FOREACH (deleg, &table->held, entry)
-		held += deleg->write ? write : read;
+		held += deleg_is_among(deleg, kinds);
 	for (deleg = TAILQ_FIRST(&table->held); deleg && held > keep; deleg = next) {
 		next = TAILQ_NEXT(deleg, entry);
-		if (deleg->write ? write : read) {
+		if (deleg_is_among(deleg, kinds)) {
 			deleg_table_make_due(table, deleg, false);
 			table->stats.recalled++;
 			held--;
@@ -434,60 +460,6 @@ unsigned deleg_wait_returned(struct nfs_state *state, uint64_t deadline)
 	unsigned left = table->count;
 	pthread_mutex_unlock(&state->mutex);
 	return left;
-}
-
-struct nfs_deleg *deleg_take_due(struct nfs_state *state)
-{
-	struct deleg_table *table = &state->delegs;
-	pthread_mutex_lock(&state->mutex);
-	struct nfs_deleg *deleg =
-		table->returning < DELEG_RETURNING_MAX ? TAILQ_FIRST(&table->due) : NULL;
-	if (deleg) {
-		TAILQ_REMOVE(&table->due, deleg, entry);
-		TAILQ_INSERT_TAIL(&table->active, deleg, entry);
-		table->returning++;
-		deleg->flush.gone = deleg->gone;
-	}
-	pthread_mutex_unlock(&state->mutex);
-	return deleg;
-}
-
-void deleg_end(struct nfs_state *state, struct nfs_deleg *deleg, bool returned)
-{
-	struct deleg_table *table = &state->delegs;
-	pthread_mutex_lock(&state->mutex);
-	LIST_REMOVE(deleg, hash_entry);
-	TAILQ_REMOVE(&table->active, deleg, entry);
-	*(deleg->write ? &table->stats.write : &table->stats.read) -= 1;
-	*(returned ? &table->stats.returned : &table->stats.lost) += 1;
-	table->returning--;
-	if (--table->count == 0)
-		pthread_cond_broadcast(&table->none);
-	pthread_mutex_unlock(&state->mutex);
-	deleg_free(deleg);
-}
-
-static struct nfs_open *list_find_local(
-	const struct nfs_open_list *list, const struct nfs_stateid *stateid)
-{
-	struct nfs_open *open;
-	LIST_FOREACH (open, list, entry)
-		if (open->local && !open->stale && open->err == 0 &&
-			same_other(&open->stateid, stateid))
-			break;
-	return open;
-}
-
-struct nfs_open *deleg_next_open(struct nfs_state *state, const struct nfs_deleg *deleg)
-{
-	pthread_mutex_lock(&state->mutex);
-	struct nfs_open *open = list_find_local(&state->opens, &deleg->stateid);
-	if (!open)
-		open = list_find_local(&state->ahead, &deleg->stateid);
-	if (open)
-		open->refs++;
-	pthread_mutex_unlock(&state->mutex);
-	return open;
 }
 
 void deleg_get_stats(struct nfs_state *state, struct deleg_stats *stats)

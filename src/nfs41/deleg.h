@@ -25,6 +25,8 @@
 
 /* Delegations held at most; beyond, the one used longest ago is returned. */
 #define DELEG_MAX 4096
+/* Of directories among them. */
+#define DELEG_DIRS_MAX 512
 
 enum deleg_mode { DELEG_NONE, DELEG_READ, DELEG_ALL };
 
@@ -33,6 +35,7 @@ struct deleg_flush {
 	struct rpc_cred *cred; /* of the process whose OPEN brought the delegation */
 	struct nfs_conn *conn; /* on whose thread this is, and `done` must be */
 	bool gone;	       /* the server has it already: `done` need not wait for anything */
+	bool dir;
 	void (*done)(struct deleg_flush *flush);
 };
 
@@ -69,13 +72,14 @@ struct deleg_grant {
 	struct rpc_cred *cred;
 	uint32_t access; /* OPEN4_SHARE_ACCESS_*: what the server has said `cred` may open for */
 	const struct nfs_open_res *res;
+	bool dir;
 };
 /*
  * After it was answered; `grant` NULL: without success. True if the file is delegated to us now. A
  * delegation that was recalled before this, or is not wanted, becomes due at once.
  */
-bool deleg_answered(
-	struct nfs_state *state, struct deleg_asking *asking, const struct deleg_grant *grant);
+bool deleg_answered(struct nfs_state *state, const struct deleg_asking *asking,
+	const struct deleg_grant *grant);
 
 /* The open that an OPEN has brought, on record: local if it has a delegation and no stateid of its
  * own. To be called before deleg_answered. NULL without memory. */
@@ -105,8 +109,8 @@ uint32_t deleg_recalled(
 	struct nfs_state *state, const struct nfs_fh *fh, const struct nfs_stateid *stateid);
 /* Whether a write delegation is held: what CB_GETATTR may ask about. */
 bool deleg_holds_write(struct nfs_state *state, const struct nfs_fh *fh);
-/* CB_RECALL_ANY: all but the `keep` used last become due. `write`, `read`: of these types. */
-void deleg_keep(struct nfs_state *state, unsigned keep, bool read, bool write);
+/* CB_RECALL_ANY: all of these kinds but the `keep` used last become due. */
+void deleg_keep(struct nfs_state *state, unsigned keep, struct deleg_kinds kinds);
 /* That of the file becomes due, if there is one. */
 void deleg_return(struct nfs_state *state, const struct nfs_fh *fh);
 /* Those not used since `before` (loop_clock()) become due. */
@@ -115,6 +119,23 @@ void deleg_return_idle(struct nfs_state *state, uint64_t before);
 void deleg_return_all(struct nfs_state *state, uint64_t until);
 /* Waits until none is left, at most until `deadline` (loop_clock()). How many there are. */
 unsigned deleg_wait_returned(struct nfs_state *state, uint64_t deadline);
+
+/*
+ * Directories (delegdir.c; RFC 8881, 10.9): the server asks for such a delegation back before
+ * anybody else makes, removes or renames a name in the directory, or changes its attributes. It
+ * says nothing of what the names stand for. One that the server has forgotten is not reclaimed.
+ *
+ * Is GET_DIR_DELEGATION to be sent for this directory? If so deleg_answered_dir follows in any
+ * case.
+ */
+bool deleg_ask_dir(struct nfs_state *state, const struct nfs_fh *fh, struct rpc_cred *cred,
+	struct deleg_asking *asking);
+/* Without success, or refused: `res` not granted, or NULL. */
+void deleg_answered_dir(struct nfs_state *state, const struct deleg_asking *asking,
+	const struct nfs_fh *fh, struct rpc_cred *cred, const struct nfs_dir_delegation_res *res);
+/* It is of use. The number of the delegation, which no other has had, while nobody has asked for it
+ * back; 0: there is none. */
+uint64_t deleg_use_dir(struct nfs_state *state, const struct nfs_fh *fh);
 
 /* Returns what is due, several at a time, with compounds on `conn`, whose thread this is. */
 void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn);
@@ -127,7 +148,7 @@ static inline bool deleg_granted(const struct nfs_open_res *res)
 }
 
 struct deleg_stats {
-	unsigned read, write; /* held, those being returned included */
+	unsigned read, write, dirs; /* held, those being returned included */
 	uint64_t granted, recalled, returned, lost;
 	uint64_t opens; /* local ones */
 };

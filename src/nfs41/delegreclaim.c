@@ -29,10 +29,16 @@ void deleg_gone(struct nfs_state *state, const struct nfs_stateid *stateid)
 void deleg_lapse_all(struct nfs_state *state)
 {
 	struct deleg_table *table = &state->delegs;
-	struct nfs_deleg *deleg;
+	struct nfs_deleg *deleg, *next;
 	table->epoch++;
-	TAILQ_FOREACH (deleg, &table->held, entry)
-		deleg->lapsed = true;
+	for (deleg = TAILQ_FIRST(&table->held); deleg; deleg = next) {
+		next = TAILQ_NEXT(deleg, entry);
+		/* Nobody reclaims names: others may change a directory at once. */
+		if (deleg->dir)
+			table_take_away(table, deleg);
+		else
+			deleg->lapsed = true;
+	}
 	TAILQ_FOREACH (deleg, &table->due, entry)
 		deleg->gone = true;
 	TAILQ_FOREACH (deleg, &table->active, entry)
@@ -59,8 +65,8 @@ uint32_t deleg_reclaim_ask(struct nfs_state *state, const struct nfs_open *open)
 static void table_regain(struct deleg_table *table, struct nfs_deleg *deleg,
 	const struct nfs_deleg *fresh, bool recall)
 {
-	*(deleg->write ? &table->stats.write : &table->stats.read) -= 1;
-	*(fresh->write ? &table->stats.write : &table->stats.read) += 1;
+	*deleg_table_kind(table, deleg) -= 1;
+	*deleg_table_kind(table, fresh) += 1;
 	deleg->stateid = fresh->stateid;
 	deleg->write = fresh->write;
 	deleg->lapsed = false;
@@ -83,8 +89,7 @@ void deleg_reclaim_answered(struct nfs_state *state, const struct deleg_grant *g
 		deleg_table_add(table, fresh, true);
 		fresh = NULL;
 	}
-	if (--table->asking == 0)
-		table->nearly = table->next_early = 0;
+	deleg_table_answered(table);
 	state_unlock(state);
 	if (fresh)
 		deleg_free(fresh);

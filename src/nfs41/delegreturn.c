@@ -14,6 +14,63 @@
  * next use, and made anew by reclaim.h.
  */
 
+/* Delegations that are returned at the same time. */
+#define DELEG_RETURNING_MAX 32
+
+struct nfs_deleg *deleg_take_due(struct nfs_state *state)
+{
+	struct deleg_table *table = &state->delegs;
+	pthread_mutex_lock(&state->mutex);
+	struct nfs_deleg *deleg =
+		table->returning < DELEG_RETURNING_MAX ? TAILQ_FIRST(&table->due) : NULL;
+	if (deleg) {
+		TAILQ_REMOVE(&table->due, deleg, entry);
+		TAILQ_INSERT_TAIL(&table->active, deleg, entry);
+		table->returning++;
+		deleg->flush.gone = deleg->gone;
+	}
+	pthread_mutex_unlock(&state->mutex);
+	return deleg;
+}
+
+void deleg_end(struct nfs_state *state, struct nfs_deleg *deleg, bool returned)
+{
+	struct deleg_table *table = &state->delegs;
+	pthread_mutex_lock(&state->mutex);
+	LIST_REMOVE(deleg, hash_entry);
+	TAILQ_REMOVE(&table->active, deleg, entry);
+	*deleg_table_kind(table, deleg) -= 1;
+	*(returned ? &table->stats.returned : &table->stats.lost) += 1;
+	table->returning--;
+	if (--table->count == 0)
+		pthread_cond_broadcast(&table->none);
+	pthread_mutex_unlock(&state->mutex);
+	deleg_free(deleg);
+}
+
+static struct nfs_open *list_find_local(
+	const struct nfs_open_list *list, const struct nfs_stateid *stateid)
+{
+	struct nfs_open *open;
+	LIST_FOREACH (open, list, entry)
+		if (open->local && !open->stale && open->err == 0 &&
+			memcmp(open->stateid.other, stateid->other, sizeof(stateid->other)) == 0)
+			break;
+	return open;
+}
+
+struct nfs_open *deleg_next_open(struct nfs_state *state, const struct nfs_deleg *deleg)
+{
+	pthread_mutex_lock(&state->mutex);
+	struct nfs_open *open = list_find_local(&state->opens, &deleg->stateid);
+	if (!open)
+		open = list_find_local(&state->ahead, &deleg->stateid);
+	if (open)
+		open->refs++;
+	pthread_mutex_unlock(&state->mutex);
+	return open;
+}
+
 /* OPEN that turns a local open into a real one; by CLAIM_FH where the server cannot do better. */
 static struct nfs_compound *open_real(struct nfs_state *state, struct nfs_conn *conn,
 	const struct nfs_open *open, bool claim_fh, struct nfs_open_res *res)
@@ -152,6 +209,7 @@ void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn)
 		deleg->state = state;
 		deleg->flush.fh = deleg->fh;
 		deleg->flush.cred = deleg->cred;
+		deleg->flush.dir = deleg->dir;
 		deleg->flush.conn = conn;
 		deleg->flush.done = return_flushed;
 		if (table->ops)

@@ -226,6 +226,17 @@ void nfs_op_offload_status(struct nfs_compound *c, const struct nfs_stateid *sta
 	struct nfs_offload_status_res *res);
 void nfs_op_offload_cancel(struct nfs_compound *c, const struct nfs_stateid *stateid);
 
+struct nfs_dir_delegation_res {
+	bool granted;
+	bool notifies; /* the server means to tell of changes rather than to recall it */
+	struct nfs_stateid stateid;
+};
+/*
+ * Of the current filehandle, to be recalled whatever changes. *res is to be zero; a delegation in
+ * it is not written over, since the server refuses a second one to who sends the compound again.
+ */
+void nfs_op_get_dir_delegation(struct nfs_compound *c, struct nfs_dir_delegation_res *res);
+
 /* op_state.c: opens and locks */
 enum nfs_open_claim {
 	NFS_CLAIM_NAME,

@@ -2,7 +2,7 @@
 #include "nfs41/attr.h"
 #include "nfs41/op.h"
 
-/* Names come and go: RFC 8881, 18.4, 18.9, 18.23, 18.24, 18.25, 18.26. */
+/* Names come and go: RFC 8881, 18.4, 18.9, 18.23, 18.24, 18.25, 18.26, 18.39. */
 
 static void decode_create(
 	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
@@ -171,6 +171,60 @@ void nfs_op_readdir(struct nfs_compound *c, uint64_t cookie,
 	wire_put_u32(out, dircount);
 	wire_put_u32(out, maxcount);
 	nfs_attr_put_bitmap(out, want);
+}
+
+static bool bitmap_is_empty(const struct nfs_bitmap *map)
+{
+	for (unsigned i = 0; i < NFS_BITMAP_WORDS; i++)
+		if (map->word[i])
+			return false;
+	return true;
+}
+
+/* RFC 8881, 18.39 */
+static void decode_get_dir_delegation(
+	struct wire_in *in, uint32_t status, const struct nfs_op_slot *slot, void *res)
+{
+	struct nfs_dir_delegation_res dir = {0}, *out = res;
+	struct nfs_bitmap notifies, child, own;
+	uint32_t unavailable = wire_get_u32(in);
+
+	if (unavailable > GDD4_UNAVAIL)
+		in->bad = true;
+	if (unavailable) {
+		wire_get_bool(in);
+		return;
+	}
+	wire_get_raw(in, NFS4_VERIFIER_SIZE);
+	nfs_attr_get_stateid(in, &dir.stateid);
+	nfs_attr_get_bitmap(in, &notifies);
+	nfs_attr_get_bitmap(in, &child);
+	nfs_attr_get_bitmap(in, &own);
+	if (in->bad || !out || out->granted)
+		return;
+	dir.granted = true;
+	dir.notifies = !bitmap_is_empty(&notifies);
+	*out = dir;
+}
+
+/* attr_notice4: no delay */
+#define NOTICE_ZERO_SIZE 12
+
+void nfs_op_get_dir_delegation(struct nfs_compound *c, struct nfs_dir_delegation_res *res)
+{
+	const struct nfs_op_slot slot = {
+		.op = OP_GET_DIR_DELEGATION, .decode = decode_get_dir_delegation, .res = res};
+	const struct nfs_bitmap none = {0};
+	const uint8_t at_once[NOTICE_ZERO_SIZE] = {0};
+	struct wire_out *out = nfs_compound_op(c, &slot,
+		4 + NFS4_VERIFIER_SIZE + NFS_ATTR_STATEID_SIZE + 3 * NFS_ATTR_BITMAP_WIRE_MAX);
+
+	wire_put_bool(out, false);
+	nfs_attr_put_bitmap(out, &none);
+	wire_put_fixed(out, at_once, sizeof(at_once));
+	wire_put_fixed(out, at_once, sizeof(at_once));
+	nfs_attr_put_bitmap(out, &none);
+	nfs_attr_put_bitmap(out, &none);
 }
 
 int nfs_dir_next(const struct nfs_readdir_res *res, size_t *pos, struct nfs_dirent *entry)

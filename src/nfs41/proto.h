@@ -348,7 +348,9 @@ enum nfs_fattr4 {
 /* CB_RECALL_ANY: RFC 8881, 20.6 */
 #define RCA4_TYPE_MASK_RDATA_DLG 0
 #define RCA4_TYPE_MASK_WDATA_DLG 1
+#define RCA4_TYPE_MASK_DIR_DLG	 2
 
+enum { GDD4_OK = 0, GDD4_UNAVAIL = 1 };
 enum nfs_open_delegation_type4 {
 	OPEN_DELEGATE_NONE = 0,
 	OPEN_DELEGATE_READ = 1,

@@ -21,11 +21,12 @@ struct nfs_deleg {
 	struct nfs_fh fh; /* constant, as the next three */
 	struct rpc_cred *cred;
 	struct nfs_stateid stateid;
-	bool write;
-	bool due;     /* it is to be returned, or being so */
-	bool gone;    /* the server does not know it any more */
-	bool lapsed;  /* it has forgotten it in its restart, and may give it back */
-	bool visited; /* by the round of reclaim.c */
+	bool write, dir;
+	uint64_t serial; /* of all that were granted; constant */
+	bool due;	 /* it is to be returned, or being so */
+	bool gone;	 /* the server does not know it any more */
+	bool lapsed;	 /* it has forgotten it in its restart, and may give it back */
+	bool visited;	 /* by the round of reclaim.c */
 	uint64_t used_at;
 	struct deleg_known {
 		struct rpc_cred *cred; /* referenced, or NULL */
@@ -63,7 +64,8 @@ struct deleg_table {
 		struct nfs_stateid stateid;
 	} early[DELEG_EARLY];
 	unsigned nearly, next_early;
-	pthread_cond_t none; /* nothing is left */
+	struct rpc_cred *dir_cred; /* who has last asked for a directory, or NULL */
+	pthread_cond_t none;	   /* nothing is left */
 	struct deleg_stats stats;
 };
 
@@ -99,7 +101,7 @@ void deleg_table_init(struct deleg_table *table);
 void deleg_table_deinit(struct nfs_state *state);
 /* Unlocks the mutex, and tells the owner what has become due. */
 void state_unlock(struct nfs_state *state);
-/* Of what an OPEN has brought. NULL: no delegation, or no memory. */
+/* Of what an OPEN, or GET_DIR_DELEGATION, has brought. NULL: no delegation, or no memory. */
 struct nfs_deleg *deleg_new(const struct deleg_grant *grant);
 void deleg_free(struct nfs_deleg *deleg);
 /* With the mutex held, as the next four: the one that is in use, or (`due`) one that is being
@@ -112,6 +114,18 @@ void deleg_table_add(struct deleg_table *table, struct nfs_deleg *deleg_take, bo
 void deleg_table_make_due(struct deleg_table *table, struct nfs_deleg *deleg, bool urgent);
 /* True, once, if it was recalled before it was known here. */
 bool deleg_table_take_early(struct deleg_table *table, const struct nfs_deleg *deleg);
+/* How many there are of its kind. */
+unsigned *deleg_table_kind(struct deleg_table *table, const struct nfs_deleg *deleg);
+/* An OPEN, or whatever else asks for one, was answered. */
+void deleg_table_answered(struct deleg_table *table);
+/* It was used. */
+void deleg_table_touch(struct deleg_table *table, struct nfs_deleg *deleg);
+/* delegdir.c, with the mutex held: one is recalled that has never come. False: none was asked for.
+ */
+bool deleg_table_adopt(
+	struct deleg_table *table, const struct nfs_fh *fh, const struct nfs_stateid *stateid);
+/* The same: the directory used longest ago becomes due if there are too many. */
+void deleg_table_limit_dirs(struct deleg_table *table);
 /* Its end: takes it off the record and frees it. */
 void deleg_end(struct nfs_state *state, struct nfs_deleg *deleg, bool returned);
 /* The next one that is due, now active, or NULL: none, or enough are being returned. */

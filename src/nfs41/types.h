@@ -36,6 +36,11 @@ extern const struct nfs_stateid nfs_stateid_anonymous;
 
 /* bitmap4, as many words as attributes are known (through FATTR4 number 95) */
 #define NFS_BITMAP_WORDS 3
+/* Of delegations: RFC 8881, 20.6.3. */
+struct deleg_kinds {
+	bool read, write, dirs;
+};
+
 struct nfs_bitmap {
 	uint32_t word[NFS_BITMAP_WORDS];
 };

@@ -165,6 +165,19 @@ static void put_open(const struct fake *fake, struct wire_out *out)
 	wire_put_opaque(out, "OWNER@", 6);
 }
 
+static void put_dir_delegation(const struct fake *fake, struct wire_out *out)
+{
+	wire_put_u32(out, fake->refuse_dirs ? GDD4_UNAVAIL : GDD4_OK);
+	if (fake->refuse_dirs) {
+		wire_put_bool(out, false);
+		return;
+	}
+	wire_put_u64(out, 0);
+	put_stateid(out, fake->delegation ? fake->delegation : "a delegation");
+	for (unsigned i = 0; i < 3; i++)
+		wire_put_u32(out, 0);
+}
+
 static uint32_t destroy_session(struct fake *fake)
 {
 	uint32_t status = fake->session_alive ? NFS4_OK : NFS4ERR_BADSESSION;
@@ -198,6 +211,7 @@ static uint32_t execute_op(
 	case OP_REMOVE: put_change_info(out); return NFS4_OK;
 	case OP_OPEN: put_open(fake, out); return NFS4_OK;
 	case OP_CLOSE: put_stateid(out, "an open file"); return NFS4_OK;
+	case OP_GET_DIR_DELEGATION: put_dir_delegation(fake, out); return NFS4_OK;
 	case OP_TEST_STATEID:
 		wire_put_u32(out, 1);
 		wire_put_u32(out, NFS4_OK);

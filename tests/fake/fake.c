@@ -258,6 +258,8 @@ static void get_op(struct wire_in *in, struct fake_call *call, unsigned i)
 	case OP_PUTFH: wire_get_opaque(in, NFS4_FHSIZE, &len); break;
 	case OP_OPEN: get_open(in, call); break;
 	case OP_CLOSE: wire_get_raw(in, 4 + 16); break;
+	/* without bitmaps */
+	case OP_GET_DIR_DELEGATION: wire_get_raw(in, 4 + 4 + 12 + 12 + 4 + 4); break;
 	case OP_DELEGRETURN:
 	case OP_FREE_STATEID: wire_get_raw(in, 16); break;
 	case OP_TEST_STATEID: wire_get_raw(in, 4 + 16); break;

@@ -17,7 +17,8 @@
  * with its reply cache and the binding of connections by the book; a script may answer any compound
  * otherwise. It knows the operations that the session layer uses, PUTROOTFH, GETATTR (lease_time,
  * change), LOOKUP, READ and REMOVE;
- * PUTFH, OPEN by filehandle, CLOSE, DELEGRETURN, without remembering anything of them.
+ * PUTFH, OPEN by filehandle, CLOSE, DELEGRETURN, GET_DIR_DELEGATION, without remembering anything
+ * of them.
  */
 
 #define FAKE_SLOTS    64
@@ -113,6 +114,7 @@ struct fake {
 	bool recall;			    /* it brings that at once */
 	bool delegate_unasked;		    /* or without */
 	const char *delegation;		    /* 12 bytes of its stateid, or NULL */
+	bool refuse_dirs;		    /* GET_DIR_DELEGATION says that there is none */
 	uint32_t open_rflags;		    /* OPEN4_RESULT_* of each OPEN */
 
 	/* what it is */

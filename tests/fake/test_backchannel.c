@@ -26,7 +26,7 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return NFS4_OK;
 }
 
-static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
+static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
 	seen.anys++;
 }

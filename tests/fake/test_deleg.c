@@ -46,9 +46,9 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *of, const struct nfs_s
 	return deleg_recalled(owner.state, of, stateid);
 }
 
-static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
+static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
-	deleg_keep(owner.state, keep, read, write);
+	deleg_keep(owner.state, keep, kinds);
 }
 
 static uint32_t on_getattr(void *arg, const struct nfs_fh *of, uint64_t *change, uint64_t *size)

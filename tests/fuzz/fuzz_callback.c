@@ -37,9 +37,9 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return stateid->seqid % 2 ? NFS4_OK : NFS4ERR_BAD_STATEID;
 }
 
-static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
+static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
-	fuzz_check(read || write);
+	fuzz_check(kinds.read || kinds.write || kinds.dirs);
 	handled++;
 }
 

@@ -71,8 +71,9 @@ def add_gateway(tap, image):
 
 def add_counts(image):
     """The programs whose round trips are counted: busybox asks for other things."""
-    with open(os.path.join(HERE, "guest", "counts"), "rb") as file:
-        image.file("/counts", file.read())
+    for script in ("counts", "directories"):
+        with open(os.path.join(HERE, "guest", script), "rb") as file:
+            image.file(f"/{script}", file.read())
     for name, package in (("cat", "coreutils"), ("cp", "coreutils"), ("dd", "coreutils"),
                           ("find", "findutils"), ("rm", "coreutils"), ("tar", "tar")):
         image.program(find_program(name, package), f"/gnu/{name}")

@@ -23,6 +23,7 @@ static const struct stats_facts facts = {
 	.rsize = 1048576,
 	.wsize = 65536,
 	.delegations = {.read = 3,
+		.dirs = 7,
 		.write = 2,
 		.granted = 12,
 		.recalled = 4,
@@ -112,9 +113,9 @@ static void test_table(void **state)
 		"io_uring\n");
 	assert_contains(text,
 		"connects 4, reconnects 2, waits for a slot 7, callbacks 5, bytes copied 9001\n");
-	assert_contains(text,
-		"delegations 3 to read, 2 to write; granted 12, recalled 4, returned 6, lost 1; "
-		"opens without the server 77\n");
+	assert_contains(text, "delegations 3 to read, 2 to write, 7 of directories; granted 12, "
+			      "recalled 4, returned 6, lost 1; "
+			      "opens without the server 77\n");
 	assert_row(text, "READ", "READ 20 16 2 1 3 1005 10000000000 1.000 2.500 5.000 31.000");
 	assert_row(text, "LOOKUP", "LOOKUP 1 1 0 0 1 0 0 0.000 0.000 0.000 0.000");
 	assert_row(text, "total", "total 21 17 2 1 4 1005 10000000000 0.952 2.353 4.706 31.000");
@@ -154,7 +155,8 @@ static void test_json(void **state)
 		"\"wsize\": 65536, \"read_only\": false, \"soft\": false, "
 		"\"age_ns\": 83500000000, \"workers\": 2, \"connects\": 4, \"reconnects\": 2, "
 		"\"slot_waits\": 7, \"callbacks\": 5, \"copied\": 9001,\n"
-		"\"delegations\": {\"read\": 3, \"write\": 2, \"granted\": 12, \"recalled\": 4, "
+		"\"delegations\": {\"read\": 3, \"write\": 2, \"directories\": 7, \"granted\": 12, "
+		"\"recalled\": 4, "
 		"\"returned\": 6, \"lost\": 1, \"opens\": 77},\n\"operations\": {\n"
 		"\"LOOKUP\": {\"rpcs\": 1, \"replies\": 1, \"retransmissions\": 0, "
 		"\"timeouts\": 0, \"errors\": 1, \"bytes_out\": 0, \"bytes_in\": 0, "

@@ -39,6 +39,7 @@ struct got {
 	struct nfs_rename_res rename;
 	struct nfs_readlink_res readlink;
 	struct nfs_readdir_res readdir;
+	struct nfs_dir_delegation_res dir_delegation;
 	struct nfs_read_res read;
 	struct nfs_write_res write;
 	struct nfs_seek_res seek;

@@ -379,6 +379,59 @@ static void check_commit(void)
 
 #define STATEID "7:0102030405060708090a0b00"
 
+static void build_dir_delegation(struct nfs_compound *c)
+{
+	nfs_op_get_dir_delegation(c, &got.dir_delegation);
+}
+
+/* GDD4_OK with three bitmaps, the first of these bits. */
+static void put_dir_delegation(struct wire_out *out, uint32_t notifications)
+{
+	wire_put_u32(out, GDD4_OK);
+	wire_put_fixed(out, case_verifier, sizeof(case_verifier));
+	case_put_stateid(out);
+	wire_put_u32(out, 1);
+	wire_put_u32(out, notifications);
+	wire_put_u32(out, 0);
+	wire_put_u32(out, 2);
+	wire_put_u32(out, 3);
+	wire_put_u32(out, 4);
+}
+
+static void reply_dir_delegation(struct wire_out *out)
+{
+	put_dir_delegation(out, 0);
+}
+
+static void check_dir_delegation(void)
+{
+	assert_true(got.dir_delegation.granted);
+	assert_false(got.dir_delegation.notifies);
+	case_check_stateid(&got.dir_delegation.stateid);
+}
+
+static void reply_dir_notified(struct wire_out *out)
+{
+	put_dir_delegation(out, 8);
+}
+
+static void check_dir_notified(void)
+{
+	assert_true(got.dir_delegation.granted);
+	assert_true(got.dir_delegation.notifies);
+}
+
+static void reply_dir_unavailable(struct wire_out *out)
+{
+	wire_put_u32(out, GDD4_UNAVAIL);
+	wire_put_u32(out, 1); /* gddrnf_will_signal_deleg_avail */
+}
+
+static void check_dir_unavailable(void)
+{
+	assert_false(got.dir_delegation.granted);
+}
+
 const struct op_case fs_cases[] = {
 	{"putfh", NFS4_OK, build_putfh, NULL, NULL, "PUTFH deadbeef05", NULL, NULL},
 	{"putrootfh", NFS4_OK, nfs_op_putrootfh, NULL, NULL, "PUTROOTFH", NULL, NULL},
@@ -412,6 +465,14 @@ const struct op_case fs_cases[] = {
 		NULL},
 	{"readdir", NFS4_OK, build_readdir, reply_readdir, check_readdir,
 		"READDIR 77 0807060504030201 300 512 00180800", NULL, NULL},
+	/* tshark 4.0 does not know this operation */
+	{"directory delegation", NFS4_OK, build_dir_delegation, reply_dir_delegation,
+		check_dir_delegation, NULL, CASE_SHARK_BLIND, CASE_SHARK_BLIND},
+	{"directory delegation, with notifications", NFS4_OK, build_dir_delegation,
+		reply_dir_notified, check_dir_notified, NULL, CASE_SHARK_BLIND, CASE_SHARK_BLIND},
+	{"directory delegation, not to be had", NFS4_OK, build_dir_delegation,
+		reply_dir_unavailable, check_dir_unavailable, NULL, CASE_SHARK_BLIND,
+		CASE_SHARK_BLIND},
 	{"read", NFS4_OK, build_read, reply_read, check_read, "READ " STATEID " 6000000000 64",
 		NULL, NULL},
 	{"write", NFS4_OK, build_write, reply_write, check_write,

@@ -48,11 +48,11 @@ static uint32_t on_recall(void *arg, const struct nfs_fh *fh, const struct nfs_s
 	return NFS4_OK;
 }
 
-static void on_recall_any(void *arg, uint32_t keep, bool read, bool write)
+static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
 {
 	struct fixture *f = arg;
 	f->keep = keep;
-	f->types = (read ? 1u : 0) | (write ? 2u : 0);
+	f->types = (kinds.read ? 1u : 0) | (kinds.write ? 2u : 0) | (kinds.dirs ? 4u : 0);
 }
 
 static uint32_t on_getattr(void *arg, const struct nfs_fh *fh, uint64_t *change, uint64_t *size)
@@ -212,8 +212,11 @@ static void test_recall_any_by_type(void **state)
 	assert_int_equal(f->types, 1);
 	recall_any(f, 1, 2, NFS4_OK);
 	assert_int_equal(f->types, 2);
+	recall_any(f, 1, 4, NFS4_OK);
+	assert_int_equal(f->types, 4);
+	f->types = 99;
 	/* known to the protocol, and nothing that is held here */
-	recall_any(f, 1, 0x4 | 0x8 | 0x10 | 0x300 | 0xf000 | 0x30000, NFS4_OK);
+	recall_any(f, 1, 0x8 | 0x10 | 0x300 | 0xf000 | 0x30000, NFS4_OK);
 	assert_int_equal(f->types, 99);
 	recall_any(f, 0, 0, NFS4_OK);
 	assert_int_equal(f->types, 99);

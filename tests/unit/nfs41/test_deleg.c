@@ -371,12 +371,12 @@ static void test_recall_any(void **state)
 		const struct nfs_fh number = numbered(i);
 		grant(f, &number, i < 5 ? OPEN_DELEGATE_READ : OPEN_DELEGATE_WRITE, i);
 	}
-	deleg_keep(f->state, 3, true, false);
+	deleg_keep(f->state, 3, (struct deleg_kinds){.read = true});
 	for (unsigned i = 0; i < 10; i++) {
 		const struct nfs_fh number = numbered(i);
 		assert_int_equal(deleg_holds(f->state, &number), i >= 2);
 	}
-	deleg_keep(f->state, 1, true, true);
+	deleg_keep(f->state, 1, (struct deleg_kinds){.read = true, .write = true});
 	const struct nfs_fh last = numbered(9), other = numbered(8);
 	assert_true(deleg_holds(f->state, &last));
 	assert_false(deleg_holds(f->state, &other));
