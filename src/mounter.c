@@ -50,8 +50,11 @@ int mounter_start(const struct options *options, struct mounter **mounter)
 	}
 	fflush(NULL);
 	m->pid = fork();
-	if (m->pid == 0)
+	if (m->pid == 0) {
+		/* it would not hear of the daemon's end */
+		close(fds[0]);
 		submount_main(options, fds[1]);
+	}
 	int err = m->pid < 0 ? -errno : 0;
 	close(fds[1]);
 	if (err) {

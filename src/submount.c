@@ -30,6 +30,9 @@
 #define SUBMOUNT_LIMIT_NS (MOUNTER_LIMIT_S * UINT64_C(1000000000))
 #define SUBMOUNT_END_NS	  UINT64_C(5000000000)
 
+/* How long what it says is listened to once it is known how it went. */
+#define SUBMOUNT_SAID_NS UINT64_C(2000000000)
+
 /* One that is being mounted. */
 struct submount_run {
 	pid_t pid; /* 0: none */
@@ -65,7 +68,7 @@ static void submount_reply(
 	const struct submounts *s, uint64_t node, enum mounter_result result, const char *why)
 {
 	struct mounter_reply reply = {.node = node, .result = result};
-	snprintf(reply.why, sizeof(reply.why), "%s", why);
+	snprintf(reply.why, sizeof(reply.why), "%.*s", (int)sizeof(reply.why) - 1, why);
 	/* The daemon has room for as many answers as it may have questions. */
 	if (send(s->fd, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
 		log_debug("mounter: %s", strerror(errno));
@@ -212,31 +215,47 @@ static void submount_note(struct submounts *s, uint64_t node)
 		s->look_at = loop_clock() + submount_idle(s);
 }
 
-/* The last line that it has written, without the program's name. */
-static void submount_read(const struct submount_run *run, char *why, size_t size)
+/*
+ * What it has written, until all of its processes have let go of that: those which do not end with
+ * it leave this directory before, where they would keep the mount busy.
+ */
+static void submount_hear(const struct submount_run *run, char *text, size_t size)
 {
-	char text[4096];
-	ssize_t n = read(run->said, text, sizeof(text) - 1);
-	text[n > 0 ? n : 0] = '\0';
-	while (n > 0 && text[n - 1] == '\n')
-		text[--n] = '\0';
+	struct pollfd pfd = {.fd = run->said, .events = POLLIN};
+	uint64_t deadline = loop_clock() + SUBMOUNT_SAID_NS, now;
+	size_t len = 0;
+	ssize_t n = 1;
+	while (n != 0 && len < size - 1 && (now = loop_clock()) < deadline &&
+		poll(&pfd, 1, (int)((deadline - now) / 1000000) + 1) >= 0) {
+		n = read(run->said, text + len, size - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	text[len] = '\0';
+}
+
+/* The last line of that, without the program's name. */
+static const char *submount_last_line(char *text)
+{
+	size_t len = strlen(text);
+	while (len > 0 && text[len - 1] == '\n')
+		text[--len] = '\0';
 	const char *line = strrchr(text, '\n');
 	line = line ? line + 1 : text;
 	if (strncmp(line, "vsockfs: ", strlen("vsockfs: ")) == 0)
 		line += strlen("vsockfs: ");
-	snprintf(why, size, "%.*s", (int)size - 1, *line ? line : "it does not say why");
+	return *line ? line : "it does not say why";
 }
 
 static void submount_ended(struct submounts *s, struct submount_run *run, int status)
 {
-	char why[sizeof(((struct mounter_reply *)0)->why)] = "";
+	char said[4096];
+	const char *why = "";
 	bool made = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	submount_hear(run, said, sizeof(said));
 	if (made)
 		submount_note(s, run->node);
-	else if (run->told)
-		snprintf(why, sizeof(why), "the server does not answer");
 	else
-		submount_read(run, why, sizeof(why));
+		why = run->told ? "the server does not answer" : submount_last_line(said);
 	close(run->said);
 	run->pid = 0;
 	submount_reply(s, run->node, made ? MOUNTER_MADE : MOUNTER_FAILED, why);
@@ -361,13 +380,17 @@ static void submount_begin(struct submounts *s)
 	prctl(PR_SET_NAME, "vsockfs-mounter");
 	ssize_t n = readlink("/proc/self/exe", s->program, sizeof(s->program) - 1);
 	s->program[n > 0 ? n : 0] = '\0';
-	submount_leave();
 }
 
 void submount_main(const struct options *options, int fd)
 {
 	static struct submounts s;
+	struct pollfd first = {.fd = fd, .events = POLLIN};
 	s = (struct submounts){.options = options, .fd = fd};
+	submount_leave();
+	/* Until the mount is there, its processor is for what that waits for. */
+	while (poll(&first, 1, -1) < 0 && errno == EINTR)
+		;
 	submount_begin(&s);
 	for (bool on = s.signals >= 0; on;) {
 		struct pollfd pfds[] = {
