@@ -106,7 +106,7 @@ def wide_directory(env):
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.cat, 1060), (rows.copy, 3300), (rows.remove, 1050))
+    at_most(env, (rows.cat, 1060), (rows.copy, 3300), (rows.remove, 1030))
 
 
 @suite.test("tar x of 1000 small files", timeout=120)
@@ -118,7 +118,7 @@ def unpack(env):
 @suite.test("git adds and commits 100 small files", timeout=120)
 def git(env):
     prepare(env, "repo")
-    at_most(env, (rows.git_commit, 980), (rows.git_status, 38),
+    at_most(env, (rows.git_commit, 940), (rows.git_status, 32),
             again=lambda: prepare(env, "repo"))
     at_most(env, (rows.git_status_cold, 72))
 
