@@ -66,7 +66,7 @@ static struct control *main_mounted(
 	guard_ready(guard, !options->foreground, share_rings(share));
 	if (mounter)
 		mounter_ready(mounter, id, !options->foreground);
-	referral_start(share, mounter);
+	referral_ready(share);
 	if (options->rootfs && (err = rootfs_start(share)) < 0)
 		log_error("shutting down may hang: %s", strerror(-err));
 	err = options->sandbox ? sandbox_enter(!options->rootfs) : 0;
@@ -295,6 +295,7 @@ static int main_serve(const struct options *options, const struct tls_context *t
 		close(signals);
 		return status;
 	}
+	referral_start(share, mounter);
 	int err = share_mount(share);
 	if (err) {
 		log_error("%s: %s", options->source, share->why);

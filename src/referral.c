@@ -55,6 +55,7 @@ struct referrals {
 	pthread_mutex_t mutex; /* for all below */
 	LIST_HEAD(, referral_place) places;
 	unsigned count;
+	bool ready;	  /* the mounter knows the mount */
 	bool dead;	  /* there are no more answers */
 	pthread_t thread; /* hears the mounter */
 };
@@ -115,7 +116,7 @@ static void place_rest(struct referral_place *place, uint64_t until)
 static bool touch_locked(struct referrals *r, const struct fsop_request *req, uint64_t now)
 {
 	struct referral_place *place = place_find(r, req->node->id, now);
-	if (r->dead)
+	if (!r->ready || r->dead)
 		return false;
 	if (!place) {
 		place = place_add(r, req->node->id);
@@ -326,6 +327,16 @@ void referral_start(struct share *share, struct mounter *mounter)
 		return;
 	}
 	atomic_store(&share->referrals, r);
+}
+
+void referral_ready(struct share *share)
+{
+	struct referrals *r = atomic_load(&share->referrals);
+	if (!r)
+		return;
+	pthread_mutex_lock(&r->mutex);
+	r->ready = true;
+	pthread_mutex_unlock(&r->mutex);
 }
 
 void referral_stop(struct share *share)

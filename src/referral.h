@@ -25,9 +25,11 @@ struct share;
 struct fsop_request;
 struct referrals;
 
-/* Once it is mounted, and while threads may be started; `mounter` stays the caller's. Without it
+/* Before it is mounted, and while threads may be started; `mounter` stays the caller's. Without it
  * nothing is followed. */
 void referral_start(struct share *share, struct mounter *mounter);
+/* After mounter_ready. */
+void referral_ready(struct share *share);
 /* Whoever waits is answered; before the workers stop. */
 void referral_stop(struct share *share);
 void referral_free(struct share *share);

@@ -103,11 +103,11 @@ submount_exec(const struct submounts *s, const char *source, char *words, int sa
 static int submount_fork(const struct submounts *s, struct submount_run *run,
 	const struct mounter_request *request, unsigned long flags)
 {
-	int fds[2];
+	int fds[2] = {-1, -1};
 	char source[NFS_LOCATION_PATH_MAX + 16];
 	char *path = source_normalise_path(request->path);
 	char *words = submount_words(s->options, request->port, flags);
-	int err = !path || !words ? -errno : pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
+	int err = !path || !words ? -ENOMEM : pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
 	if (!err) {
 		snprintf(source, sizeof(source), "%u:%s", request->cid, path);
 		fcntl(fds[0], F_SETFL, O_NONBLOCK);
@@ -248,7 +248,7 @@ static const char *submount_last_line(char *text)
 
 static void submount_ended(struct submounts *s, struct submount_run *run, int status)
 {
-	char said[4096];
+	char said[4096] = {0};
 	const char *why = "";
 	bool made = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	submount_hear(run, said, sizeof(said));

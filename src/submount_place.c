@@ -24,7 +24,7 @@ static int place_fail(int err, char *why, size_t why_size, const char *what)
 /* The working directory becomes the root of the daemon's mount. */
 static int place_enter_root(const char *mountpoint, const struct guard_mount_id *id)
 {
-	struct guard_mount_id is;
+	struct guard_mount_id is = {0};
 	int fd = open(mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	int err = fd < 0 ? -errno : guard_identify(fd, id->unique, &is);
 	if (!err && (is.id != id->id || is.major != id->major || is.minor != id->minor))
