@@ -183,6 +183,7 @@ struct fsop_request {
 			struct fsop_lock_wait *wait;
 			struct loop_task task; /* the page cache was dropped */
 			bool unlock;
+			bool sleep; /* until it is granted */
 		} lock;
 		struct {
 			uint64_t offset, length;
@@ -390,9 +391,10 @@ void fsop_silly_hide(struct fsop_request *req);
 /* fsop_dir.c: at the end, after the workers: what the kernel has not released. */
 void fsop_drop_dirs(struct share *share);
 
-/* fsop_lock.c: a descriptor is closed: the process's locks on the file, or those of the open, go;
- * then req->then. */
-void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner, enum nfs_lock_scope scope);
+/* fsop_lock.c: a descriptor is closed: the process's locks on the file go, then req->then. */
+void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);
+/* The same of one lock-owner that has locked by the open, which has ended. False: there is none. */
+bool fsop_release_next_lock(struct fsop_request *req);
 
 /* A lock that was denied to lock-owner `owner` may be had now (CB_NOTIFY_LOCK). Any thread. */
 void fsop_lock_available(struct share *share, uint64_t owner);

@@ -423,11 +423,8 @@ static void release_commit(struct fsop_request *req)
 /* flock(2)'s locks, and those that the kernel says nothing of: of open file descriptions. */
 static void release_locks(struct fsop_request *req)
 {
-	uint64_t owner;
 	req->then = release_locks;
-	if (nfs_open_find_locked(req->share->state, req->file->open, &owner))
-		fsop_release_locks(req, owner, NFS_LOCK_OF_OPEN);
-	else
+	if (!fsop_release_next_lock(req))
 		release_commit(req);
 }
 
@@ -446,6 +443,7 @@ void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 			file_withdraw(file);
 		return;
 	}
+	nfs_open_end(req->share->state, req->file->open);
 	release_locks(req);
 }
 
@@ -469,7 +467,7 @@ void fsop_flush(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (!req)
 		return;
 	req->then = sync_file;
-	fsop_release_locks(req, fi->lock_owner, NFS_LOCK_OF_PROCESS);
+	fsop_release_locks(req, fi->lock_owner);
 }
 
 void fsop_fsync(fuse_req_t fuse, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

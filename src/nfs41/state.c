@@ -59,6 +59,8 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 	struct nfs_lock *lock = LIST_FIRST(&state->locks);
 	while (lock) {
 		struct nfs_lock *next = LIST_NEXT(lock, entry);
+		if (lock->user == open)
+			lock->user = NULL;
 		if (lock->open == open) {
 			LIST_REMOVE(lock, entry);
 			state_note_lock(state, lock, true);
@@ -201,12 +203,18 @@ static bool lock_in_use(const struct nfs_lock *lock)
 	return lock->refs > 0 || lock->ranges.count > 0;
 }
 
+/* The kernel gives the address of an open file away as soon as it has asked for its release. */
+static bool lock_is_ending(const struct nfs_lock *lock)
+{
+	return lock->user && lock->user->ending;
+}
+
 static struct nfs_lock *state_find_lock(struct nfs_state *state, const struct nfs_open *open,
 	uint64_t fuse_owner, enum nfs_lock_scope scope)
 {
 	struct nfs_lock *lock, *own = NULL;
 	LIST_FOREACH (lock, &state->locks, entry) {
-		if (lock->fuse_owner != fuse_owner)
+		if (lock->fuse_owner != fuse_owner || lock_is_ending(lock))
 			continue;
 		if (scope == NFS_LOCK_OF_PROCESS && lock_in_use(lock) &&
 			nfs_fh_equal(&lock->open->fh, &open->fh))
@@ -231,6 +239,7 @@ struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, ui
 	}
 	if (lock) {
 		lock->shared |= lock->open != open;
+		lock->user = open;
 		lock->refs++;
 	}
 	pthread_mutex_unlock(&state->mutex);
@@ -250,6 +259,7 @@ struct nfs_lock *nfs_lock_restore(struct nfs_state *state, struct nfs_open *open
 	lock->fuse_owner = fuse_owner;
 	lock->owner = owner;
 	lock->open = open;
+	lock->user = open;
 	pthread_mutex_lock(&state->mutex);
 	LIST_INSERT_HEAD(&state->locks, lock, entry);
 	pthread_mutex_unlock(&state->mutex);
@@ -296,18 +306,36 @@ void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock)
 		state->closer(state->closer_arg, open);
 }
 
-bool nfs_open_find_locked(
-	struct nfs_state *state, const struct nfs_open *open, uint64_t *fuse_owner)
+void nfs_open_end(struct nfs_state *state, struct nfs_open *open)
+{
+	pthread_mutex_lock(&state->mutex);
+	open->ending = true;
+	pthread_mutex_unlock(&state->mutex);
+}
+
+struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_open *open)
+{
+	struct nfs_lock *lock;
+	pthread_mutex_lock(&state->mutex);
+	LIST_FOREACH (lock, &state->locks, entry)
+		if (lock->user == open && lock->ranges.count > 0)
+			break;
+	if (lock)
+		lock->refs++;
+	pthread_mutex_unlock(&state->mutex);
+	return lock;
+}
+
+bool nfs_lock_is_ending(struct nfs_state *state, uint64_t owner)
 {
 	const struct nfs_lock *lock;
 	pthread_mutex_lock(&state->mutex);
 	LIST_FOREACH (lock, &state->locks, entry)
-		if (lock->open == open && !lock->shared && lock->ranges.count > 0)
+		if (lock->owner == owner)
 			break;
-	if (lock)
-		*fuse_owner = lock->fuse_owner;
+	bool ending = !lock || lock_is_ending(lock) || !lock_in_use(lock);
 	pthread_mutex_unlock(&state->mutex);
-	return lock != NULL;
+	return ending;
 }
 
 bool nfs_open_close_later(struct nfs_state *state, struct nfs_open *open)

@@ -34,6 +34,7 @@ struct nfs_open {
 	struct nfs_stateid stateid;
 	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
 	bool stale;	     /* the server does not hold it: to be opened again */
+	bool ending;	     /* its file is released, and what was locked by it is being freed */
 	bool closing;	     /* its file is closed, and it goes with the last lock on it */
 	bool closed;	     /* off the record */
 	bool local;	     /* the server does not know of it: the stateid is a delegation's */
@@ -48,7 +49,8 @@ struct nfs_lock {
 	uint64_t fuse_owner; /* as the kernel names it */
 	uint64_t owner;	     /* as the server knows it */
 	/* under the mutex of nfs_state */
-	struct nfs_open *open; /* NULL: that open is closed, and the lock stateid with it */
+	struct nfs_open *open;	     /* NULL: that open is closed, and the lock stateid with it */
+	const struct nfs_open *user; /* that it was asked for by, last; NULL: which is closed */
 	struct nfs_stateid stateid;
 	struct range_set ranges;
 	bool established; /* the server has given a lock stateid */
@@ -121,9 +123,15 @@ struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, ui
 struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *open,
 	uint64_t fuse_owner, enum nfs_lock_scope scope);
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is allowed */
-/* A lock-owner of the open that has ranges, and that no other open shares: *fuse_owner. */
-bool nfs_open_find_locked(
-	struct nfs_state *state, const struct nfs_open *open, uint64_t *fuse_owner);
+/*
+ * The file of the open is released: what is still locked by it is to be freed, and no lock-owner of
+ * it is anybody's any more, though the kernel may call another one by the same number already.
+ */
+void nfs_open_end(struct nfs_state *state, struct nfs_open *open);
+/* A lock-owner that locked by this open last and has ranges, with a reference, or NULL. */
+struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_open *open);
+/* What the lock-owner that the server knows as `owner` has locked is free, or being freed. */
+bool nfs_lock_is_ending(struct nfs_state *state, uint64_t owner);
 /* Room to record one change, for every reference that there is now. 0 or -ENOLCK. */
 int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock);
 /* The lock stateid, if the server gave one. */

@@ -292,6 +292,25 @@ def ofd_ends(env):
     env.eventually(lambda: not refused(b, fcntl.F_WRLCK), what="the lock's end")
 
 
+@suite.test("what an open file had locked is free when close(2) has returned", timeout=60)
+def free_at_close(env):
+    """RELEASE, which frees it, comes later."""
+    there = opened(env)
+    mount = env.mount("nconnect=4")
+    kept = opened(env, root=mount.point)
+    for _ in range(1000):
+        fd = opened(env, root=mount.point)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(fd)
+    for i in range(1000):
+        fd = opened(env, root=mount.point)
+        lockf(fd, fcntl.F_WRLCK, command=F_OFD_SETLK)
+        os.close(fd)
+        if i % 2:
+            assert getlk(kept, fcntl.F_WRLCK)[0] == fcntl.F_UNLCK, i
+    env.eventually(lambda: not refused(there, fcntl.F_WRLCK), what="the last lock's end")
+
+
 @suite.test("who opens and locks a file again and again has its lock, and leaves none behind", 60)
 def again(env):
     """RELEASE comes after close(2) has returned, and the next open file may have the number of the

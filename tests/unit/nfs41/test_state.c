@@ -211,6 +211,47 @@ static void test_an_open_with_locks_is_closed_after_them(void **arg)
 	nfs_open_unref(f->state, a);
 }
 
+static void test_what_is_locked_by_an_open_that_ends_is_free_for_others(void **arg)
+{
+	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	struct nfs_lock *old = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	nfs_lock_reserve(f->state, old);
+	nfs_lock_changed(f->state, old, &lock_stateid, &whole);
+	nfs_lock_unref(f->state, old);
+	assert_false(nfs_lock_is_ending(f->state, 1));
+	nfs_open_end(f->state, a);
+	assert_true(nfs_lock_is_ending(f->state, 1));
+	/* The number of an open file description that has gone is the next one's already. */
+	struct nfs_lock *lock = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2);
+	assert_ptr_not_equal(lock, old);
+	assert_false(nfs_lock_is_ending(f->state, 2));
+	nfs_lock_unref(f->state, lock);
+	assert_null(nfs_open_next_locked(f->state, b));
+	assert_ptr_equal(nfs_open_next_locked(f->state, a), old);
+	nfs_lock_changed(f->state, old, &lock_stateid, &none);
+	nfs_lock_unref(f->state, old);
+	assert_null(nfs_open_next_locked(f->state, a));
+	assert_true(nfs_lock_is_ending(f->state, 3));
+}
+
+static void test_who_locked_by_an_open_last_ends_with_it(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	assert_ptr_equal(nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2), lock);
+	nfs_lock_reserve(f->state, lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_lock_unref(f->state, lock);
+	nfs_lock_unref(f->state, lock);
+	/* It locks by the other one now, and that goes on. */
+	assert_null(nfs_open_next_locked(f->state, a));
+	assert_ptr_equal(nfs_open_next_locked(f->state, b), lock);
+	nfs_lock_unref(f->state, lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +269,11 @@ int main(void)
 			test_who_has_no_lock_locks_by_the_open_at_hand, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_an_open_with_locks_is_closed_after_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_is_locked_by_an_open_that_ends_is_free_for_others, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(
+			test_who_locked_by_an_open_last_ends_with_it, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
