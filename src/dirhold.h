@@ -53,8 +53,9 @@ bool dirhold_covers(const struct dirhold *hold);
 void dirhold_end(
 	struct share *share, struct node *dir, struct rpc_cred *cred, struct dirhold *hold);
 
-/* How long the kernel may use a name of the directory, or its absence, seconds: not longer than one
- * while it is delegated, since a recall does not reach what the kernel knows of single names. */
+/* How long the kernel may believe that the directory lacks a name, seconds: not longer than one
+ * while it is delegated, since a recall does not reach what the kernel knows of single names, and
+ * the daemon knows it. */
 void dirhold_limit(struct share *share, struct node *dir, double *left);
 /* Does one stand, and can the server not have given it to somebody else? It counts as used. */
 bool dirhold_stands(struct share *share, const struct node *dir);

@@ -424,7 +424,6 @@ void fsop_reply_entry(struct fsop_request *req, const struct nfs_attr *attr, con
 		fsop_reply_err(req, err);
 		return;
 	}
-	dirhold_limit(req->share, req->node, &entry.entry_timeout);
 	/* An answer that does not arrive (the request was interrupted) gave no reference. */
 	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)
 		node_forget(req->share->nodes, entry.ino, 1);

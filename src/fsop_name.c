@@ -120,7 +120,6 @@ static bool lookup_listed(struct fsop_request *req, const char *name)
 		return false;
 	entry.attr_timeout = entry.attr_timeout < left ? entry.attr_timeout : left;
 	entry.entry_timeout = entry.entry_timeout < left ? entry.entry_timeout : left;
-	dirhold_limit(share, req->node, &entry.entry_timeout);
 	if (attr->type == NF4DIR)
 		listing_found_dir(share->listing, &attr->fh);
 	if (!req->fuse || fuse_reply_entry(req->fuse, &entry) != 0)

@@ -92,7 +92,6 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	if (fill->req->u.readdir.plus &&
 		!fsop_attr_outdated(share, &attr->fh, attr, fill->req->u.readdir.dir->fetched_at))
 		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
-	dirhold_limit(share, dir, &entry.entry_timeout);
 	/* A directory names what a mount on the server covers by the number underneath it. What has
 	 * an error instead of attributes (the server could not reach whom it is delegated to in
 	 * time) is there all the same, and programs take the number 0 for a gap. */
