@@ -135,6 +135,9 @@ struct fsop_request {
 			uint32_t stable;	      /* stable_how4 asked for */
 			uint32_t committed;	      /* the weakest that any part was given */
 			unsigned at;		      /* operations in front of WRITE */
+			uint32_t page_reads;	      /* of the file, when it was answered */
+			struct loop_task task;	      /* the page cache was dropped */
+			bool around;		      /* the page cache: O_DIRECT */
 			bool direct;		      /* not to be gathered */
 			bool moved;  /* appended elsewhere than the kernel thought */
 			bool placed; /* an append whose place is known to be ours */

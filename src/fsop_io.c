@@ -18,14 +18,40 @@ static void write_relieved(void *arg, int err)
 	file_unref(arg);
 }
 
-/* An error is told by the next fsync or close. */
-static void write_answer(void *arg, int err)
+static void write_end(struct fsop_request *req)
 {
-	struct fsop_request *req = arg;
-	(void)err;
 	if (req->fuse)
 		fuse_reply_write(req->fuse, req->u.write.len);
 	fsop_end(req);
+}
+
+static void write_dropped(struct loop_task *task)
+{
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)task - offsetof(struct fsop_request, u.write.task));
+	atomic_store(&req->node->file->page_reads_dropped, req->u.write.page_reads);
+	write_end(req);
+}
+
+/*
+ * An error is told by the next fsync or close. The kernel drops a page cache that is written around
+ * before it writes, and if the program waits for that also afterwards, but not if it does not
+ * (io_submit(2), io_uring): what was read in between would stay as it was.
+ */
+static void write_answer(void *arg, int err)
+{
+	struct fsop_request *req = arg;
+	struct node_file *file = req->node->file;
+	(void)err;
+	req->u.write.page_reads = atomic_load(&file->page_reads);
+	if (req->u.write.around &&
+		atomic_load(&file->page_reads_dropped) != req->u.write.page_reads) {
+		req->u.write.task.run = write_dropped;
+		notify_inval_inode(
+			req->share->notify, req->node->id, req->worker->loop, &req->u.write.task);
+		return;
+	}
+	write_end(req);
 }
 
 static void write_finish(struct fsop_request *req)
@@ -408,6 +434,7 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 		fsop_end(req);
 		return;
 	}
+	req->u.write.around = (fi->flags & O_DIRECT) && !fi->writepage;
 	write_begin(req, fi->flags & O_SYNC    ? FILE_SYNC4
 			 : fi->flags & O_DSYNC ? DATA_SYNC4
 					       : UNSTABLE4);
@@ -426,6 +453,7 @@ void fsop_write_gathered(struct behind *behind)
 		return;
 	}
 	bool stable = behind->stable && !unstable_waits(share->unstable, req->node);
+	req->u.write.around = false;
 	write_begin(req, stable ? FILE_SYNC4 : UNSTABLE4);
 	req->u.write.write = unstable_write_of(
 		share->unstable, req->file, behind->buf, behind->len, behind->offset);

@@ -54,6 +54,8 @@ struct node_file {
 	_Atomic bool locked;		       /* some program has locked it */
 	struct file *maker;	     /* which has made it, as behind.c knows it, or NULL */
 	_Atomic uint64_t settled_at; /* ns: when something gathered was last sent */
+	/* READs for the page cache: how many, and when it was dropped for good */
+	_Atomic uint32_t page_reads, page_reads_dropped;
 };
 
 /* There may be millions: members are in the order that packs them. */
