@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -239,12 +240,25 @@ int fsop_replay_init(struct share *share)
 	return share->init_done ? 0 : -EPROTO;
 }
 
+/* The answer to FUSE_INIT has left, and another worker's first request is here before the one that
+ * gave it has come back from writing it: that is a matter of microseconds. */
+static void fsop_await_init(const struct share *share, const void *data, size_t len)
+{
+	struct fuse_in_header header;
+	if (len < sizeof(header))
+		return;
+	memcpy(&header, data, sizeof(header));
+	while (header.opcode != FUSE_INIT && !share->init_done && !share->ended)
+		sched_yield();
+}
+
 void fsop_process(struct worker *worker, void *data, size_t len)
 {
 	struct share *share = worker->share;
 	struct fuse_buf buf = {.mem = data, .size = len};
 	if (fsop_take_interrupt(worker, data, len))
 		return;
+	fsop_await_init(share, data, len);
 	if (share->init_done) {
 		fuse_session_process_buf(share->session, &buf);
 		return;
