@@ -298,11 +298,11 @@ def free_at_close(env):
     there = opened(env)
     mount = env.mount("nconnect=4")
     kept = opened(env, root=mount.point)
-    for _ in range(1000):
+    for _ in range(200):
         fd = opened(env, root=mount.point)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(fd)
-    for i in range(1000):
+    for i in range(400):
         fd = opened(env, root=mount.point)
         lockf(fd, fcntl.F_WRLCK, command=F_OFD_SETLK)
         os.close(fd)
