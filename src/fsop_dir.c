@@ -9,9 +9,6 @@
 
 /* Open directories: fsop_readdir.c reads them. */
 
-/* First block asked for, bytes; each further one is twice as large, up to rsize. */
-#define DIR_BLOCK_FIRST (64u << 10)
-
 static struct fsop_dir *dir_new(void)
 {
 	struct fsop_dir *dir = calloc(1, sizeof(*dir));

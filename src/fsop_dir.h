@@ -6,6 +6,9 @@
 
 #include "fsop.h"
 
+/* First block asked for, bytes; each further one is twice as large, up to rsize. */
+#define DIR_BLOCK_FIRST (64u << 10)
+
 /*
  * An open directory with the block of entries being handed out. One request at a time: the
  * kernel holds the file position's lock, until it has an answer. One that was answered early keeps
@@ -16,6 +19,7 @@ struct fsop_dir {
 	atomic_bool busy;
 	struct nfs_readdir_res res;
 	size_t pos;	/* in res.data */
+	uint64_t first; /* the cookie that the block begins behind, when `valid` */
 	uint64_t next;	/* the offset that `pos` continues, when `valid` */
 	uint32_t block; /* bytes to ask for next */
 	bool valid;

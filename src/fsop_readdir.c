@@ -160,6 +160,37 @@ static void readdir_skip(struct fsop_request *req)
 		readdir_fetch(req, req->u.readdir.dir->res.last_cookie);
 }
 
+/* seekdir(3): has the block at hand what is behind the cookie? Then it goes on there. */
+static bool readdir_seek(struct fsop_dir *dir, uint64_t cookie)
+{
+	struct nfs_dirent dirent;
+	size_t pos = 0;
+	bool there = cookie == dir->first;
+	while (!there && nfs_dir_next(&dir->res, &pos, &dirent))
+		there = dirent.cookie == cookie;
+	if (there) {
+		dir->pos = pos;
+		dir->next = cookie;
+	}
+	return there;
+}
+
+/* From where the last answer ended, or from elsewhere in the block while it is young. Otherwise the
+ * next block is as large as suits what is being done. */
+static bool readdir_has(const struct fsop_request *req, uint64_t cookie)
+{
+	struct fsop_dir *dir = req->u.readdir.dir;
+	uint64_t trust_ns = req->share->cache.dir_min_ms * UINT64_C(1000000);
+	if (!dir->valid)
+		return false;
+	if (cookie == dir->next)
+		return true;
+	if (readdir_seek(dir, cookie))
+		return loop_clock() - dir->fetched_at < trust_ns;
+	dir->block = DIR_BLOCK_FIRST;
+	return false;
+}
+
 /* Answers from the block at hand, or fetches the next one when it has nothing left. */
 static void readdir_serve(struct fsop_request *req)
 {
@@ -168,7 +199,7 @@ static void readdir_serve(struct fsop_request *req)
 		readdir_fail(req, -EINTR);
 		return;
 	}
-	if (!dir->valid || dir->next != readdir_start(req)) {
+	if (!readdir_has(req, readdir_start(req))) {
 		readdir_fetch(req, readdir_start(req));
 		return;
 	}
@@ -298,7 +329,7 @@ static void readdir_done(struct nfs_compound *c)
 		readdir_note_names(req, false);
 	dir->valid = true;
 	dir->pos = 0;
-	dir->next = readdir_start(req);
+	dir->first = dir->next = readdir_start(req);
 	readdir_serve(req);
 }
 
@@ -329,7 +360,7 @@ static bool readdir_listed(struct fsop_request *req, uint64_t cookie)
 	readdir_note_names(req, false);
 	dir->valid = true;
 	dir->pos = 0;
-	dir->next = cookie;
+	dir->first = dir->next = cookie;
 	return true;
 }
 

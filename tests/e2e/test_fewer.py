@@ -3,6 +3,7 @@
 """What is asked of the server once, or not at all, is right all the same."""
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -283,6 +284,51 @@ def looked_up(env):
         forget(mount.point)
         assert all_told(here) == all_told(there)
         os.close(fd)
+
+
+class Stream:
+    """A directory stream of the C library."""
+
+    libc = ctypes.CDLL(None)
+    libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
+    libc.telldir.restype = ctypes.c_long
+    NAME = 19  # d_name in struct dirent
+
+    def __init__(self, path):
+        self.dir = ctypes.c_void_p(self.libc.opendir(os.fsencode(path)))
+
+    def next(self):
+        """(where it is, its name), None at the end."""
+        at = self.libc.telldir(self.dir)
+        entry = self.libc.readdir(self.dir)
+        return (at, ctypes.string_at(entry + self.NAME)) if entry else None
+
+    def seek(self, at):
+        self.libc.seekdir(self.dir, ctypes.c_long(at))
+
+    def close(self):
+        self.libc.closedir(self.dir)
+
+
+@suite.test("who goes back and forth in a directory stream is told the same, and asks no more", 60)
+def seeks(env):
+    make_directories(env.on_disk("tree"), 1, 300)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        stream = Stream(os.path.join(mount.point, env.name, "tree", "d00"))
+        await_control(env, mount.point)
+        entries = []
+        while entry := stream.next():
+            entries.append(entry)
+            # what the C library has read ahead is gone then, and the kernel keeps no list
+            stream.seek(stream.libc.telldir(stream.dir))
+        names = {os.fsdecode(name) for _, name in entries}
+        assert names == {".", "..", *os.listdir(env.on_disk("tree", "d00"))}
+        for at in random.Random(7).choices(range(1, len(entries) - 1), k=200):
+            stream.seek(entries[at][0])  # to 0 would be rewinddir(3)
+            assert (stream.next()[1], stream.next()[1]) == (entries[at][1], entries[at + 1][1]), at
+        asked = stats(env, mount.point)["operations"]["READDIR"]["rpcs"]
+        stream.close()
+    assert asked <= 3, asked
 
 
 def listed(directory):
