@@ -204,6 +204,8 @@ static bool lookup_read_dir(struct fsop_request *req)
 		listing_fail(share->listing, &dir, listing);
 		return true;
 	}
+	/* An entry that the server has to wait for would keep those who look for others waiting. */
+	req->compound->optional = true;
 	req->u.names.reading = whole_read_begin(share->whole, req->node, loop_clock());
 	dirhold_begin(share, req->node, req->cred, req->compound, &req->u.names.hold);
 	listing_read(share->listing, listing, req->compound);

@@ -93,6 +93,7 @@ struct nfs_compound {
 	bool has_read; /* has a READ, READDIR or READLINK: too long for a server's reply cache */
 	bool overflow;
 	bool privileged;  /* recovery's own: sent while others wait */
+	bool optional;	  /* what it asks for can be had in another way: NFS4ERR_DELAY ends it */
 	bool one_session; /* ends with -ESTALE rather than going into another session */
 	/*
 	 * It was under way when its session ended and was sent again in the next one: the server

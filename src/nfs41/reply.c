@@ -106,6 +106,9 @@ static bool reply_handle_executed(struct nfs_compound *c, int status)
 		return false;
 	switch (handling) {
 	case HANDLING_DELAY:
+		if (c->optional)
+			return false;
+		/* fallthrough */
 	case HANDLING_GRACE:
 		c->p.garbage = c->p.cuts = 0;
 		call_pause(c, handling == HANDLING_GRACE ? REPLY_GRACE : reply_delay(c));

@@ -24,6 +24,7 @@ from test_inside import await_control
 from test_stats import stats
 
 suite = Suite()
+DELAY = 10008
 
 
 def cold(env, name, data):
@@ -284,6 +285,30 @@ def looked_up(env):
         forget(mount.point)
         assert all_told(here) == all_told(there)
         os.close(fd)
+
+
+@suite.test("a directory that the server cannot read yet keeps no LOOKUP in it waiting")
+def cannot_read(env):
+    names = [f"f{i}" for i in range(40)]
+    os.mkdir(env.on_disk("unread"))
+    for name in names:
+        write(env.on_disk("unread", name), name.encode())
+    h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
+
+    def delay(_, reply):
+        for i, (op, _, _) in enumerate(reply.ops):
+            if op == nfs.READDIR:
+                reply.ops[i:] = [[op, DELAY, b""]]
+                reply.status, reply.count = DELAY, i + 1
+                break
+        return nfs.record(reply.bytes())
+
+    h.proxy.arm(delay, op=nfs.READDIR, times=1000)
+    for name in names:
+        assert os.stat(h.path("unread", name)).st_size == len(name)
+    assert h.proxy.hits > 0
+    h.proxy.disarm()
+    assert sorted(os.listdir(h.path("unread"))) == sorted(names)
 
 
 class Stream:
