@@ -173,12 +173,25 @@ static int send_file(struct fixture *f, const char *request, int with)
 	return r;
 }
 
+/* Once the thread that serves has opened and closed what it does at its start. */
+static unsigned settled_fds(void)
+{
+	const struct timespec pause = {.tv_nsec = 20000000};
+	unsigned before, now = open_fds();
+	do {
+		before = now;
+		nanosleep(&pause, NULL);
+		now = open_fds();
+	} while (now != before);
+	return now;
+}
+
 /* A descriptor comes with a request, and is closed if nobody keeps it. */
 static void test_descriptor(void **state)
 {
 	struct fixture *f = *state;
 	struct control *control = start(f);
-	unsigned before = open_fds();
+	unsigned before = settled_fds();
 	char got[8] = "";
 	int fds[2];
 
@@ -201,7 +214,7 @@ static void test_descriptors_for_nothing(void **state)
 {
 	struct fixture *f = *state;
 	struct control *control = start(f);
-	unsigned before = open_fds();
+	unsigned before = settled_fds();
 	union {
 		char buffer[CMSG_SPACE(16 * sizeof(int))];
 		struct cmsghdr align;
