@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 from harness import Suite, build_path, need
@@ -232,6 +233,13 @@ def captured_data(env):
     assert max(kept) == 128, kept
 
 
+def make_until(path, seen):
+    for i in range(25):
+        os.mkdir(f"{path} {i}")
+        if seen.wait(1):
+            return
+
+
 @suite.test("a capture to a pipe is read while it goes on, and ends with its reader or its asker")
 def live(env):
     need("tshark")
@@ -246,12 +254,18 @@ def live(env):
         stack.callback(reader.kill)
         asker.stdout.close()
         env.eventually(lambda: "capturing" in ctl(env, "capture", "status"), within=20)
-        os.mkdir(env.path("while it runs"))
+        seen = threading.Event()
+        # tshark may take the first ones for parts of what it has not seen the beginning of
+        maker = threading.Thread(target=make_until, args=(env.path("while it runs"), seen))
+        maker.start()
+        stack.callback(maker.join)
+        stack.callback(seen.set)
         for line in reader.stdout:
             if "while it runs" in line:
                 break
         else:
             raise AssertionError("tshark has not seen it")
+        seen.set()
         done = subprocess.run([vsockfsctl(), "capture", env.scratch("second"), env.root],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 2 and "under way" in done.stdout, done
