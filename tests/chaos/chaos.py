@@ -33,7 +33,7 @@ from mounts import Mount, MountFailed, forget, kernel_stacks, stacks  # noqa: E4
 
 KINDS = [data_kinds.Records, data_kinds.Appends, data_kinds.Maps, data_kinds.Shadows,
          name_kinds.Renames, name_kinds.Races, name_kinds.Names, name_kinds.Listings,
-         lock_kinds.Locks, lock_kinds.Flocks]
+         lock_kinds.Locks, lock_kinds.Flocks, lock_kinds.Descriptions]
 # more workers than one, and the other loop
 MOUNTS = ["nconnect=4", "nconnect=2,io=poll"]
 LEASE, GRACE = 30, 8
@@ -332,9 +332,9 @@ class Run:
                 lines += kind.check(os.path.join(self.export, kind.name), facts)
             steps = sum(results[n][3] for n in kind.numbers)
             self.note(f"{kind.name}: {steps} steps"
-                      + "".join(f", {sum(f['lost'] for f in facts)} locks lost and told"
+                      + "".join(f", {sum(f.get('lost', 0) for f in facts)} locks lost and told"
                                 for f in facts[:1] if "lost" in f)
-                      + "".join(f", {sum(f['torn'] for f in facts)} half made by a dying server"
+                      + "".join(f", {sum(f.get('torn', 0) for f in facts)} half made by a dying server"
                                 for f in facts[:1] if "torn" in f))
             self.point(kind.says, lines)
 

@@ -4,10 +4,13 @@
 import errno
 import fcntl
 import os
+import struct
 import time
 
 from writers import WAITS, Kind, Writer
 
+F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
+FLOCK = "hhqqi4x"
 LOST = (errno.EIO, errno.ESTALE)  # what the holder of a lock is told that could not be got back
 
 
@@ -23,16 +26,24 @@ class Counter(Writer):
         with self.op("open"):
             self.fd = os.open(self.path("counter"), os.O_RDWR)
 
+    def reopen(self):
+        with self.op("close"):
+            os.close(self.fd)
+        self.open()
+
+    def take(self, how):
+        self.kind.take(self.fd, how)
+
     def lock(self):
         """Waits in the kernel, or by asking again."""
         if self.rng.random() < 0.5:
             with self.op(WAITS):
-                self.kind.take(self.fd, fcntl.LOCK_EX)
+                self.take(fcntl.LOCK_EX)
             return
         while True:
             with self.op("try lock"):
                 try:
-                    self.kind.take(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.take(fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return
                 except OSError as e:
                     if e.errno not in (errno.EAGAIN, errno.EACCES):
@@ -70,22 +81,107 @@ class Counter(Writer):
             if e.errno not in LOST:
                 raise
             self.lost += 1
-            with self.op("close"):
-                os.close(self.fd)
-            self.open()
+            self.reopen()
             return
+        self.unlock()
+
+    def unlock(self):
         with self.op("unlock"):
-            self.kind.take(self.fd, fcntl.LOCK_UN)
+            self.take(fcntl.LOCK_UN)
         if self.rng.random() < 0.05:
-            with self.op("close"):
-                os.close(self.fd)
-            self.open()
+            self.reopen()
 
     def end(self):
         with self.op("close"):
             os.close(self.fd)
         self.facts = {"acknowledged": self.acknowledged, "unknown": self.unknown,
                       "lost": self.lost, "values": self.values}
+
+
+def flock_whole(fd, how, start=0, length=0):
+    fcntl.flock(fd, how)
+
+
+def lock_description(fd, how, start=0, length=0):
+    """As fcntl.lockf, by the open file description."""
+    kind = fcntl.F_UNLCK if how & fcntl.LOCK_UN else fcntl.F_WRLCK
+    fcntl.fcntl(fd, F_OFD_SETLK if how & fcntl.LOCK_NB else F_OFD_SETLKW,
+                struct.pack(FLOCK, kind, os.SEEK_SET, start, length, 0))
+
+
+def is_locked(fd, start, length):
+    """By another open file description."""
+    asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    return struct.unpack(FLOCK, fcntl.fcntl(fd, F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+
+
+class Description(Counter):
+    """Locks by open file descriptions, which close(2) ends. Their owner is a number that the kernel
+    gives to the next one at once, while it tells of the end only later."""
+
+    ROUNDS = 3
+    RANGE = 10
+
+    def begin(self):
+        self.ways = [flock_whole, lock_description]
+        super().begin()
+        place = self.kind.numbers.index(self.number)
+        self.own = [self.own_lock(f"own{place}", flock_whole, 0, 0),
+                    self.own_lock("ranges", lock_description, place * self.RANGE, self.RANGE)]
+
+    def own_lock(self, name, take, start, length):
+        """What nobody else locks, in a file that is also open otherwise."""
+        with self.op("open"):
+            return os.open(self.path(name), os.O_RDWR), self.path(name), take, start, length
+
+    def take(self, how):
+        self.ways[0](self.fd, how)
+
+    def unlock(self):
+        if self.rng.random() < 0.3:
+            super().unlock()
+        else:
+            self.reopen()
+        self.ways.reverse()
+
+    def step(self):
+        super().step()
+        for i in range(self.ROUNDS):
+            for own in self.own:
+                self.lock_own(*own, look=i == 0)
+
+    def lock_own(self, kept, path, take, start, length, look):
+        with self.op("open"):
+            fd = os.open(path, os.O_RDWR)
+        try:
+            with self.op("try own lock"):
+                take(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, start, length)
+            if look:
+                self.look_at_own(kept, fd, start, length)
+        except OSError as e:
+            if e.errno not in LOST:
+                raise
+            self.lost += 1
+        with self.op("close"):
+            os.close(fd)
+        with self.op("get own lock"):
+            assert not look or not is_locked(kept, start, length), f"{path} is locked after close"
+
+    def look_at_own(self, kept, fd, start, length):
+        time.sleep(self.rng.random() * 0.01)
+        with self.op("get own lock"):
+            locked = is_locked(kept, start, length)
+        if not locked:
+            with self.op("pwrite"):
+                os.pwrite(fd, b"told", start)   # an error if the server has lost it
+                os.fsync(fd)
+        assert locked, "its own lock has gone"
+
+    def end(self):
+        super().end()
+        with self.op("close"):
+            for kept, *_ in self.own:
+                os.close(kept)
 
 
 class Locks(Kind):
@@ -121,3 +217,23 @@ class Flocks(Locks):
     says = "no increment under flock is lost, or its holder was told"
     writers = (0, 1)
     take = staticmethod(fcntl.flock)
+
+
+class Descriptions(Locks):
+    name = "descriptions"
+    says = "locks of open file descriptions keep others out, or their holder was told, until close"
+    writers = (0, 0, 1, 1)
+    writer = Description
+
+    def prepare(self, disk):
+        super().prepare(disk)
+        for name in ["ranges", *(f"own{place}" for place in range(len(self.writers)))]:
+            with open(os.path.join(disk, name), "xb"):
+                pass
+
+    def check(self, disk, facts):
+        yield from super().check(disk, facts)
+        values = sorted(sum((f["values"] for f in facts), []), key=lambda v: v[2])
+        for before, entry in zip(values, values[1:]):
+            if entry[2] < before[4]:
+                yield f"{self.tell(entry)}, while {self.tell(before)}"
