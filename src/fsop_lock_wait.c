@@ -9,9 +9,10 @@
 #define LOCK_PAUSE_MIN_NS  UINT64_C(10000000)
 #define LOCK_PAUSE_MAX_NS  UINT64_C(250000000)
 #define LOCK_PAUSE_TOLD_NS UINT64_C(1000000000)
-/* What is in the way is being freed here: a pause begins with this, and so many are made. */
+/* What is in the way is being freed here, and pauses begin with this; or it was freed, and so many
+ * are made, since the refusal may be older. */
 #define LOCK_PAUSE_ENDING_NS UINT64_C(1000000)
-#define LOCK_ENDING_TRIES    10
+#define LOCK_ENDED_TRIES     10
 
 /* A request that waits for its lock: what callbacks, from other threads, may see. */
 struct fsop_lock_wait {
@@ -19,7 +20,7 @@ struct fsop_lock_wait {
 	struct loop_task task;
 	struct loop_timer timer;
 	void (*send)(struct fsop_request *req); /* asks again */
-	unsigned tries;				/* since what is in the way was seen to be ending */
+	unsigned tries;				/* while what is in the way had been freed */
 	uint64_t pause_ns;
 	/* under the share's lock_mutex */
 	bool posted;
@@ -184,15 +185,18 @@ void lock_wait_pause(struct fsop_request *req)
 bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_request *req))
 {
 	const struct nfs_lock_denied *denied = &req->u.lock.denied;
-	if (denied->owner_clientid != nfs_client_id(req->share->client) ||
-		!nfs_lock_is_ending(req->share->state, denied->owner))
+	if (denied->owner_clientid != nfs_client_id(req->share->client))
+		return false;
+	enum nfs_lock_end end = nfs_lock_end(req->share->state, denied->owner);
+	if (end == NFS_LOCK_STANDS)
 		return false;
 	if (!req->u.lock.wait) {
 		if (lock_wait_begin(req, send) != 0)
 			return false;
 		req->u.lock.wait->pause_ns = LOCK_PAUSE_ENDING_NS;
 	}
-	if (++req->u.lock.wait->tries > LOCK_ENDING_TRIES)
+	/* How long the server takes to hear of an end is no reason to refuse. */
+	if (end == NFS_LOCK_ENDED && ++req->u.lock.wait->tries > LOCK_ENDED_TRIES)
 		return false;
 	lock_wait_pause(req);
 	return true;

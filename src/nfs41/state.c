@@ -326,16 +326,20 @@ struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_
 	return lock;
 }
 
-bool nfs_lock_is_ending(struct nfs_state *state, uint64_t owner)
+enum nfs_lock_end nfs_lock_end(struct nfs_state *state, uint64_t owner)
 {
 	const struct nfs_lock *lock;
+	enum nfs_lock_end end = NFS_LOCK_STANDS;
 	pthread_mutex_lock(&state->mutex);
 	LIST_FOREACH (lock, &state->locks, entry)
 		if (lock->owner == owner)
 			break;
-	bool ending = !lock || lock_is_ending(lock) || !lock_in_use(lock);
+	if (!lock || !lock_in_use(lock))
+		end = NFS_LOCK_ENDED;
+	else if (lock_is_ending(lock))
+		end = NFS_LOCK_ENDING;
 	pthread_mutex_unlock(&state->mutex);
-	return ending;
+	return end;
 }
 
 bool nfs_open_close_later(struct nfs_state *state, struct nfs_open *open)

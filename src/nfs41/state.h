@@ -130,8 +130,13 @@ void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is 
 void nfs_open_end(struct nfs_state *state, struct nfs_open *open);
 /* A lock-owner that locked by this open last and has ranges, with a reference, or NULL. */
 struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_open *open);
-/* What the lock-owner that the server knows as `owner` has locked is free, or being freed. */
-bool nfs_lock_is_ending(struct nfs_state *state, uint64_t owner);
+/* What the lock-owner that the server knows as `owner` has locked: */
+enum nfs_lock_end {
+	NFS_LOCK_STANDS,
+	NFS_LOCK_ENDING, /* its open is released, and frees it */
+	NFS_LOCK_ENDED,	 /* it has nothing, or there is none such */
+};
+enum nfs_lock_end nfs_lock_end(struct nfs_state *state, uint64_t owner);
 /* Room to record one change, for every reference that there is now. 0 or -ENOLCK. */
 int nfs_lock_reserve(struct nfs_state *state, struct nfs_lock *lock);
 /* The lock stateid, if the server gave one. */

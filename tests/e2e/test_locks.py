@@ -9,15 +9,20 @@ import select
 import signal
 import struct
 import subprocess
+import threading
 import time
 
 from harness import Suite
+from mounts import Mount
+from nfsreply import p32, record
+from proxy import Proxy
 from test_basic import write
 from test_stats import stats
 
 suite = Suite()
 FLOCK = "hhqqi4x"
 F_OFD_SETLK = 37
+LOCKU, WRITE_LT = 14, 2
 
 
 def lockf(fd, kind, start=0, length=0, command=fcntl.F_SETLK):
@@ -309,6 +314,24 @@ def free_at_close(env):
         if i % 2:
             assert getlk(kept, fcntl.F_WRLCK)[0] == fcntl.F_UNLCK, i
     env.eventually(lambda: not refused(there, fcntl.F_WRLCK), what="the last lock's end")
+
+
+@suite.test("what an open file had locked is free though the server hears of it late")
+def freed_late(env):
+    proxy = Proxy(env.scratch("proxy.sock"), env.port)
+    env.stack.callback(proxy.stop)
+    mount = env.stack.enter_context(Mount(env.suite.program(), f"unix:{proxy.path}:/export",
+                                          env.scratch("mnt"), "nconnect=1"))
+
+    def later(call):
+        threading.Timer(3, proxy.current().server.sendall, (record(call),)).start()
+        return iter(())
+    kept, fd = opened(env, root=mount.point), opened(env, root=mount.point)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    proxy.arm_call(later, p32(LOCKU, WRITE_LT))
+    os.close(fd)
+    fcntl.flock(kept, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert proxy.hits == 1
 
 
 @suite.test("who opens and locks a file again and again has its lock, and leaves none behind", 60)

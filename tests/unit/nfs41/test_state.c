@@ -220,20 +220,21 @@ static void test_what_is_locked_by_an_open_that_ends_is_free_for_others(void **a
 	nfs_lock_reserve(f->state, old);
 	nfs_lock_changed(f->state, old, &lock_stateid, &whole);
 	nfs_lock_unref(f->state, old);
-	assert_false(nfs_lock_is_ending(f->state, 1));
+	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_STANDS);
 	nfs_open_end(f->state, a);
-	assert_true(nfs_lock_is_ending(f->state, 1));
+	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_ENDING);
 	/* The number of an open file description that has gone is the next one's already. */
 	struct nfs_lock *lock = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2);
 	assert_ptr_not_equal(lock, old);
-	assert_false(nfs_lock_is_ending(f->state, 2));
+	assert_int_equal(nfs_lock_end(f->state, 2), NFS_LOCK_STANDS);
 	nfs_lock_unref(f->state, lock);
 	assert_null(nfs_open_next_locked(f->state, b));
 	assert_ptr_equal(nfs_open_next_locked(f->state, a), old);
 	nfs_lock_changed(f->state, old, &lock_stateid, &none);
 	nfs_lock_unref(f->state, old);
 	assert_null(nfs_open_next_locked(f->state, a));
-	assert_true(nfs_lock_is_ending(f->state, 3));
+	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_ENDED);
+	assert_int_equal(nfs_lock_end(f->state, 3), NFS_LOCK_ENDED);
 }
 
 static void test_who_locked_by_an_open_last_ends_with_it(void **arg)
