@@ -2,91 +2,26 @@
 /* Delegations between client and server, with callbacks on the same connection. */
 #include <errno.h>
 
-#include "drive.h"
-#include "nfs41/deleg.h"
-#include "nfs41/reclaim.h"
+#include "deleg_owner.h"
 
 static const struct nfs_fh fh = {.len = 4, .data = "file"};
 
-/* What owns state and delegations, as the mount does. */
-static struct {
-	struct drive *d;
-	struct nfs_state *state;
-	struct reclaim *reclaim;
-	struct loop_task task;
-	bool posted;
-	unsigned flushes;
-} owner;
-
-static void on_task(struct loop_task *task)
-{
-	owner.posted = false;
-	deleg_return_due(owner.state, owner.d->conn[0]);
-}
-
-static void on_due(void *arg)
-{
-	if (owner.posted)
-		return;
-	owner.posted = true;
-	owner.task.run = on_task;
-	loop_post(owner.d->loop, &owner.task);
-}
-
-static void on_flush(void *arg, struct deleg_flush *flush)
-{
-	owner.flushes++;
-	flush->done(flush);
-}
-
-static const struct deleg_ops deleg_ops = {.due = on_due, .flush = on_flush};
-
-static uint32_t on_recall(void *arg, const struct nfs_fh *of, const struct nfs_stateid *stateid)
-{
-	return deleg_recalled(owner.state, of, stateid);
-}
-
-static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
-{
-	deleg_keep(owner.state, keep, kinds);
-}
-
-static uint32_t on_getattr(void *arg, const struct nfs_fh *of, uint64_t *change, uint64_t *size)
-{
-	*change = 5;
-	*size = 6;
-	return deleg_holds_write(owner.state, of) ? NFS4_OK : NFS4ERR_BADHANDLE;
-}
-
-static const struct callback_ops callback_ops = {
-	.recall = on_recall, .recall_any = on_recall_any, .getattr = on_getattr};
-
-static uint32_t next_sequence;
-
 static int setup(void **state)
 {
-	drive_setup(state);
+	owner_setup(state, DELEG_ALL);
 	struct drive *d = *state;
-	memset(&owner, 0, sizeof(owner));
-	owner.d = d;
-	next_sequence = 1;
-	assert_int_equal(nfs_state_new(&owner.state), 0);
-	const struct reclaim_config config = {.state = owner.state};
-	assert_int_equal(reclaim_new(&config, &owner.reclaim), 0);
-	deleg_configure(owner.state, DELEG_ALL, &deleg_ops, NULL);
-	drive_start(d, 1);
-	nfs_client_set_callbacks(d->client, &callback_ops, NULL);
-	nfs_client_set_reclaim(d->client, &reclaim_ops, owner.reclaim);
 	d->fake.delegate = OPEN_DELEGATE_READ;
 	return 0;
 }
 
-static int teardown(void **state)
+static void put_recall(struct wire_out *out)
 {
-	drive_teardown(state);
-	reclaim_free(owner.reclaim);
-	nfs_state_free(owner.state);
-	return 0;
+	put_recall_of(out, &fh);
+}
+
+static void put_recall_any(struct wire_out *out)
+{
+	put_recall_any_of(out, 1u << RCA4_TYPE_MASK_RDATA_DLG | 1u << RCA4_TYPE_MASK_WDATA_DLG);
 }
 
 /* One OPEN of the file, as a program's open(2) makes it. */
@@ -128,78 +63,12 @@ static void take(struct drive *d)
 	assert_true(open_end(&o));
 }
 
-static void call_back(struct drive *d, uint32_t sequence, void (*put)(struct wire_out *out))
-{
-	uint8_t data[512];
-	struct wire_out args;
-	wire_out_init(&args, data, sizeof(data));
-	wire_put_u32(&args, 0);
-	wire_put_u32(&args, 1);
-	wire_put_u32(&args, 0);
-	wire_put_u32(&args, 2);
-	wire_put_u32(&args, OP_CB_SEQUENCE);
-	wire_put_fixed(&args, d->fake.sessionid, NFS4_SESSIONID_SIZE);
-	wire_put_u32(&args, sequence);
-	for (unsigned i = 0; i < 4; i++)
-		wire_put_u32(&args, 0);
-	put(&args);
-	assert_false(args.bad);
-	fake_callback(&d->fake, NFS4_CALLBACK, NFS_CB_VERSION, CB_COMPOUND, args.data, args.len);
-}
-
-static void put_recall(struct wire_out *out)
-{
-	wire_put_u32(out, OP_CB_RECALL);
-	wire_put_u32(out, 1);
-	const char *stateid = owner.d->fake.delegation;
-	wire_put_fixed(out, stateid ? stateid : "a delegation", 12);
-	wire_put_bool(out, false);
-	wire_put_opaque(out, fh.data, fh.len);
-}
-
-static void put_recall_any(struct wire_out *out)
-{
-	wire_put_u32(out, OP_CB_RECALL_ANY);
-	wire_put_u32(out, 0);
-	wire_put_u32(out, 1);
-	wire_put_u32(out, 3);
-}
-
 static void put_getattr(struct wire_out *out)
 {
 	wire_put_u32(out, OP_CB_GETATTR);
 	wire_put_opaque(out, fh.data, fh.len);
 	wire_put_u32(out, 1);
 	wire_put_u32(out, 1u << FATTR4_CHANGE | 1u << FATTR4_SIZE);
-}
-
-/* Status of the CB_COMPOUND that was answered last. */
-static uint32_t answered(struct drive *d, unsigned replies)
-{
-	struct wire_in in;
-	drive_until_count(d, &d->fake.cb_replies, replies);
-	wire_in_init(&in, d->fake.cb_reply, d->fake.cb_reply_len);
-	wire_get_raw(&in, 24);
-	return wire_get_u32(&in);
-}
-
-static uint32_t call(struct drive *d, void (*put)(struct wire_out *out))
-{
-	unsigned before = d->fake.cb_replies;
-	call_back(d, next_sequence++, put);
-	return answered(d, before + 1);
-}
-
-static void until_returned(struct drive *d, unsigned times)
-{
-	uint64_t deadline = loop_clock() + DRIVE_PATIENCE;
-	drive_until_count(d, &d->fake.executed[OP_DELEGRETURN], times);
-	/* executed is not answered yet: the answer may come on another connection */
-	while (deleg_wait_returned(owner.state, 0) > 0 && loop_clock() < deadline)
-		drive_for(d, DRIVE_MS);
-	drive_for(d, 20 * DRIVE_MS);
-	assert_int_equal(d->fake.executed[OP_DELEGRETURN], times);
-	assert_int_equal(deleg_wait_returned(owner.state, 0), 0);
 }
 
 static void test_recalled_while_open(void **state)
@@ -227,7 +96,7 @@ static enum fake_verdict recall_first(struct fake *fake, struct fake_call *call)
 {
 	struct drive *d = fake->arg;
 	if (fake_last_op(call) == OP_OPEN && d->flag++ == 0)
-		call_back(d, next_sequence++, put_recall);
+		call_back(d, put_recall);
 	return FAKE_NORMAL;
 }
 
@@ -246,11 +115,11 @@ static void test_recall_is_replayed(void **state)
 {
 	struct drive *d = *state;
 	take(d);
-	call_back(d, 1, put_recall);
+	call_back_as(d, 1, put_recall);
 	assert_int_equal(answered(d, 1), NFS4_OK);
 	until_returned(d, 1);
 	/* from the cache: asked anew it would be an error by now */
-	call_back(d, 1, put_recall);
+	call_back_as(d, 1, put_recall);
 	assert_int_equal(answered(d, 2), NFS4_OK);
 	until_returned(d, 1);
 }
@@ -290,7 +159,7 @@ static enum fake_verdict delay_until_returned(struct fake *fake, struct fake_cal
 		fake->executed[OP_DELEGRETURN] > 0)
 		return FAKE_NORMAL;
 	if (d->flag++ == 0)
-		call_back(d, next_sequence++, put_recall);
+		call_back(d, put_recall);
 	call->fail_at = 2;
 	call->fail_status = NFS4ERR_DELAY;
 	return FAKE_NORMAL;
@@ -419,7 +288,7 @@ static void test_server_restarts(void **state)
 	/* it is good for more opens, until it is recalled under its new stateid */
 	struct nfs_open *third = open_locally(d);
 	assert_int_equal(d->fake.executed[OP_OPEN], 3);
-	next_sequence = 1;
+	owner.next_sequence = 1;
 	assert_int_equal(call(d, put_recall), NFS4_OK);
 	until_returned(d, 1);
 	assert_int_equal(d->fake.executed[OP_OPEN], 4);
@@ -493,7 +362,7 @@ static void test_some_are_revoked(void **state)
 	assert_true(deleg_holds(owner.state, &fh));
 }
 
-#define POINT(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+#define POINT(name) cmocka_unit_test_setup_teardown(test_##name, setup, owner_teardown)
 
 int main(void)
 {

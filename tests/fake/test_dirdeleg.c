@@ -2,87 +2,24 @@
 /* Delegations of directories between client and server. */
 #include <errno.h>
 
-#include "drive.h"
-#include "nfs41/deleg.h"
-#include "nfs41/reclaim.h"
+#include "deleg_owner.h"
 
 static const struct nfs_fh fh = {.len = 4, .data = "dir."};
 
-/* What owns the delegations, as the mount does. */
-static struct {
-	struct drive *d;
-	struct nfs_state *state;
-	struct reclaim *reclaim;
-	struct loop_task task;
-	bool posted;
-	unsigned flushes;
-	bool gone; /* of the last one flushed */
-} owner;
-
-static uint32_t next_sequence;
-
-static void on_task(struct loop_task *task)
-{
-	owner.posted = false;
-	deleg_return_due(owner.state, owner.d->conn[0]);
-}
-
-static void on_due(void *arg)
-{
-	if (owner.posted)
-		return;
-	owner.posted = true;
-	owner.task.run = on_task;
-	loop_post(owner.d->loop, &owner.task);
-}
-
-static void on_flush(void *arg, struct deleg_flush *flush)
-{
-	assert_true(flush->dir);
-	/* what is trusted goes before the delegation does */
-	assert_int_equal(deleg_use_dir(owner.state, &flush->fh), 0);
-	owner.flushes++;
-	owner.gone = flush->gone;
-	flush->done(flush);
-}
-
-static const struct deleg_ops deleg_ops = {.due = on_due, .flush = on_flush};
-
-static uint32_t on_recall(void *arg, const struct nfs_fh *of, const struct nfs_stateid *stateid)
-{
-	return deleg_recalled(owner.state, of, stateid);
-}
-
-static void on_recall_any(void *arg, uint32_t keep, struct deleg_kinds kinds)
-{
-	deleg_keep(owner.state, keep, kinds);
-}
-
-static const struct callback_ops callback_ops = {.recall = on_recall, .recall_any = on_recall_any};
-
 static int setup(void **state)
 {
-	drive_setup(state);
-	struct drive *d = *state;
-	memset(&owner, 0, sizeof(owner));
-	owner.d = d;
-	next_sequence = 1;
-	assert_int_equal(nfs_state_new(&owner.state), 0);
-	const struct reclaim_config config = {.state = owner.state};
-	assert_int_equal(reclaim_new(&config, &owner.reclaim), 0);
-	deleg_configure(owner.state, DELEG_READ, &deleg_ops, NULL);
-	drive_start(d, 1);
-	nfs_client_set_callbacks(d->client, &callback_ops, NULL);
-	nfs_client_set_reclaim(d->client, &reclaim_ops, owner.reclaim);
+	owner_setup(state, DELEG_READ);
 	return 0;
 }
 
-static int teardown(void **state)
+static void put_recall(struct wire_out *out)
 {
-	drive_teardown(state);
-	reclaim_free(owner.reclaim);
-	nfs_state_free(owner.state);
-	return 0;
+	put_recall_of(out, &fh);
+}
+
+static void put_recall_any_dir(struct wire_out *out)
+{
+	put_recall_any_of(out, 1u << RCA4_TYPE_MASK_DIR_DLG);
 }
 
 /* PUTFH, GET_DIR_DELEGATION and what reads the directory: here GETATTR. */
@@ -118,69 +55,6 @@ static void take(struct drive *d)
 	struct asking a;
 	ask_send(d, &a);
 	assert_true(ask_end(&a));
-}
-
-static void call_back(struct drive *d, void (*put)(struct wire_out *out))
-{
-	uint8_t data[512];
-	struct wire_out args;
-	wire_out_init(&args, data, sizeof(data));
-	wire_put_u32(&args, 0);
-	wire_put_u32(&args, 1);
-	wire_put_u32(&args, 0);
-	wire_put_u32(&args, 2);
-	wire_put_u32(&args, OP_CB_SEQUENCE);
-	wire_put_fixed(&args, d->fake.sessionid, NFS4_SESSIONID_SIZE);
-	wire_put_u32(&args, next_sequence++);
-	for (unsigned i = 0; i < 4; i++)
-		wire_put_u32(&args, 0);
-	put(&args);
-	assert_false(args.bad);
-	fake_callback(&d->fake, NFS4_CALLBACK, NFS_CB_VERSION, CB_COMPOUND, args.data, args.len);
-}
-
-static void put_recall(struct wire_out *out)
-{
-	wire_put_u32(out, OP_CB_RECALL);
-	wire_put_u32(out, 1);
-	wire_put_fixed(out, "a delegation", 12);
-	wire_put_bool(out, false);
-	wire_put_opaque(out, fh.data, fh.len);
-}
-
-static void put_recall_any_dir(struct wire_out *out)
-{
-	wire_put_u32(out, OP_CB_RECALL_ANY);
-	wire_put_u32(out, 0);
-	wire_put_u32(out, 1);
-	wire_put_u32(out, 1u << RCA4_TYPE_MASK_DIR_DLG);
-}
-
-/* Status of the CB_COMPOUND that was answered last. */
-static uint32_t answered(struct drive *d, unsigned replies)
-{
-	struct wire_in in;
-	drive_until_count(d, &d->fake.cb_replies, replies);
-	wire_in_init(&in, d->fake.cb_reply, d->fake.cb_reply_len);
-	wire_get_raw(&in, 24);
-	return wire_get_u32(&in);
-}
-
-static uint32_t call(struct drive *d, void (*put)(struct wire_out *out))
-{
-	unsigned before = d->fake.cb_replies;
-	call_back(d, put);
-	return answered(d, before + 1);
-}
-
-static void until_returned(struct drive *d, unsigned times)
-{
-	uint64_t deadline = loop_clock() + DRIVE_PATIENCE;
-	drive_until_count(d, &d->fake.executed[OP_DELEGRETURN], times);
-	while (deleg_wait_returned(owner.state, 0) > 0 && loop_clock() < deadline)
-		drive_for(d, DRIVE_MS);
-	assert_int_equal(d->fake.executed[OP_DELEGRETURN], times);
-	assert_int_equal(deleg_wait_returned(owner.state, 0), 0);
 }
 
 static void test_granted_and_recalled(void **state)
@@ -322,7 +196,7 @@ static void test_server_restarts(void **state)
 	assert_int_equal(d->fake.executed[OP_DELEGRETURN], 0);
 	assert_int_equal(d->fake.executed[OP_OPEN], 0);
 	assert_int_equal(deleg_wait_returned(owner.state, 0), 0);
-	next_sequence = 1;
+	owner.next_sequence = 1;
 	take(d);
 }
 
@@ -341,7 +215,7 @@ static void test_lease_stands_while_the_server_answers(void **state)
 	assert_true(nfs_client_lease_stands(d->client));
 }
 
-#define POINT(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+#define POINT(name) cmocka_unit_test_setup_teardown(test_##name, setup, owner_teardown)
 
 int main(void)
 {
