@@ -140,16 +140,21 @@ static void test_goes_there(void **state)
 	end(d);
 }
 
+/* A request has found it gone, and where it is has still to be said. */
+static void begin_asking(struct drive *d, struct job *job)
+{
+	begin(d, 1, NFS_MOVE_TO);
+	world.gone = world.late = true;
+	send_remove(job, d, 0);
+	drive_until_count(d, &world.asked, 1);
+}
+
 /* The old one neither answers nor ends. */
 static void test_silent_server_is_left(void **state)
 {
 	struct drive *d = *state;
 	struct job job;
-	begin(d, 1, NFS_MOVE_TO);
-	world.late = true;
-	world.gone = true;
-	send_remove(&job, d, 0);
-	drive_until_count(d, &world.asked, 1);
+	begin_asking(d, &job);
 	fake_mute(&d->fake);
 	answer();
 	job_succeeds(&job);
@@ -306,10 +311,7 @@ static void test_session_is_lost(void **state)
 {
 	struct drive *d = *state;
 	struct job job;
-	begin(d, 1, NFS_MOVE_TO);
-	world.gone = world.late = true;
-	send_remove(&job, d, 0);
-	drive_until_count(d, &world.asked, 1);
+	begin_asking(d, &job);
 	fake_restart(&d->fake);
 	drive_until_count(d, &d->fake.sessions, 2);
 	drive_until_count(d, &world.refused, 2);
@@ -323,10 +325,7 @@ static void test_ends_while_asking(void **state)
 {
 	struct drive *d = *state;
 	struct job job;
-	begin(d, 1, NFS_MOVE_TO);
-	world.gone = world.late = true;
-	send_remove(&job, d, 0);
-	drive_until_count(d, &world.asked, 1);
+	begin_asking(d, &job);
 	d->stopped = false;
 	drive_stop(d);
 	assert_true(job.done);
