@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "moved.h"
 #include "nfs41/error.h"
 #include "nfs41/op.h"
 #include "owner.h"

@@ -8,6 +8,7 @@
 #include "recall.h"
 #include "rootfs.h"
 #include "siblings.h"
+#include "wrongsec.h"
 
 /* Names are looked up, and forgotten by the kernel. They are made in fsop_make.c and fsop_open.c,
  * and removed in fsop_remove.c. */

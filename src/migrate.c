@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "moved.h"
 #include "nfs41/error.h"
 #include "nfs41/op.h"
 #include "share.h"
@@ -22,8 +23,6 @@
 #define MIGRATE_PAUSE_MAX (5 * MIGRATE_NS_PER_S)
 /* One that was of no use. */
 #define MIGRATE_REFUSED (5 * MIGRATE_NS_PER_S)
-/* The log hears of the same trouble no sooner again. */
-#define MIGRATE_AGAIN (60 * MIGRATE_NS_PER_S)
 /* For the client that looked to give its session back. */
 #define MIGRATE_STOP   (MIGRATE_NS_PER_S / 2)
 #define MIGRATE_MOMENT (MIGRATE_NS_PER_S / 1000)
@@ -54,8 +53,6 @@ struct migrate {
 
 	struct loop_timer again, left;
 	uint64_t pause, refused_until;
-	uint64_t told_at;
-	uint64_t told; /* a hash of what */
 
 	bool ending;
 	void (*stopped)(void *arg);
@@ -74,11 +71,8 @@ static uint64_t migrate_now(const struct migrate *m)
 static void migrate_tell(struct migrate *m, const char *what, const char *why)
 {
 	char where[ADDRESS_HOST_MAX + 64];
-	uint64_t told = node_mark_of(m->to.cid ^ (uint64_t)m->to.port << 32, why, strlen(why));
-	if (told == m->told && migrate_now(m) - m->told_at < MIGRATE_AGAIN)
+	if (told_lately(&m->share->told, m->to.cid ^ (uint64_t)m->to.port << 32, why))
 		return;
-	m->told = told;
-	m->told_at = migrate_now(m);
 	log_warn("%s has moved to %s, %s: %s", m->share->options->source,
 		address_describe(&m->to, where, sizeof(where)), what, why);
 }

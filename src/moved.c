@@ -11,8 +11,6 @@
 #include "referral.h"
 #include "util/log.h"
 
-/* The log hears of the same place no sooner again, s. */
-#define MOVED_AGAIN_S  60
 #define MOVED_DATA_MAX 16384
 
 /* Linux 6.6; older headers lack it. */
@@ -35,13 +33,6 @@ struct moved_asking {
 	uint8_t data[MOVED_DATA_MAX];
 	struct nfs_location list[NFS_LOCATIONS_MAX];
 };
-
-static bool moved_is_told(struct moved *moved, uint64_t id, const char *name)
-{
-	uint64_t what = node_mark_of(id, name, strlen(name));
-	uint64_t now = what + loop_clock() / (MOVED_AGAIN_S * UINT64_C(1000000000));
-	return atomic_exchange(&moved->told[what % MOVED_PLACES], now) == now;
-}
 
 /* How many places the server tells. */
 static size_t moved_where(struct moved_asking *a)
@@ -118,7 +109,7 @@ static void moved_looked(struct nfs_compound *c)
 	moved_standin_attr(&req->attr);
 	size_t count = moved_where(a);
 	bool held = referral_hold(req, a->list, count, &why_not);
-	if (why_not && !moved_is_told(&req->share->moved, req->node->id, name))
+	if (why_not && !told_lately(&req->share->told, req->node->id, name))
 		moved_tell(a, count, why_not);
 	free(a);
 	if (!held)
@@ -191,7 +182,7 @@ bool moved_ask(struct fsop_request *req, int err)
 {
 	const struct nfs_compound *c = req->compound;
 	if (!req->fuse || !req->node || !c || c->status != NFS4ERR_MOVED || err == 0 ||
-		moved_is_told(&req->share->moved, req->node->id, ""))
+		told_lately(&req->share->told, req->node->id, ""))
 		return false;
 	struct moved_asking *a = malloc(sizeof(*a));
 	if (!a)

@@ -2,7 +2,6 @@
 #ifndef VSOCKFS_MOVED_H
 #define VSOCKFS_MOVED_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,12 +18,6 @@
  * everything in a file system that has moved to where the mount cannot go on (migrate.h). Mounting
  * follows both (export.c).
  */
-
-#define MOVED_PLACES 64
-
-struct moved {
-	_Atomic uint64_t told[MOVED_PLACES]; /* what, and when */
-};
 
 struct fsop_request;
 

@@ -9,7 +9,6 @@
 
 #include "cache.h"
 #include "lacks.h"
-#include "moved.h"
 #include "nfs41/client.h"
 #include "nfs41/offload.h"
 #include "nfs41/reclaim.h"
@@ -19,10 +18,10 @@
 #include "options.h"
 #include "proccred.h"
 #include "stats_text.h"
+#include "told.h"
 #include "unstable.h"
 #include "util/buf.h"
 #include "worker.h"
-#include "wrongsec.h"
 
 /*
  * One mounted export: what all workers share. Made and ended by the main thread; between
@@ -86,10 +85,9 @@ struct share {
 	unsigned possible; /* SUPPORT_* that some file system may have */
 	struct lacks lacks;
 	_Atomic bool delegates_dirs; /* the server knows GET_DIR_DELEGATION */
-	struct moved moved;
+	struct told told;
 	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
 	struct migrate *migrate;
-	struct wrongsec wrongsec;
 	struct offload_table offloads;
 	const struct tls_context *tls; /* or NULL; not owned */
 	struct guard *guard;	       /* mounts and unmounts; not owned */

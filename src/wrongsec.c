@@ -10,21 +10,11 @@
 #include "share.h"
 #include "util/log.h"
 
-/* The log hears of the same place no sooner again, s. */
-#define WRONGSEC_AGAIN_S 60
-
 struct wrongsec_asking {
 	struct fsop_request *req;
 	int err;
 	struct rpc_sec_list secs;
 };
-
-static bool wrongsec_is_told(struct wrongsec *wrongsec, uint64_t id, const char *name)
-{
-	uint64_t what = node_mark_of(id, name, strlen(name));
-	uint64_t now = what + loop_clock() / (WRONGSEC_AGAIN_S * UINT64_C(1000000000));
-	return atomic_exchange(&wrongsec->told[what % WRONGSEC_PLACES], now) == now;
-}
 
 static void wrongsec_asked(struct nfs_compound *c)
 {
@@ -47,7 +37,7 @@ static void wrongsec_asked(struct nfs_compound *c)
 bool wrongsec_lookup(struct fsop_request *req, const char *name)
 {
 	if (req->compound->status != NFS4ERR_WRONGSEC ||
-		wrongsec_is_told(&req->share->wrongsec, req->node->id, name))
+		told_lately(&req->share->told, req->node->id, name))
 		return false;
 	struct wrongsec_asking *a = calloc(1, sizeof(*a));
 	if (!a)

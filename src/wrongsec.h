@@ -2,21 +2,13 @@
 #ifndef VSOCKFS_WRONGSEC_H
 #define VSOCKFS_WRONGSEC_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 /*
  * A file system inside the export that wants another flavor than the mount has (NFS4ERR_WRONGSEC):
  * EPERM, as from the kernel's client where that may not use it. The log names the flavors, asked
  * for with SECINFO, once in a while for each place.
  */
-
-#define WRONGSEC_PLACES 64
-
-struct wrongsec {
-	_Atomic uint64_t told[WRONGSEC_PLACES]; /* what, and when */
-};
 
 struct fsop_request;
 
