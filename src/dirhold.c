@@ -20,8 +20,8 @@ bool dirhold_possible(struct share *share, const struct node *dir)
 	       !lacks_op(&share->lacks, dir->fsid, OP_GET_DIR_DELEGATION);
 }
 
-static bool dirhold_ask(struct share *share, const struct node *dir, struct rpc_cred *cred,
-	struct nfs_compound *c, struct dirhold *hold)
+static bool dirhold_ask(
+	struct share *share, const struct node *dir, struct rpc_cred *cred, struct dirhold *hold)
 {
 	struct nfs_fh fh;
 	node_fh(dir, &fh);
@@ -41,7 +41,7 @@ void dirhold_begin(struct share *share, const struct node *dir, struct rpc_cred 
 	*hold = (struct dirhold){.before = deleg_use_dir(share->state, &fh), .at = c->nops};
 	if (hold->before || !atomic_load(&share->delegates_dirs))
 		return;
-	hold->first = dirhold_ask(share, dir, cred, c, hold);
+	hold->first = dirhold_ask(share, dir, cred, hold);
 	if (hold->first)
 		nfs_op_get_dir_delegation(c, &hold->res);
 }
@@ -54,7 +54,7 @@ void dirhold_finish(struct share *share, const struct node *dir, struct rpc_cred
 		return;
 	hold->at = c->nops + 1;
 	if (c->nops + DIRHOLD_OTHER_OPS > nfs_client_limits(share->client)->max_ops ||
-		!dirhold_ask(share, dir, cred, c, hold))
+		!dirhold_ask(share, dir, cred, hold))
 		return;
 	node_fh(dir, &fh);
 	nfs_op_putfh(c, &fh);

@@ -396,7 +396,7 @@ void fsop_drop_dirs(struct share *share);
 
 /* fsop_lock.c: a descriptor is closed: the process's locks on the file go, then req->then. */
 void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner);
-/* The same of one lock-owner that has locked by the open, which has ended. False: there is none. */
+/* The open ends. The same of one lock-owner that has locked by it; false: there is none. */
 bool fsop_release_next_lock(struct fsop_request *req);
 
 /* A lock that was denied to lock-owner `owner` may be had now (CB_NOTIFY_LOCK). Any thread. */

@@ -216,7 +216,7 @@ void fsop_release_locks(struct fsop_request *req, uint64_t fuse_owner)
 
 bool fsop_release_next_lock(struct fsop_request *req)
 {
-	struct nfs_lock *lock = nfs_open_next_locked(req->share->state, req->file->open);
+	struct nfs_lock *lock = nfs_open_end(req->share->state, req->file->open);
 	if (!lock)
 		return false;
 	req->u.lock.args.range = lock_whole;

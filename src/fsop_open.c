@@ -443,7 +443,6 @@ void fsop_release(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 			file_withdraw(file);
 		return;
 	}
-	nfs_open_end(req->share->state, req->file->open);
 	release_locks(req);
 }
 

@@ -13,8 +13,8 @@
  * LOOKUP for which the server has to be asked reads the directory instead, and so does the first in
  * a directory that was found by such a reading. Where it has served few names it takes more of them
  * the next time. A listing is believed for as long as its attributes would have been, and not once
- * a name in the directory was changed here. Names that are not in it are always asked for. Any
- * worker's thread.
+ * a name in the directory was changed here. That a name is not in it is no answer, but for whom it
+ * was read (and see whole.h). Any worker's thread.
  */
 
 struct listing_table;

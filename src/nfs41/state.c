@@ -306,17 +306,11 @@ void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock)
 		state->closer(state->closer_arg, open);
 }
 
-void nfs_open_end(struct nfs_state *state, struct nfs_open *open)
-{
-	pthread_mutex_lock(&state->mutex);
-	open->ending = true;
-	pthread_mutex_unlock(&state->mutex);
-}
-
-struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_open *open)
+struct nfs_lock *nfs_open_end(struct nfs_state *state, struct nfs_open *open)
 {
 	struct nfs_lock *lock;
 	pthread_mutex_lock(&state->mutex);
+	open->ending = true;
 	LIST_FOREACH (lock, &state->locks, entry)
 		if (lock->user == open && lock->ranges.count > 0)
 			break;

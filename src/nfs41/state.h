@@ -125,11 +125,10 @@ struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *o
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is allowed */
 /*
  * The file of the open is released: what is still locked by it is to be freed, and no lock-owner of
- * it is anybody's any more, though the kernel may call another one by the same number already.
+ * it is anybody's any more, though the kernel may call another one by the same number already. A
+ * lock-owner that locked by it last and has ranges, with a reference, or NULL.
  */
-void nfs_open_end(struct nfs_state *state, struct nfs_open *open);
-/* A lock-owner that locked by this open last and has ranges, with a reference, or NULL. */
-struct nfs_lock *nfs_open_next_locked(struct nfs_state *state, const struct nfs_open *open);
+struct nfs_lock *nfs_open_end(struct nfs_state *state, struct nfs_open *open);
 /* What the lock-owner that the server knows as `owner` has locked: */
 enum nfs_lock_end {
 	NFS_LOCK_STANDS,

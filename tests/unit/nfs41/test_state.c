@@ -221,18 +221,16 @@ static void test_what_is_locked_by_an_open_that_ends_is_free_for_others(void **a
 	nfs_lock_changed(f->state, old, &lock_stateid, &whole);
 	nfs_lock_unref(f->state, old);
 	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_STANDS);
-	nfs_open_end(f->state, a);
+	assert_ptr_equal(nfs_open_end(f->state, a), old);
 	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_ENDING);
 	/* The number of an open file description that has gone is the next one's already. */
 	struct nfs_lock *lock = nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2);
 	assert_ptr_not_equal(lock, old);
 	assert_int_equal(nfs_lock_end(f->state, 2), NFS_LOCK_STANDS);
 	nfs_lock_unref(f->state, lock);
-	assert_null(nfs_open_next_locked(f->state, b));
-	assert_ptr_equal(nfs_open_next_locked(f->state, a), old);
 	nfs_lock_changed(f->state, old, &lock_stateid, &none);
 	nfs_lock_unref(f->state, old);
-	assert_null(nfs_open_next_locked(f->state, a));
+	assert_null(nfs_open_end(f->state, a));
 	assert_int_equal(nfs_lock_end(f->state, 1), NFS_LOCK_ENDED);
 	assert_int_equal(nfs_lock_end(f->state, 3), NFS_LOCK_ENDED);
 }
@@ -248,8 +246,8 @@ static void test_who_locked_by_an_open_last_ends_with_it(void **arg)
 	nfs_lock_unref(f->state, lock);
 	nfs_lock_unref(f->state, lock);
 	/* It locks by the other one now, and that goes on. */
-	assert_null(nfs_open_next_locked(f->state, a));
-	assert_ptr_equal(nfs_open_next_locked(f->state, b), lock);
+	assert_null(nfs_open_end(f->state, a));
+	assert_ptr_equal(nfs_open_end(f->state, b), lock);
 	nfs_lock_unref(f->state, lock);
 }
 
