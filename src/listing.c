@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "listing.h"
+#include "listing_priv.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,17 +22,6 @@
 #define LISTING_ASK_PAUSE_NS UINT64_C(30000000000)
 /* Names that pay for a reading. */
 #define LISTING_PAYS 4
-
-struct listing {
-	atomic_uint refs;
-	uint64_t since, until; /* ns */
-	uint64_t ahead_of; /* read along: the node that it is in, until somebody wants it; or 0 */
-	bool held;	   /* names are trusted while the directory is delegated */
-	bool along, told;  /* it was not read for a LOOKUP; a program has had it as a list */
-	struct nfs_readdir_res res;
-	uint32_t *places; /* 1 + position in res.data, by the name's hash; 0: free */
-	uint32_t mask;	  /* number of places - 1 */
-};
 
 /* What is known of one directory. */
 struct listing_dir {
@@ -62,20 +50,6 @@ int listing_table_new(struct share *share, struct listing_table **table)
 	pthread_mutex_init(&t->mutex, NULL);
 	*table = t;
 	return 0;
-}
-
-static size_t listing_bytes(const struct listing *listing)
-{
-	return listing->res.cap + (listing->mask + 1) * sizeof(*listing->places);
-}
-
-static void listing_unref(struct listing *listing)
-{
-	if (!listing || atomic_fetch_sub_explicit(&listing->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	free(listing->res.data);
-	free(listing->places);
-	free(listing);
 }
 
 /* Under the mutex, as what follows. */
@@ -294,38 +268,6 @@ void listing_read(
 	nfs_op_readdir(c, 0, verifier, block, block, &want, &listing->res);
 }
 
-/* FNV-1a. */
-static uint32_t hash_name(const char *name, size_t len)
-{
-	uint32_t hash = UINT32_C(0x811c9dc5);
-	for (size_t i = 0; i < len; i++)
-		hash = (hash ^ (uint8_t)name[i]) * UINT32_C(0x01000193);
-	return hash ^ hash >> 16;
-}
-
-/* False without memory. */
-static bool listing_index(struct listing *listing)
-{
-	struct nfs_dirent dirent;
-	uint32_t count = 0, cap = 16;
-	size_t pos = 0, at;
-	while (nfs_dir_next(&listing->res, &pos, &dirent))
-		count++;
-	while (cap < 2 * count)
-		cap *= 2;
-	listing->places = calloc(cap, sizeof(*listing->places));
-	if (!listing->places)
-		return false;
-	listing->mask = cap - 1;
-	for (pos = at = 0; nfs_dir_next(&listing->res, &pos, &dirent); at = pos) {
-		uint32_t place = hash_name(dirent.name, dirent.name_len) & listing->mask;
-		while (listing->places[place] != 0)
-			place = (place + 1) & listing->mask;
-		listing->places[place] = (uint32_t)at + 1;
-	}
-	return true;
-}
-
 /* Under the mutex. What is out of date goes. */
 static bool table_has_room(struct listing_table *table, size_t bytes)
 {
@@ -412,21 +354,6 @@ void listing_fail(
 		pthread_mutex_unlock(&table->mutex);
 	}
 	listing_unref(listing_take);
-}
-
-static bool listing_search(
-	const struct listing *listing, const char *name, struct nfs_dirent *found)
-{
-	size_t len = strlen(name);
-	uint32_t place = hash_name(name, len) & listing->mask;
-	while (listing->places[place] != 0) {
-		size_t pos = listing->places[place] - 1;
-		if (nfs_dir_next(&listing->res, &pos, found) && found->name_len == len &&
-			memcmp(found->name, name, len) == 0)
-			return true;
-		place = (place + 1) & listing->mask;
-	}
-	return false;
 }
 
 void listing_tell_dirs(struct listing_table *table, const struct nfs_fh *fh, uint64_t dir_id)
