@@ -154,11 +154,6 @@ void call_reconsider(struct nfs_conn *conn);
 void call_pump(struct nfs_conn *conn);
 /* Sends again what is held, on a connection bound to its session. */
 void call_resend(struct nfs_conn *conn);
-/* Takes what was held in a session that is gone to the head of the queue. */
-void call_leave_session(struct nfs_conn *conn, uint32_t generation);
-/* The connection ended in garbage: counts it against what it left unanswered, and ends with -EIO
- * what can only fail again, so that its program does not wait for ever. */
-void call_suspect_held(struct nfs_conn *conn);
 /* Ends all that is not in the hands of an RPC connection. */
 void call_fail_all(struct nfs_conn *conn, int status);
 /* The compound waits for the next connection. It is in no list. */
@@ -176,6 +171,8 @@ void call_repeat(struct nfs_compound *c);
 void call_pause(struct nfs_compound *c, uint64_t delay);
 /* The end. It is in no list but `all`, and has no slot. */
 void call_end(struct nfs_compound *c, int status);
+/* The same, once the caller has returned: `done` is never called from nfs_compound_send. */
+void call_end_later(struct nfs_compound *c, int status);
 /* Gives its slot back, if it has one; as slot_release. */
 void call_release(struct nfs_compound *c, bool used, uint32_t target);
 /* Tells the client when nothing is under way any more, if it wants to know. */
@@ -184,6 +181,13 @@ void call_check_drained(struct nfs_conn *conn);
 void call_give_up(struct nfs_compound *c);
 /* Sends a probe in the slot that its grant names. Its end is told to probe_answered. */
 void call_send_probe(struct nfs_compound *c, const struct slot_grant *grant);
+
+/* call_leave.c */
+/* Takes what was held in a session that is gone to the head of the queue. */
+void call_leave_session(struct nfs_conn *conn, uint32_t generation);
+/* The connection ended in garbage: counts it against what it left unanswered, and ends with -EIO
+ * what can only fail again, so that its program does not wait for ever. */
+void call_suspect_held(struct nfs_conn *conn);
 
 /* probe.c */
 /* Sends a probe, if none is under way: for a new connection (CONN_PROBING), or to renew the lease.
