@@ -45,6 +45,11 @@ static void export_explain(struct export_lookup *lookup, const struct nfs_compou
 	size_t size = sizeof(share->why);
 	if (err == -ENOENT)
 		snprintf(why, size, "the server has no export %s: check its list of exports", path);
+	else if (c->status == NFS4ERR_WRONGSEC && share->options->sec_fh.len > 0)
+		snprintf(why, size,
+			"the server wants sec=%s on the way to %s, but not for the directory above "
+			"that",
+			rpc_sec_name(share->options->sec), path);
 	else if (err == -EACCES || c->status == NFS4ERR_WRONGSEC)
 		snprintf(why, size,
 			"the server denies access to %s: check which clients and which sec= it "
@@ -128,6 +133,18 @@ static const char *export_put_path(struct nfs_compound *c, const char *path, uns
 	return path;
 }
 
+/* From where its flavor holds; the path from there. */
+static const char *export_put_base(const struct share *share, struct nfs_compound *c)
+{
+	const struct options *options = share->options;
+	if (options->sec_fh.len == 0) {
+		nfs_op_putrootfh(c);
+		return options->export_path;
+	}
+	nfs_op_putfh(c, &options->sec_fh);
+	return options->sec_path;
+}
+
 static int export_elsewhere(struct export_lookup *lookup)
 {
 	struct share *share = lookup->share;
@@ -166,8 +183,7 @@ static bool export_locate(struct export_lookup *lookup, const struct nfs_compoun
 		return false;
 	for (unsigned i = 0; i < moved->ops_ok; i++)
 		names += moved->ops[i].op == OP_LOOKUP;
-	nfs_op_putrootfh(c);
-	lookup->rest = export_put_path(c, lookup->share->options->export_path, names);
+	lookup->rest = export_put_path(c, export_put_base(lookup->share, c), names);
 	lookup->res = (struct nfs_bytes_res){.data = lookup->data, .cap = sizeof(lookup->data)};
 	nfs_op_getattr_bytes(c, FATTR4_FS_LOCATIONS, &lookup->res);
 	nfs_compound_send(c, export_located, lookup);
@@ -178,6 +194,8 @@ static void export_told_sec(struct nfs_compound *c)
 {
 	struct export_lookup *lookup = c->arg;
 	struct share *share = lookup->share;
+	if (nfs_compound_errno(c) == 0)
+		share->sec_fh = lookup->fh;
 	size_t len = (size_t)snprintf(share->why, sizeof(share->why),
 		"the server does not allow sec=%s for %s, but", rpc_sec_name(share->options->sec),
 		share->options->export_path);
@@ -189,27 +207,33 @@ static void export_told_sec(struct nfs_compound *c)
 	export_end(lookup, c, -EPERM);
 }
 
-/* Some name in the path, or the root itself, wants other credentials: which? */
+/* Some name in the path, or the root itself, wants other credentials: which? Not asked is what was
+ * told of the first name from here, or whether this directory likes them. */
 static bool export_ask_sec(struct export_lookup *lookup, const struct nfs_compound *refused)
 {
 	struct share *share = lookup->share;
-	struct nfs_compound *c =
-		nfs_compound_new(refused->conn, share->mount_cred, OP_SECINFO_NO_NAME);
 	unsigned names = 0, wanted = refused->ops_ok;
-	if (!c)
-		return false;
-	/* PUTROOTFH comes first; what fails behind the last name fails for that one's sake */
+	/* The handle comes first; what fails behind the last name fails for that one's sake */
 	for (unsigned i = 0; i < refused->nops; i++)
 		names += refused->ops[i].op == OP_LOOKUP;
 	if (wanted > names)
 		wanted = names;
-	nfs_op_putrootfh(c);
-	const char *name =
-		export_put_path(c, share->options->export_path, wanted > 0 ? wanted - 1 : 0);
-	if (wanted > 0)
-		nfs_op_secinfo(c, name, strcspn(name, "/"), &share->secs);
-	else
+	struct nfs_compound *c =
+		wanted <= 1 && share->options->sec_fh.len > 0
+			? NULL
+			: nfs_compound_new(refused->conn, share->mount_cred, OP_SECINFO_NO_NAME);
+	if (!c)
+		return false;
+	const char *path = export_put_base(share, c);
+	if (wanted > 0) {
+		share->sec_names = wanted - 1;
+		share->sec_path = export_put_path(c, path, share->sec_names);
+		lookup->fh.len = 0;
+		nfs_op_getfh(c, &lookup->fh);
+		nfs_op_secinfo(c, share->sec_path, strcspn(share->sec_path, "/"), &share->secs);
+	} else {
 		nfs_op_secinfo_no_name(c, 0, &share->secs);
+	}
 	nfs_compound_send(c, export_told_sec, lookup);
 	return true;
 }
@@ -236,8 +260,7 @@ static void export_put_root(struct share *share, struct nfs_compound *c)
 	struct node *root = share->nodes ? node_find(share->nodes, NODE_ROOT_ID) : NULL;
 	struct nfs_fh fh;
 	if (!root) {
-		nfs_op_putrootfh(c);
-		export_put_path(c, share->options->export_path, UINT_MAX);
+		export_put_path(c, export_put_base(share, c), UINT_MAX);
 		return;
 	}
 	node_fh(root, &fh);

@@ -13,6 +13,7 @@
 #include "become.h"
 #include "control.h"
 #include "daemonize.h"
+#include "flavor.h"
 #include "guard.h"
 #include "kerberos.h"
 #include "mounter.h"
@@ -197,33 +198,12 @@ static const struct options *main_follow(const struct options *options, const st
 	followed = *options;
 	followed.server = share->elsewhere;
 	followed.export_path = path;
+	followed.sec_fh.len = 0;
+	followed.sec_list.count = 0;
+	followed.tried_secs.count = 0;
 	log_info("%s is at %s:%s", options->source,
 		address_uaddr(&followed.server, server, sizeof(server)), path);
 	return &followed;
-}
-
-/*
- * The same options with another flavor, since the server does not let us in with this one: the next
- * of those that were asked for, else of those that it names; or NULL.
- */
-static const struct options *main_next_sec(const struct options *options, const struct share *share)
-{
-	static struct options next;
-	bool any = options->secs.count == 0;
-	const struct rpc_sec_list *list = any ? &share->secs : &options->secs;
-	next = *options;
-	rpc_sec_list_add(&next.tried_secs, next.sec);
-	for (unsigned i = 0; i < list->count; i++) {
-		enum rpc_sec sec = list->secs[i];
-		if (rpc_sec_list_has(&next.tried_secs, sec) ||
-			(rpc_sec_is_gss(sec) && options->gss_fd < 0) ||
-			(share->secs.count > 0 && !rpc_sec_list_has(&share->secs, sec)))
-			continue;
-		next.sec = sec;
-		log_debug("%s: now with sec=%s", options->source, rpc_sec_name(sec));
-		return &next;
-	}
-	return NULL;
 }
 
 /* A share that is connected, or an exit status with one line said. */
@@ -248,7 +228,7 @@ static int main_connect(const struct options *options, const struct tls_context 
 		if (err == -EREMOTE && s->elsewhere_path && followed++ < MAIN_FOLLOW_MAX)
 			elsewhere = main_follow(options, s);
 		else if (err == -EPERM || err == -EACCES)
-			elsewhere = main_next_sec(options, s);
+			elsewhere = flavor_next(s);
 		/* What was restored can be so once: the service manager tries again. */
 		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
 			     !(takeover && takeover->resumed);

@@ -115,16 +115,10 @@ static void migrate_paused(struct loop_timer *timer)
 	migrate_look_home((struct migrate *)((char *)timer - offsetof(struct migrate, again)));
 }
 
-static bool migrate_is_same(const struct address *a, const struct address *b)
-{
-	return a->proto == b->proto && a->cid == b->cid && a->port == b->port &&
-	       strcmp(a->host, b->host) == 0;
-}
-
 static bool migrate_has_been(const struct migrate *m, const struct address *address)
 {
 	for (unsigned i = 0; i <= m->hops; i++)
-		if (migrate_is_same(&m->been[i], address))
+		if (address_same(&m->been[i], address))
 			return true;
 	return false;
 }

@@ -91,16 +91,30 @@ bool mounter_is_caller(const struct mounter *mounter, pid_t tid)
 	return tid > 0 && getpgid(tid) == mounter->pid;
 }
 
-int mounter_ask(
-	struct mounter *mounter, uint64_t node, const struct address *server, const char *path)
+static int mounter_order(struct mounter *mounter, enum mounter_order order, uint64_t node,
+	const struct address *server, const char *path)
 {
 	struct mounter_request request = {
-		.order = MOUNTER_FOLLOW, .node = node, .cid = server->cid, .port = server->port};
+		.order = order, .node = node, .cid = server->cid, .port = server->port};
 	size_t len = strlen(path);
 	if (len >= sizeof(request.path))
 		return -ENAMETOOLONG;
 	memcpy(request.path, path, len + 1);
 	return mounter_send(mounter, &request);
+}
+
+int mounter_ask(
+	struct mounter *mounter, uint64_t node, const struct address *server, const char *path)
+{
+	return mounter_order(mounter, MOUNTER_FOLLOW, node, server, path);
+}
+
+int mounter_ask_same(
+	struct mounter *mounter, uint64_t node, const struct address *server, const char *path)
+{
+	static const struct address own;
+	return mounter_order(
+		mounter, MOUNTER_ENTER, node, server->proto == ADDRESS_VSOCK ? server : &own, path);
 }
 
 bool mounter_hear(struct mounter *mounter, struct mounter_reply *reply)

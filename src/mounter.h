@@ -11,9 +11,10 @@
 
 /*
  * A process beside the daemon that keeps the rights to mount, so that a referral inside the mount
- * can be followed: it has another vsockfs mounted on the directory that stands for the referral.
- * The daemon is not trusted. It names a directory, by node id, which can only be one of its own
- * mount, and a server's address, which can only be one of AF_VSOCK. All else comes from the
+ * can be followed, and a file system entered that wants another flavor: it has another vsockfs
+ * mounted on the directory that stands for it. The daemon is not trusted. It names a directory, by
+ * node id, which can only be one of its own mount, and a server's address, which can only be one of
+ * AF_VSOCK, or that of the command line. All else comes from the
  * command line and from the mount as it is by now (read-only, nosuid and so on).
  *
  * What it has mounted it unmounts when nobody has used it for a while.
@@ -51,6 +52,10 @@ bool mounter_is_caller(const struct mounter *mounter, pid_t tid);
  * MOUNTER_LIMIT_S or so. 0 or -errno. Any thread. */
 #define MOUNTER_LIMIT_S 30
 int mounter_ask(
+	struct mounter *mounter, uint64_t node, const struct address *server, const char *path);
+/* The same, and wants there what is in the directory's own place below `path`, which is the mount's
+ * root on its server. One that has no vsock address can only be that of the command line. */
+int mounter_ask_same(
 	struct mounter *mounter, uint64_t node, const struct address *server, const char *path);
 /* Waits for the next reply. False: there will be none. One thread. */
 bool mounter_hear(struct mounter *mounter, struct mounter_reply *reply);

@@ -9,16 +9,16 @@
 
 /* Between the daemon's side (mounter.c) and the mounter itself (submount*.c). */
 
-enum mounter_order { MOUNTER_READY, MOUNTER_FOLLOW };
+enum mounter_order { MOUNTER_READY, MOUNTER_FOLLOW, MOUNTER_ENTER };
 
-/* One datagram; that of MOUNTER_FOLLOW is answered by one mounter_reply. */
+/* One datagram; all but MOUNTER_READY are answered by one mounter_reply. */
 struct mounter_request {
 	enum mounter_order order;
 	struct guard_mount_id id; /* MOUNTER_READY */
 	bool background;
-	uint64_t node; /* MOUNTER_FOLLOW */
-	uint32_t cid, port;
-	char path[NFS_LOCATION_PATH_MAX];
+	uint64_t node;
+	uint32_t cid, port;		  /* MOUNTER_ENTER: 0 for the command line's server */
+	char path[NFS_LOCATION_PATH_MAX]; /* MOUNTER_ENTER: of the mount's root */
 };
 
 /* The process itself; never returns. */
@@ -39,7 +39,10 @@ int submount_enter(const struct options *options, const struct guard_mount_id *i
 void submount_leave(void);
 
 /* submount_words.c: what the command line's -o says to a mount on this place, to be freed; or
- * NULL. */
+ * NULL. `port` 0: that of the command line, whose server it is. */
 char *submount_words(const struct options *options, uint32_t port, unsigned long flags);
+/* The source that is asked for on this place; likewise. */
+char *submount_source(const struct options *options, const struct mounter_request *request,
+	const struct submount_place *place);
 
 #endif

@@ -23,7 +23,8 @@ struct standin {
 	uint64_t mark;	/* of the name, */
 	char begin[64]; /* and how that begins */
 };
-static const char standin_word[16] = "vsockfs-referral";
+static const char standin_words[][16] = {
+	[STANDIN_REFERRAL] = "vsockfs-referral", [STANDIN_SECURITY] = "vsockfs-security"};
 _Static_assert(sizeof(struct standin) <= NFS4_FHSIZE, "the room for a handle");
 
 struct moved_asking {
@@ -55,20 +56,26 @@ static bool moved_put(struct moved_asking *a, struct fsop_request *req, const ch
 	return true;
 }
 
-static void standin_fh(struct nfs_fh *fh, const struct node *dir, const char *name)
+void moved_standin_fh(
+	struct nfs_fh *fh, enum standin_kind kind, const struct node *dir, const char *name)
 {
 	size_t len = strlen(name);
 	struct standin standin = {.dir = dir->id, .mark = node_mark_of(dir->id, name, len)};
-	memcpy(standin.word, standin_word, sizeof(standin_word));
+	memcpy(standin.word, standin_words[kind], sizeof(standin.word));
 	memcpy(standin.begin, name, len < sizeof(standin.begin) ? len : sizeof(standin.begin));
 	fh->len = sizeof(standin);
 	memcpy(fh->data, &standin, sizeof(standin));
 }
 
-bool moved_is_standin(const struct node *node)
+static bool standin_is(const struct node *node, enum standin_kind kind)
 {
 	return node->fh_len == sizeof(struct standin) &&
-	       memcmp(node->fh_data, standin_word, sizeof(standin_word)) == 0;
+	       memcmp(node->fh_data, standin_words[kind], sizeof(standin_words[kind])) == 0;
+}
+
+bool moved_is_standin(const struct node *node)
+{
+	return standin_is(node, STANDIN_REFERRAL) || standin_is(node, STANDIN_SECURITY);
 }
 
 void moved_standin_attr(struct nfs_attr *attr)
@@ -105,12 +112,12 @@ static void moved_looked(struct nfs_compound *c)
 		fsop_reply_err(req, err);
 		return;
 	}
-	standin_fh(&req->fh, req->node, name);
+	moved_standin_fh(&req->fh, STANDIN_REFERRAL, req->node, name);
 	moved_standin_attr(&req->attr);
-	size_t count = moved_where(a);
-	bool held = referral_hold(req, a->list, count, &why_not);
+	const struct referral_way way = {.list = a->list, .count = moved_where(a)};
+	bool held = referral_hold(req, &way, &why_not);
 	if (why_not && !told_lately(&req->share->told, req->node->id, name))
-		moved_tell(a, count, why_not);
+		moved_tell(a, way.count, why_not);
 	free(a);
 	if (!held)
 		fsop_reply_entry(req, &req->attr, name);
@@ -155,7 +162,9 @@ bool moved_refuse(struct fsop_request *req)
 	case FUSE_ACCESS: return false;
 	case FUSE_GETXATTR:
 	case FUSE_LISTXATTR: fsop_reply_err(req, -EOPNOTSUPP); return true;
-	default: fsop_reply_err(req, -EREMOTE); return true;
+	default:
+		fsop_reply_err(req, standin_is(req->node, STANDIN_SECURITY) ? -EPERM : -EREMOTE);
+		return true;
 	}
 }
 

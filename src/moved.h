@@ -23,7 +23,13 @@ struct fsop_request;
 
 /* A LOOKUP of this name was refused: answers it, if that is so since the name is a referral. */
 bool moved_lookup(struct fsop_request *req, const char *name);
-/* Is it the directory that stands for a referral? The server knows nothing of it. */
+/* For what a directory of our own stands: a referral, or a file system that is entered likewise
+ * (wrongsec.h), and where that is not possible everything but a look is EPERM. */
+enum standin_kind { STANDIN_REFERRAL, STANDIN_SECURITY };
+/* What it has in the place of a handle, the same each time. */
+void moved_standin_fh(
+	struct nfs_fh *fh, enum standin_kind kind, const struct node *dir, const char *name);
+/* Is it one? The server knows nothing of it. */
 bool moved_is_standin(const struct node *node);
 /* What it looks like. */
 void moved_standin_attr(struct nfs_attr *attr);

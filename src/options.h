@@ -72,6 +72,11 @@ struct options {
 	enum rpc_sec sec;	  /* in force, or tried first */
 	struct rpc_sec_list secs; /* those that will do; none: what the server asks for */
 	struct rpc_sec_list tried_secs;
+	/* Where `sec` begins, on the way to the export: the directory, the names from there, and
+	 * what the server said of the first of them. No handle: the server's root, export_path. */
+	struct nfs_fh sec_fh;
+	const char *sec_path;
+	struct rpc_sec_list sec_list;
 	bool keytab;   /* the machine has a key of its own */
 	int gss_fd;    /* of kerberos_start, or -1 */
 	char *gsshost; /* whose service nfs@ the server is, with Kerberos; or NULL */

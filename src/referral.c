@@ -238,23 +238,42 @@ static int referral_run(struct referrals *r)
 	return err;
 }
 
-/* The mounter is asked, and others wait for the same from now on. 0 or -errno. */
-static int place_ask(struct referrals *r, struct referral_place *place,
-	const struct fsop_request *req, const struct nfs_location *where,
-	const struct address *server)
+static void place_describe(struct referral_place *place, const struct fsop_request *req,
+	const char *what, const char *server, const char *path)
 {
-	int err = mounter_ask(r->mounter, place->node, server, where->path);
-	if (err) {
-		place_rest(place, loop_clock() + REFERRAL_FAILED_NS);
-		return err;
-	}
-	place->state = REFERRAL_PENDING;
 	free(place->what);
-	if (asprintf(&place->what, "\"%s\" in the directory with inode %llu is a referral to %s:%s",
-		    req->u.names.name, (unsigned long long)req->node->ino, where->server,
-		    where->path) < 0)
+	if (asprintf(&place->what, "\"%s\" in the directory with inode %llu is a %s%s%s%s",
+		    req->u.names.name, (unsigned long long)req->node->ino, what, server,
+		    *path ? ":" : "", path) < 0)
 		place->what = NULL;
-	return 0;
+}
+
+/* The mounter is asked for another server's. NULL, or why not. */
+static const char *place_follow(struct referrals *r, struct referral_place *place,
+	const struct fsop_request *req, const struct referral_way *way)
+{
+	struct address server;
+	size_t i = moved_choose(way->list, way->count, &server);
+	if (i == way->count)
+		return "that is no vsock address";
+	int err = mounter_ask(r->mounter, place->node, &server, way->list[i].path);
+	place_describe(place, req, "referral to ", way->list[i].server, way->list[i].path);
+	return err ? strerror(-err) : NULL;
+}
+
+/* For the same server's. */
+static const char *place_enter(struct referrals *r, struct referral_place *place,
+	const struct fsop_request *req, const struct referral_way *way)
+{
+	const struct options *options = req->share->options;
+	struct address server;
+	nfs_client_address(req->share->client, &server);
+	/* It may have another path there. */
+	if (!address_same(&server, &options->server))
+		return "this mount has moved to another server";
+	int err = mounter_ask_same(r->mounter, place->node, &server, options->export_path);
+	place_describe(place, req, "file system for sec=", way->sec, "");
+	return err ? strerror(-err) : NULL;
 }
 
 static bool place_hold(struct referral_place *place, struct fsop_request *req)
@@ -273,28 +292,23 @@ static bool place_hold(struct referral_place *place, struct fsop_request *req)
 }
 
 static bool hold_locked(struct referrals *r, uint64_t node, struct fsop_request *req,
-	const struct nfs_location *list, size_t count, const char **why_not)
+	const struct referral_way *way, const char **why_not)
 {
 	uint64_t now = loop_clock();
-	struct address server;
 	struct referral_place *place = place_find(r, node, now);
 	if (r->dead || !place || place->state == REFERRAL_RESTING)
 		return false;
 	if (place->state == REFERRAL_WANTED) {
-		size_t i = moved_choose(list, count, &server);
-		int err = i < count ? place_ask(r, place, req, &list[i], &server) : 0;
-		if (i == count) {
+		*why_not = way->sec ? place_enter(r, place, req, way)
+				    : place_follow(r, place, req, way);
+		place->state = REFERRAL_PENDING;
+		if (*why_not)
 			place_rest(place, now + REFERRAL_FAILED_NS);
-			*why_not = "that is no vsock address";
-		} else if (err) {
-			*why_not = strerror(-err);
-		}
 	}
 	return place->state == REFERRAL_PENDING && place_hold(place, req);
 }
 
-bool referral_hold(struct fsop_request *req, const struct nfs_location *list, size_t count,
-	const char **why_not)
+bool referral_hold(struct fsop_request *req, const struct referral_way *way, const char **why_not)
 {
 	struct referrals *r = atomic_load(&req->share->referrals);
 	struct node *node = node_find_fh(req->share->nodes, &req->fh);
@@ -304,7 +318,7 @@ bool referral_hold(struct fsop_request *req, const struct nfs_location *list, si
 		*why_not = "this mount follows none";
 	if (r && node && !referral_is_own(r, req)) {
 		pthread_mutex_lock(&r->mutex);
-		held = hold_locked(r, node->id, req, list, count, why_not);
+		held = hold_locked(r, node->id, req, way, why_not);
 		pthread_mutex_unlock(&r->mutex);
 	}
 	node_unpin(req->share->nodes, node);

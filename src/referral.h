@@ -9,8 +9,9 @@
 #include "nfs41/locations.h"
 
 /*
- * Referrals inside the mount, followed when they are used. What stands for one is a directory of
- * our own (moved.h), and another vsockfs is mounted on it:
+ * Referrals inside the mount, followed when they are used, and likewise file systems that want
+ * another flavor (wrongsec.h). What stands for one is a directory of our own (moved.h), and another
+ * vsockfs is mounted on it:
  *
  *   a request for the directory, or in it    ESTALE: the kernel walks the path once more, and
  *                                            looks each name up, whatever it has cached;
@@ -39,12 +40,17 @@ bool referral_is_on(struct share *share);
 
 /* `req`, for a directory that stands for a referral: shall it be answered with ESTALE? */
 bool referral_touch(const struct fsop_request *req);
+/* Where it leads. */
+struct referral_way {
+	const struct nfs_location *list; /* to another server, or */
+	size_t count;
+	const char *sec; /* nowhere else: with one of these flavors it can be entered */
+};
 /*
  * The LOOKUP `req` has found such a directory (its answer is in req->fh and req->attr): somebody
  * wants to go on there, and shall. True: it is answered later. False: at once, since nobody does,
  * or *why_not says what is in the way.
  */
-bool referral_hold(struct fsop_request *req, const struct nfs_location *list, size_t count,
-	const char **why_not);
+bool referral_hold(struct fsop_request *req, const struct referral_way *way, const char **why_not);
 
 #endif

@@ -114,7 +114,12 @@ struct share {
 	struct state_file *keep;   /* where that is kept, or NULL */
 	uint32_t init_len;	   /* bytes of the FUSE_INIT request */
 	uint8_t init[256];
-	struct rpc_sec_list secs; /* which the server asks for at the export, if it said so */
+	/* Which flavors the server asks for on the way to the export, if it said so: for the names
+	 * of sec_path in the directory sec_fh, which is sec_names below where the way began. */
+	struct rpc_sec_list secs;
+	struct nfs_fh sec_fh;
+	const char *sec_path;
+	unsigned sec_names;
 	char why[256];		  /* what went wrong, while connecting */
 	struct address elsewhere; /* the server that has the export, with -EREMOTE, */
 	char *elsewhere_path;	  /* unless this is NULL; owned */

@@ -35,12 +35,6 @@ char *source_normalise_path(const char *path)
 	return out;
 }
 
-static bool same_server(const struct address *a, const struct address *b)
-{
-	return a->proto == b->proto && a->cid == b->cid && a->port == b->port &&
-	       strcmp(a->host, b->host) == 0;
-}
-
 bool source_same(const char *a, const char *b)
 {
 	struct address server_a = {0}, server_b = {0};
@@ -50,7 +44,7 @@ bool source_same(const char *a, const char *b)
 		return true;
 	if (address_parse_source(a, &server_a, &path_a, &why) < 0 ||
 		address_parse_source(b, &server_b, &path_b, &why) < 0 ||
-		!same_server(&server_a, &server_b))
+		!address_same(&server_a, &server_b))
 		return false;
 	char *short_a = source_normalise_path(path_a), *short_b = source_normalise_path(path_b);
 	bool same = short_a && short_b && strcmp(short_a, short_b) == 0;

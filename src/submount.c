@@ -16,7 +16,6 @@
 
 #include "mounter_priv.h"
 #include "mounttree.h"
-#include "source.h"
 #include "util/log.h"
 #include "util/loop.h"
 
@@ -100,16 +99,25 @@ submount_exec(const struct submounts *s, const char *source, char *words, int sa
 	_exit(127);
 }
 
+/* Fit for one that people read. */
+static bool submount_is_line(const char *text)
+{
+	while (*text && (unsigned char)*text >= ' ' && *text != 0x7f)
+		text++;
+	return *text == '\0';
+}
+
 static int submount_fork(const struct submounts *s, struct submount_run *run,
-	const struct mounter_request *request, unsigned long flags)
+	const struct mounter_request *request, const struct submount_place *place)
 {
 	int fds[2] = {-1, -1};
-	char source[NFS_LOCATION_PATH_MAX + 16];
-	char *path = source_normalise_path(request->path);
-	char *words = submount_words(s->options, request->port, flags);
-	int err = !path || !words ? -ENOMEM : pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0;
+	char *source = submount_source(s->options, request, place);
+	char *words = submount_words(s->options, request->port, place->flags);
+	int err = !source || !words	      ? -ENOMEM
+		  : !submount_is_line(source) ? -EINVAL
+		  : pipe2(fds, O_CLOEXEC) < 0 ? -errno
+					      : 0;
 	if (!err) {
-		snprintf(source, sizeof(source), "%u:%s", request->cid, path);
 		fcntl(fds[0], F_SETFL, O_NONBLOCK);
 		run->pid = fork();
 		if (run->pid == 0)
@@ -122,7 +130,7 @@ static int submount_fork(const struct submounts *s, struct submount_run *run,
 			run->pid = 0;
 		}
 	}
-	free(path);
+	free(source);
 	free(words);
 	return err;
 }
@@ -151,7 +159,7 @@ static int submount_look(const struct submount_place *place, char *why, size_t w
 	else if (!r && (family.depth > SUBMOUNT_DEPTH || family.count >= SUBMOUNT_MAX))
 		r = -ELOOP;
 	if (r == -ELOOP)
-		snprintf(why, why_size, "too many referrals are mounted already");
+		snprintf(why, why_size, "too many lie on each other already");
 	else if (r < 0)
 		snprintf(why, why_size, "%s", strerror(-r));
 	mounttree_deinit(&tree);
@@ -162,12 +170,9 @@ static int submount_look(const struct submount_place *place, char *why, size_t w
 static bool submount_is_sound(struct mounter_request *request)
 {
 	request->path[sizeof(request->path) - 1] = '\0';
-	if (request->path[0] != '/' || request->port == 0 || request->port == UINT32_MAX)
-		return false;
-	for (const char *p = request->path; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return false;
-	return true;
+	return request->path[0] == '/' && submount_is_line(request->path) &&
+	       (request->port != 0 || request->order == MOUNTER_ENTER) &&
+	       request->port != UINT32_MAX;
 }
 
 static void submount_follow(struct submounts *s, struct mounter_request *request)
@@ -186,7 +191,7 @@ static void submount_follow(struct submounts *s, struct mounter_request *request
 	if (r == 0) {
 		*run = (struct submount_run){
 			.node = request->node, .until = loop_clock() + SUBMOUNT_LIMIT_NS};
-		r = submount_fork(s, run, request, place.flags);
+		r = submount_fork(s, run, request, &place);
 		if (r < 0)
 			snprintf(why, sizeof(why), "%s", strerror(-r));
 	}
@@ -344,7 +349,7 @@ static bool submount_serve(struct submounts *s)
 	/* Once: which mount it is remains what it was. */
 	if (request.order == MOUNTER_READY && s->id.id == 0)
 		submount_settle(s, &request);
-	else if (request.order == MOUNTER_FOLLOW)
+	else if (request.order == MOUNTER_FOLLOW || request.order == MOUNTER_ENTER)
 		submount_follow(s, &request);
 	return true;
 }

@@ -5,10 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flavor.h"
 #include "fsop.h"
+#include "moved.h"
 #include "nfs41/op.h"
+#include "referral.h"
 #include "share.h"
 #include "util/log.h"
+
+/* The names of all flavors. */
+#define WRONGSEC_NAMES_MAX 64
 
 struct wrongsec_asking {
 	struct fsop_request *req;
@@ -16,28 +22,73 @@ struct wrongsec_asking {
 	struct rpc_sec_list secs;
 };
 
+static const char *wrongsec_names(const struct rpc_sec_list *secs, char flavors[WRONGSEC_NAMES_MAX])
+{
+	size_t len = 0;
+	snprintf(flavors, WRONGSEC_NAMES_MAX, "(something unknown)");
+	for (unsigned i = 0; i < secs->count; i++)
+		len += (size_t)snprintf(flavors + len, WRONGSEC_NAMES_MAX - len, "%s%s",
+			i > 0 ? ":" : "", rpc_sec_name(secs->secs[i]));
+	return flavors;
+}
+
+static void wrongsec_tell(const struct fsop_request *req, const char *flavors, const char *why_not)
+{
+	if (told_lately(&req->share->told, req->node->id, req->u.names.name))
+		return;
+	log_warn("\"%s\" in the directory with inode %llu is a file system for sec=%s, which this "
+		 "mount, with sec=%s, does not enter%s%s",
+		req->u.names.name, (unsigned long long)req->node->ino, flavors,
+		rpc_sec_name(req->share->options->sec), *why_not ? ": " : "", why_not);
+}
+
+static bool wrongsec_is_usable(const struct fsop_request *req, const struct rpc_sec_list *secs)
+{
+	const struct options *options = req->share->options;
+	for (unsigned i = 0; i < secs->count; i++)
+		if (secs->secs[i] != options->sec && flavor_is_usable(options, secs->secs[i]))
+			return referral_is_on(req->share);
+	return false;
+}
+
+/* Of its own attributes the server tells nothing, not even in the listing of the directory. */
+static void wrongsec_fill(struct fsop_request *req)
+{
+	const char *name = req->u.names.name;
+	size_t len = strlen(name);
+	uint64_t ino = req->node->ino;
+	moved_standin_fh(&req->fh, STANDIN_SECURITY, req->node, name);
+	req->attr = (struct nfs_attr){
+		.mounted_on_fileid = (uint64_t)node_mark_of(ino, name, len) << 32 |
+				     node_mark_of(~ino, name, len)};
+	moved_standin_attr(&req->attr);
+}
+
 static void wrongsec_asked(struct nfs_compound *c)
 {
 	struct wrongsec_asking *a = c->arg;
 	struct fsop_request *req = a->req;
-	char flavors[64] = "";
-	size_t len = 0;
+	char flavors[WRONGSEC_NAMES_MAX];
+	const struct referral_way way = {.sec = wrongsec_names(&a->secs, flavors)};
+	const char *why_not = "";
 	int err = a->err;
-	for (unsigned i = 0; i < a->secs.count; i++)
-		len += (size_t)snprintf(flavors + len, sizeof(flavors) - len, "%s%s",
-			i > 0 ? ":" : "", rpc_sec_name(a->secs.secs[i]));
-	log_warn("\"%s\" in the directory with inode %llu is a file system for sec=%s, which this "
-		 "mount, with sec=%s, does not enter",
-		req->u.names.name, (unsigned long long)req->node->ino,
-		len > 0 ? flavors : "(something unknown)", rpc_sec_name(req->share->options->sec));
+	bool usable = wrongsec_is_usable(req, &a->secs), held = false;
 	free(a);
-	fsop_reply_err(req, err);
+	if (usable) {
+		wrongsec_fill(req);
+		held = referral_hold(req, &way, &why_not);
+	}
+	if (!usable || why_not)
+		wrongsec_tell(req, flavors, why_not);
+	if (!usable)
+		fsop_reply_err(req, err);
+	else if (!held)
+		fsop_reply_entry(req, &req->attr, req->u.names.name);
 }
 
 bool wrongsec_lookup(struct fsop_request *req, const char *name)
 {
-	if (req->compound->status != NFS4ERR_WRONGSEC ||
-		told_lately(&req->share->told, req->node->id, name))
+	if (req->compound->status != NFS4ERR_WRONGSEC)
 		return false;
 	struct wrongsec_asking *a = calloc(1, sizeof(*a));
 	if (!a)

@@ -184,6 +184,12 @@ bool address_parse_location(const char *server, struct address *address)
 	return true;
 }
 
+bool address_same(const struct address *a, const struct address *b)
+{
+	return a->proto == b->proto && a->cid == b->cid && a->port == b->port &&
+	       strcmp(a->host, b->host) == 0;
+}
+
 const char *address_netid(const struct address *address)
 {
 	switch (address->proto) {

@@ -45,6 +45,9 @@ int address_parse_source(
  */
 bool address_parse_location(const char *server, struct address *address);
 
+/* The same place, by the same words. */
+bool address_same(const struct address *a, const struct address *b);
+
 /* RPC network id of the transport: "vsock", "unix", "tcp" or "tcp6" (a numeric IPv6 host). */
 const char *address_netid(const struct address *address);
 

@@ -18,7 +18,7 @@ import time
 
 import proxy
 from harness import Suite, errno_of
-from mounts import Mount, MountFailed, identity
+from mounts import Mount, MountFailed, identity, mountinfo
 from nfsreply import p32, record, u32
 from realm import SERVER, Realm
 from test_basic import read, write
@@ -54,6 +54,17 @@ def prepare(export):
         os.mkdir(path)
         write(path + "/f", b"inner")
         others.append((path, "/export/inner-" + sec, f"SecType = {sec};"))
+    # below one whose directories ganesha lets be named with either flavor
+    for name, secs in (("both", "sys, krb5, krb5p"), ("both/inner-krb5p", "krb5p"),
+                       ("both/inner-sys", "sys"), ("both/nest", "krb5, krb5p"),
+                       ("both/nest/deep", "krb5")):
+        path = os.path.join(os.path.dirname(export), name.replace("/", "-of-"))
+        os.mkdir(path)
+        os.chmod(path, 0o777)
+        write(path + "/f", name.encode())
+        for inner in ("inner-krb5p", "inner-sys", "nest") if name == "both" else ("deep",):
+            os.mkdir(f"{path}/{inner}")
+        others.append((path, "/" + name, f"SecType = {secs};"))
     suite.ganesha["more_exports"] = others
 
 
@@ -329,7 +340,7 @@ def negotiated(env):
             raise AssertionError(f"{sec} {export}: mounted")
 
 
-@suite.test("a file system inside the export that wants another flavor: EPERM, and which it wants")
+@suite.test("a file system inside the export that wants a flavor which sec= leaves out: EPERM, and which")
 def below(env):
     mount = env.mount("sec=krb5,noac")
     for sec in ("krb5p", "sys"):
@@ -342,6 +353,111 @@ def below(env):
     assert read(own.point + "/f") == b"inner"
     assert {"inner-krb5p", "inner-sys"} <= set(os.listdir(mount.point))
     assert errno_of(os.listdir, env.root) == 0
+
+
+def is_mounted(env, point, sec):
+    """Does a daemon of its own serve it, with this flavor?"""
+    if not mountinfo(point):
+        return False
+    await_control(env, point)
+    return f",sec={sec}," in status(env, point)["options"]
+
+
+def umount(env, point):
+    """As umount(8) does where the helper is installed."""
+    helper = env.scratch("umount.fuse.vsockfs")
+    if not os.path.islink(helper):
+        os.symlink(env.suite.program(), helper)
+    return subprocess.run([helper, point], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
+
+
+def begins(env, top):
+    """In the foreground a mount is there a moment before it can mount others."""
+    env.eventually(lambda: errno_of(os.listdir, top) == 0, SOON)
+
+
+@contextlib.contextmanager
+def both(env, more, export="/both"):
+    """A mount without the suite's sec=, and with what it mounts."""
+    env.mount_count += 1
+    point = os.path.join(env.work, f"{env.name}-both{env.mount_count}")
+    mount = Mount(env.suite.program(), env.suite.source(export=export), point,
+                  f"gsshost={SERVER},nconnect=1{more}").start()
+    try:
+        yield mount
+        done = umount(env, point)
+        assert done.returncode == 0 and not mountinfo(point), done.stderr
+        assert mount.process.wait(SOON) == 0
+        os.rmdir(point)  # nothing lies on it
+    finally:
+        if mountinfo(point):
+            mount.kill()
+
+
+@suite.test("a file system inside the mount that wants another flavor is mounted with that, and goes along")
+def crossed(env):
+    for more, into, sec in (("", "inner-krb5p", "krb5p"), (",sec=krb5:sys", "inner-sys", "sys"),
+                            (",sec=sys:krb5p", "inner-krb5p", "krb5p")):
+        with both(env, more) as mount:
+            top = f"{mount.point}/{into}"
+            assert stat.S_ISDIR(os.lstat(top).st_mode)
+            begins(env, top)
+            assert read(top + "/f") == b"both/" + into.encode()
+            assert is_mounted(env, top, sec), f"{more}: {into} is not mounted with sec={sec}"
+            assert os.stat(top).st_dev != os.stat(mount.point).st_dev
+            assert {"f", "inner-krb5p", "inner-sys", "nest"} == set(os.listdir(mount.point))
+            runs(env, USER, f"echo new > {top}/new-{sec}; cat {top}/new-{sec}; rm {top}/new-{sec}")
+            time.sleep(1.1)  # names are looked up anew
+            os.stat(mount.point + "/f"), os.stat(top + "/f")
+            assert is_mounted(env, top, sec)
+            with open(top + "/f", "rb"):
+                assert umount(env, mount.point).returncode != 0
+                assert is_mounted(env, top, sec)
+
+
+@suite.test("one in another, and the way there when it is mounted itself, each with its own flavor")
+def nested(env):
+    with both(env, "") as mount:
+        begins(env, mount.point + "/nest")  # the kernel goes back for one of them in a path
+        assert read(f"{mount.point}/nest/deep/f") == b"both/nest/deep"
+        assert is_mounted(env, mount.point + "/nest", "krb5p")
+        assert is_mounted(env, mount.point + "/nest/deep", "krb5")
+    with both(env, "", "/both/nest/deep") as mount:
+        assert read(mount.point + "/f") == b"both/nest/deep"
+        assert is_mounted(env, mount.point, "krb5")
+
+
+@suite.test("a flavor that was left out, or cannot be had, is not used below the mount: EPERM")
+def forbidden(env):
+    keytab = {"KRB5_KTNAME": env.scratch("no.keytab")}
+    for more, into, what, environment in (
+            (",sec=sys", "inner-krb5p", "krb5p", {}), (",sec=krb5:krb5p", "inner-sys", "sys", {}),
+            (",noreferrals", "inner-krb5p", "krb5p", {}), ("", "inner-krb5p", "krb5p", keytab)):
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.environ.pop, "KRB5_KTNAME", None)
+            os.environ.update(environment)
+            mount = stack.enter_context(both(env, more))
+            top = f"{mount.point}/{into}"
+            for _ in range(2):
+                assert errno_of(os.listdir, top) == errno.EPERM
+                assert errno_of(os.stat, top) == errno.EPERM
+            assert not mountinfo(top)
+            assert mount.log_tail().count(f'"{into}" in the directory with inode') == 1
+            assert f"is a file system for sec={what}, which this mount" in mount.log_tail()
+
+
+@suite.test("a file system that cannot be mounted though its flavor can be had: EPERM, and why")
+def impossible(env):
+    # ganesha lets only who may be in the directory above name something in it
+    with both(env, ",sec=krb5:sys", "/export") as mount:
+        top = f"{mount.point}/inner-sys"
+        env.eventually(lambda: errno_of(os.listdir, top) == errno.EPERM and
+                       '"inner-sys"' in mount.log_tail(), SOON)
+        assert errno_of(os.listdir, top) == errno.EPERM
+        assert stat.S_ISDIR(os.stat(top).st_mode) and not mountinfo(top)
+        lines = [x for x in mount.log_tail().splitlines() if '"inner-sys"' in x]
+        assert len(lines) == 1 and (
+            "sec=sys, which is not followed: " in lines[0] and "directory above" in lines[0]), lines
 
 
 def flip(at):
