@@ -12,7 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "mounter_priv.h"
+#include "mounttree.h"
+#include "options_words.h"
 #include "util/log.h"
 
 /* How often it is looked whether the process has ended. */
@@ -85,6 +88,14 @@ void mounter_ready(struct mounter *mounter, const struct guard_mount_id *id, boo
 		log_debug("referrals are not followed: %s", strerror(-err));
 }
 
+void mounter_adopt(struct mounter *mounter, uint64_t node)
+{
+	const struct mounter_request request = {.order = MOUNTER_ADOPT, .node = node};
+	int err = mounter_send(mounter, &request);
+	if (err)
+		log_debug("a referral stays mounted: %s", strerror(-err));
+}
+
 bool mounter_is_caller(const struct mounter *mounter, pid_t tid)
 {
 	/* It leads a session of its own; whoever mounts leaves it only when that is done. */
@@ -141,4 +152,21 @@ void mounter_free(struct mounter *mounter)
 	for (unsigned i = 0; i < MOUNTER_END_MAX && waitpid(mounter->pid, NULL, WNOHANG) == 0; i++)
 		nanosleep(&pause, NULL);
 	free(mounter);
+}
+
+bool mounter_has_made(const struct mounttree_entry *entry)
+{
+	char why[128], *text = NULL;
+	size_t len;
+	int fd = control_connect(entry->major, entry->minor, (uid_t)entry->uid);
+	FILE *out = fd < 0 ? NULL : open_memstream(&text, &len);
+	bool made = false;
+	if (out) {
+		int err = control_request(fd, "options", -1, out, why, sizeof(why));
+		made = fclose(out) == 0 && !err && words_have(text, MOUNTER_WORD);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	free(text);
+	return made;
 }

@@ -20,10 +20,11 @@
  * What it has mounted it unmounts when nobody has used it for a while.
  *
  *	mounter_start -> (privileges dropped, mounted) -> mounter_ready ->
- *	mounter_ask, mounter_hear ... -> mounter_stop -> mounter_free
+ *	mounter_adopt ..., mounter_ask, mounter_hear ... -> mounter_stop -> mounter_free
  */
 
 struct mounter;
+struct mounttree_entry;
 
 /* Among the options of what it has mounted (ignored there, as all that begins with "x-"). */
 #define MOUNTER_WORD "x-vsockfs.referral"
@@ -46,6 +47,10 @@ int mounter_start(const struct options *options, struct mounter **mounter);
 /* The mount is there; `background` as for guard_ready. */
 void mounter_ready(struct mounter *mounter, const struct guard_mount_id *id, bool background);
 
+/* What the mounter of an earlier daemon has mounted on the directory with that node id, if
+ * anything, is this one's. */
+void mounter_adopt(struct mounter *mounter, uint64_t node);
+
 /* Is the thread, of a FUSE request, one of those that are mounting something? Any thread. */
 bool mounter_is_caller(const struct mounter *mounter, pid_t tid);
 /* Wants the export `path` of the server on the directory with that node id. A reply follows within
@@ -64,5 +69,9 @@ bool mounter_hear(struct mounter *mounter, struct mounter_reply *reply);
 void mounter_stop(struct mounter *mounter);
 /* NULL is allowed. */
 void mounter_free(struct mounter *mounter);
+
+/* Was it some mounter that mounted this vsockfs? Its daemon is asked; of one that does not answer
+ * nothing is known. */
+bool mounter_has_made(const struct mounttree_entry *entry);
 
 #endif

@@ -9,9 +9,9 @@
 
 /* Between the daemon's side (mounter.c) and the mounter itself (submount*.c). */
 
-enum mounter_order { MOUNTER_READY, MOUNTER_FOLLOW, MOUNTER_ENTER };
+enum mounter_order { MOUNTER_READY, MOUNTER_ADOPT, MOUNTER_FOLLOW, MOUNTER_ENTER };
 
-/* One datagram; all but MOUNTER_READY are answered by one mounter_reply. */
+/* One datagram; those of MOUNTER_FOLLOW and MOUNTER_ENTER are answered by one mounter_reply. */
 struct mounter_request {
 	enum mounter_order order;
 	struct guard_mount_id id; /* MOUNTER_READY */

@@ -12,6 +12,7 @@
 #include "fsop.h"
 #include "moved.h"
 #include "share.h"
+#include "takeover.h"
 #include "util/log.h"
 
 /* Places that something is known of at the same time. */
@@ -343,6 +344,20 @@ void referral_start(struct share *share, struct mounter *mounter)
 	atomic_store(&share->referrals, r);
 }
 
+/* What was mounted for the last daemon. */
+static void referral_adopt(struct share *share, struct mounter *mounter)
+{
+	size_t count;
+	uint64_t *ids = node_ids(share->nodes, &count);
+	for (size_t i = 0; i < count; i++) {
+		struct node *node = node_find(share->nodes, ids[i]);
+		if (node && moved_is_standin(node))
+			mounter_adopt(mounter, ids[i]);
+		node_unpin(share->nodes, node);
+	}
+	free(ids);
+}
+
 void referral_ready(struct share *share)
 {
 	struct referrals *r = atomic_load(&share->referrals);
@@ -351,6 +366,8 @@ void referral_ready(struct share *share)
 	pthread_mutex_lock(&r->mutex);
 	r->ready = true;
 	pthread_mutex_unlock(&r->mutex);
+	if (share->takeover && share->takeover->resumed)
+		referral_adopt(share, r->mounter);
 }
 
 void referral_stop(struct share *share)

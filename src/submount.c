@@ -200,8 +200,9 @@ static void submount_follow(struct submounts *s, struct mounter_request *request
 		submount_reply(s, request->node, r > 0 ? MOUNTER_THERE : MOUNTER_FAILED, why);
 }
 
-/* What was mounted on this place is remembered, to be unmounted again. */
-static void submount_note(struct submounts *s, uint64_t node)
+/* What was mounted on this place, `now` or by an earlier daemon's mounter, is remembered, to be
+ * unmounted again. */
+static void submount_note(struct submounts *s, uint64_t node, bool now)
 {
 	struct submount_place place;
 	struct mounttree tree;
@@ -213,7 +214,7 @@ static void submount_note(struct submounts *s, uint64_t node)
 	submount_leave();
 	if (mounttree_read_self(&tree) == 0 && !err)
 		entry = mounttree_find_on(&tree, place.mount, place.path);
-	if (entry)
+	if (entry && (now || mounter_has_made(entry)))
 		s->made[s->count++] = (struct submount){.node = node, .mount = entry->id};
 	mounttree_deinit(&tree);
 	if (s->count == 1)
@@ -258,7 +259,7 @@ static void submount_ended(struct submounts *s, struct submount_run *run, int st
 	bool made = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	submount_hear(run, said, sizeof(said));
 	if (made)
-		submount_note(s, run->node);
+		submount_note(s, run->node, true);
 	else
 		why = run->told ? "the server does not answer" : submount_last_line(said);
 	close(run->said);
@@ -349,6 +350,8 @@ static bool submount_serve(struct submounts *s)
 	/* Once: which mount it is remains what it was. */
 	if (request.order == MOUNTER_READY && s->id.id == 0)
 		submount_settle(s, &request);
+	else if (request.order == MOUNTER_ADOPT && s->id.id != 0)
+		submount_note(s, request.node, false);
 	else if (request.order == MOUNTER_FOLLOW || request.order == MOUNTER_ENTER)
 		submount_follow(s, &request);
 	return true;

@@ -12,11 +12,9 @@
 #include <unistd.h>
 
 #include "become.h"
-#include "control.h"
 #include "mounter.h"
 #include "mountinfo.h"
 #include "mounttree.h"
-#include "options_words.h"
 
 /* Exit statuses of umount(8) */
 #define STATUS_USAGE   1
@@ -61,24 +59,6 @@ static int unmount_parse(int argc, char **argv, struct unmount *u)
 	return 0;
 }
 
-/* Does its daemon say so? Of one that does not answer nothing is known. */
-static bool unmount_is_referral(const struct mounttree_entry *entry)
-{
-	char why[128], *text = NULL;
-	size_t len;
-	int fd = control_connect(entry->major, entry->minor, (uid_t)entry->uid);
-	FILE *out = fd < 0 ? NULL : open_memstream(&text, &len);
-	bool is = false;
-	if (out) {
-		int err = control_request(fd, "options", -1, out, why, sizeof(why));
-		is = fclose(out) == 0 && !err && words_have(text, MOUNTER_WORD);
-	} else if (fd >= 0) {
-		close(fd);
-	}
-	free(text);
-	return is;
-}
-
 /* From its directory, which is made sure of: by whichever names one comes there, what is unmounted
  * lies on the mount that it should. */
 static void unmount_from(const char *directory, const char *name, uint32_t parent)
@@ -96,7 +76,7 @@ static void unmount_from(const char *directory, const char *name, uint32_t paren
 static void unmount_entry(const struct mounttree_entry *entry)
 {
 	char *slash = strrchr(entry->path, '/');
-	if (!slash || slash == entry->path || !unmount_is_referral(entry))
+	if (!slash || slash == entry->path || !mounter_has_made(entry))
 		return;
 	*slash = '\0';
 	unmount_from(entry->path, slash + 1, entry->parent);

@@ -13,6 +13,7 @@ import time
 from harness import EXPORT, Skip, Suite, errno_of, start_relay
 from manager import Manager
 from mounts import Mount, abort_connection, guards_of, mountinfo
+from test_moved import Away, locations
 
 suite = Suite()
 
@@ -459,6 +460,24 @@ def confined(env):
         with open(f"/proc/{s.pid}/status") as f:
             text = f.read()
         assert "Seccomp:\t2" in text and "NoNewPrivs:\t1" in text, text
+
+
+@suite.test("what referrals have led to is unmounted when it is idle, by the next daemon, too")
+def referrals(env):
+    names = ("away", "mine")
+    for name in names:
+        os.mkdir(env.on_disk(name))
+    server = Away(env.scratch("away.sock"), env.port, locations("vsock:2.4000000123"),
+                  [name.encode() for name in names])
+    env.stack.callback(server.stop)
+    with service(env, "noac,referral_idle=1", f"unix:{server.path}:/export") as s:
+        for name, words in zip(names, ("nconnect=1,x-vsockfs.referral", "nconnect=1")):
+            mount = Mount(suite.program(), suite.source(), s.path(name), words).start()
+            env.stack.callback(mount.kill)
+        s.again()
+        assert os.listdir(s.path("away")) == os.listdir(s.path("mine"))
+        env.eventually(lambda: mountinfo(s.path("away")) is None, 30, "the end of what is idle")
+        assert mountinfo(s.path("mine"))
 
 
 if __name__ == "__main__":
