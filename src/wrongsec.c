@@ -70,15 +70,17 @@ static void wrongsec_asked(struct nfs_compound *c)
 	struct fsop_request *req = a->req;
 	char flavors[WRONGSEC_NAMES_MAX];
 	const struct referral_way way = {.sec = wrongsec_names(&a->secs, flavors)};
-	const char *why_not = "";
-	int err = a->err;
+	/* That it could not be asked says nothing about flavors. */
+	bool asked = c->status >= 0;
+	const char *why_not = asked ? "" : NULL;
+	int err = asked ? a->err : nfs_compound_errno(c);
 	bool usable = wrongsec_is_usable(req, &a->secs), held = false;
 	free(a);
 	if (usable) {
 		wrongsec_fill(req);
 		held = referral_hold(req, &way, &why_not);
 	}
-	if (!usable || why_not)
+	if (why_not)
 		wrongsec_tell(req, flavors, why_not);
 	if (!usable)
 		fsop_reply_err(req, err);

@@ -415,6 +415,15 @@ def crossed(env):
                 assert is_mounted(env, top, sec)
 
 
+@suite.test("it goes when nobody uses it, and is mounted again when somebody does")
+def idle(env):
+    with both(env, ",referral_idle=1") as mount:
+        top = f"{mount.point}/inner-krb5p"
+        begins(env, top)
+        env.eventually(lambda: not mountinfo(top), SOON)
+        assert read(top + "/f") == b"both/inner-krb5p"
+
+
 @suite.test("one in another, and the way there when it is mounted itself, each with its own flavor")
 def nested(env):
     with both(env, "") as mount:
