@@ -287,6 +287,10 @@ class Suite:
             return function
         return mark
 
+    def include(self, part):
+        """The points of another suite, which is not run itself."""
+        self.tests += part.tests
+
     # Fixture
 
     def program(self):
