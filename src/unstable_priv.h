@@ -12,14 +12,9 @@
 
 /* The data as unstable.c (what is kept) and unstable_commit.c (how it ceases to be) share it. */
 
-/*
- * Bytes that may wait before a commit goes along with the next WRITE, and before one is started of
- * its own: where there is no next one, or many nodes have a little. The first costs no round trip,
- * and the fewer buffers take turns, the fewer have to be cleared first, and the more are in the
- * processor's cache. A server whose commits are slow has more come together meanwhile, up to the
- * second.
- */
-#define UNSTABLE_RIDING	  (12u << 20)
+/* Bytes that may wait before a commit goes along with the next WRITE, and before one is started of
+ * its own: where there is no next one, or many nodes have a little. */
+#define UNSTABLE_RIDING	  (24u << 20)
 #define UNSTABLE_PRESSING (32u << 20)
 
 STAILQ_HEAD(unstable_list, unstable_write);
