@@ -40,6 +40,9 @@
 /* How long the server may take to accept our good-bye, and between attempts to mount. */
 #define MAIN_STOP_NS  UINT64_C(5000000000)
 #define MAIN_RETRY_MS 1000
+/* How often one that has answered before may end a connection at once: knfsd does so when what it
+ * asks its helpers, about a user or a flavor that is new to it, takes more than a second. */
+#define MAIN_RESET_MAX 5
 /* How many servers may send us on to another. */
 #define MAIN_FOLLOW_MAX 8
 /* How long the kernel may take to write what is dirty and unmount. */
@@ -211,7 +214,7 @@ static int main_connect(const struct options *options, const struct tls_context 
 	struct guard *guard, struct takeover *takeover, int signals, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
-	unsigned followed = 0;
+	unsigned followed = 0, resets = 0;
 	for (;;) {
 		struct share *s;
 		int err = share_new(options, tls, guard, takeover, &s);
@@ -230,7 +233,9 @@ static int main_connect(const struct options *options, const struct tls_context 
 		else if (err == -EPERM || err == -EACCES)
 			elsewhere = flavor_next(s);
 		/* What was restored can be so once: the service manager tries again. */
-		bool again = main_worth_retrying(err) && loop_clock() < give_up &&
+		bool soon = err == -ECONNRESET && options->tried_secs.count > 0 &&
+			    resets++ < MAIN_RESET_MAX;
+		bool again = main_worth_retrying(err) && (soon || loop_clock() < give_up) &&
 			     !(takeover && takeover->resumed);
 		if (!again && !elsewhere && err != -ECANCELED)
 			log_error("%s: %s", options->source, s->why);

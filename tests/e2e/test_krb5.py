@@ -601,6 +601,29 @@ def pipelined(env):
         Wire = plain
 
 
+class Busy(Wire):
+    """Ends the first connection with a context, as knfsd does when its helper is slow."""
+
+    left = 1
+
+    def forwarded(self, call):
+        if u32(call, 20) == 0 and Call(call).flavor == GSS and self.left:
+            self.left = 0
+            raise ConnectionError
+        return super().forwarded(call)
+
+
+@suite.test("a server that asks for another flavor, and then ends the connection for once")
+def busy(env):
+    global Wire
+    plain, Wire = Wire, Busy
+    try:
+        _, wire, mount = through(env, None, export="/both/inner-krb5p")
+    finally:
+        Wire = plain
+    assert wire.left == 0 and read(mount.point + "/f") == b"both/inner-krb5p"
+
+
 def read_many(top, i):
     assert read(f"{top}/f{i}") == DATA[i * 100:i * 100 + 20_000], f"f{i}"
 
