@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <sys/random.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -14,6 +16,20 @@
 #define SOCKET_RESERVED_MAX 1023
 #define SOCKET_RESERVED_MIN 665
 #define SOCKET_RESERVED	    (SOCKET_RESERVED_MAX - SOCKET_RESERVED_MIN + 1)
+
+/* What fits into one packet of one piece, with what the kernel has in front of it and behind. */
+#define SOCKET_VSOCK_PIECE (28u << 10)
+
+size_t socket_send_max(const struct sockaddr_storage *peer, const char *release)
+{
+	const struct sockaddr_vm *vm = (const struct sockaddr_vm *)peer;
+	unsigned major, minor;
+
+	if (peer->ss_family != AF_VSOCK || vm->svm_cid == VMADDR_CID_LOCAL ||
+		sscanf(release, "%u.%u", &major, &minor) != 2)
+		return SIZE_MAX;
+	return major > 6 || (major == 6 && minor >= 17) ? SOCKET_VSOCK_PIECE : SIZE_MAX;
+}
 
 void socket_set_vsock_buffer(int fd, uint64_t size)
 {

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "vsock/socket.h"
@@ -108,7 +110,21 @@ bool stream_advance(struct stream *stream, size_t n)
 	return called;
 }
 
-/* One sendmsg of all that is queued. True if it called back. */
+/* Leaves no more than `max` of the *bytes. Returns how many parts there are left. */
+static size_t stream_trim(struct iovec *iov, size_t n, size_t max, size_t *bytes)
+{
+	while (*bytes > max) {
+		size_t over = *bytes - max, last = iov[n - 1].iov_len;
+		size_t cut = over < last ? over : last;
+
+		iov[n - 1].iov_len -= cut;
+		*bytes -= cut;
+		n -= cut == last;
+	}
+	return n;
+}
+
+/* One sendmsg of all that is queued, or of as much as it may. True if it called back. */
 static bool stream_write(struct stream *stream)
 {
 	struct iovec iov[IOV_MAX];
@@ -117,6 +133,7 @@ static bool stream_write(struct stream *stream)
 	ssize_t n;
 
 	header.msg_iovlen = stream_gather(stream, iov, &bytes);
+	header.msg_iovlen = stream_trim(iov, header.msg_iovlen, stream->send_max, &bytes);
 	n = sendmsg(stream->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0) {
 		if (errno == EAGAIN)
@@ -280,6 +297,7 @@ static struct stream *stream_new(struct loop *loop, int fd, const struct stream_
 	stream->timer.fire = stream_run_timer;
 	stream->task.run = stream_run_task;
 	stream->hook.run = stream_run_hook;
+	stream->send_max = SIZE_MAX;
 	stream->recv.fd = fd;
 	stream->recv.done = stream_received;
 	stream->writable.fd = fd;
@@ -296,6 +314,7 @@ int stream_connect(struct loop *loop, const struct address *address,
 	struct sockaddr_storage peer;
 	socklen_t peer_len;
 	struct stream *stream;
+	struct utsname machine;
 	int fd, err;
 
 	err = address_resolve(address, &peer, &peer_len);
@@ -311,6 +330,8 @@ int stream_connect(struct loop *loop, const struct address *address,
 	}
 	stream->peer = peer;
 	stream->peer_len = peer_len;
+	if (uname(&machine) == 0)
+		stream->send_max = socket_send_max(&peer, machine.release);
 	if (config->connect_timeout_ns > 0)
 		stream->deadline = loop_clock() + config->connect_timeout_ns;
 	err = stream_try_connect(stream);

@@ -42,7 +42,8 @@ struct stream {
 	struct loop_recv recv;
 	struct loop_poll writable; /* end of connect; room to send */
 	bool tasked, receiving, blocked, pushing;
-	int send_err; /* to be reported as broken */
+	size_t send_max; /* bytes for one sendmsg */
+	int send_err;	 /* to be reported as broken */
 	struct stream_queue queue;
 	const struct stream_layer *layer; /* NULL: bytes go as they are */
 	void *layer_state;

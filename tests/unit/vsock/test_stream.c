@@ -5,6 +5,11 @@
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
+/* after <sys/socket.h> */
+#include <linux/vm_sockets.h>
+
+#include "vsock/socket.h"
+#include "vsock/stream_priv.h"
 
 struct pair {
 	struct end *end;
@@ -236,6 +241,54 @@ static void test_messages_wait_for_the_connection(void **state)
 }
 
 /* Somebody else has filled the socket, so that not a byte can be sent at first. */
+/* A socket that keeps each call's bytes apart tells how many they were. */
+static void test_a_call_hands_over_no_more_than_it_may(void **state)
+{
+	enum { MAX = 1000, FIRST = 2 * MAX + 1, SECOND = 500 };
+	static const size_t expected[] = {MAX, MAX, 1 + SECOND};
+	struct pair pair = pair_new(state, SOCK_SEQPACKET);
+	char data[FIRST + SECOND], back[FIRST + SECOND];
+	struct letter *letters[] = {
+		letter_new(pair.end, data, FIRST), letter_new(pair.end, data + FIRST, SECOND)};
+	size_t got = 0;
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i % 251);
+	pair.end->stream->send_max = MAX;
+	stream_send(pair.end->stream, &letters[0]->msg);
+	stream_send(pair.end->stream, &letters[1]->msg);
+	fixture_run_for(pair.end->f, 2 * MS);
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		ssize_t n = recv(pair.fd, back + got, sizeof(back) - got, MSG_DONTWAIT);
+		assert_int_equal(n, expected[i]);
+		got += (size_t)n;
+	}
+	assert_memory_equal(back, data, sizeof(data));
+	assert_int_equal(letters[0]->sent, 1);
+	assert_int_equal(letters[1]->sent, 1);
+	free(letters[0]);
+	free(letters[1]);
+	pair_free(&pair);
+}
+
+static void test_what_a_call_may_hand_over(void **state)
+{
+	struct sockaddr_vm vm = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST};
+	struct sockaddr_storage peer = {.ss_family = AF_UNIX};
+
+	(void)state;
+	assert_int_equal(socket_send_max(&peer, "6.17.0"), SIZE_MAX);
+	memcpy(&peer, &vm, sizeof(vm));
+	assert_int_equal(socket_send_max(&peer, "5.10.0-33-amd64"), SIZE_MAX);
+	assert_int_equal(socket_send_max(&peer, "6.16.12"), SIZE_MAX);
+	assert_int_equal(socket_send_max(&peer, "6.17.0-rc1"), 28 << 10);
+	assert_int_equal(socket_send_max(&peer, "7.2.13+deb14-amd64"), 28 << 10);
+	assert_int_equal(socket_send_max(&peer, "unknown"), SIZE_MAX);
+	vm.svm_cid = VMADDR_CID_LOCAL;
+	memcpy(&peer, &vm, sizeof(vm));
+	assert_int_equal(socket_send_max(&peer, "7.2.0"), SIZE_MAX);
+}
+
 static void test_waits_for_room(void **state)
 {
 	struct pair pair = pair_new(state, SOCK_STREAM);
@@ -431,6 +484,8 @@ int main(void)
 		ON_BOTH(test_bulk_goes_and_comes_back),
 		ON_BOTH(test_sent_may_send),
 		ON_BOTH(test_messages_wait_for_the_connection),
+		ON_BOTH(test_a_call_hands_over_no_more_than_it_may),
+		cmocka_unit_test(test_what_a_call_may_hand_over),
 		ON_BOTH(test_waits_for_room),
 		ON_BOTH(test_close_gives_messages_back),
 		ON_BOTH(test_close_ends_a_receive),
