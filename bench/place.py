@@ -60,6 +60,8 @@ def by_qemu(args):
             raise Unable(str(why)) from why
         machine.image.file("/command", f"/usr/bin/python3 {INSIDE} {shlex.quote(json.dumps(args))}\n")
         with machine.guest(share, "4G") as guest:
+            if args["icount"]:
+                guest.count_instructions()
             try:
                 guest.start(Quiet)
                 while (line := guest.hear()) != "end":

@@ -254,9 +254,11 @@ def grep(contender, area):
 
 
 def remove(contender, area):
-    if not os.path.exists(f"{area.path}/dst"):
-        rows.run("cp", "-r", f"{area.path}/src", f"{area.path}/dst")
-    return once(contender, area, "rm", "-rf", "@/dst")
+    """What was copied by the same way just before, delegations and all."""
+    area.without("dst")
+    with contender.mounted(area.name) as root:
+        rows.run("cp", "-r", f"{root}/src", f"{root}/dst")
+        return 1 / seconds_of(rows.run, "rm", "-rf", f"{root}/dst")
 
 
 def git_add(contender, area):
