@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest that mounts its own export over AF_VSOCK's loopback: vsockfs 1:/export /mnt."""
 
+import glob
 import os
 import re
 import subprocess
@@ -15,6 +16,10 @@ sys.path.append(os.path.join(os.path.dirname(HERE), "matrix"))
 import matrix  # noqa: E402
 
 MODULES = ["vsock_loopback", "fuse", "nfsd", "ext4", "virtio_pci", "virtio_blk"]
+
+KERBEROS = (("krb5kdc", "krb5-kdc"), ("kdb5_util", "krb5-kdc"), ("kadmin.local", "krb5-admin-server"),
+            ("kinit", "krb5-user"), ("rpc.svcgssd", "nfs-common"), ("rpc.gssd", "nfs-common"),
+            ("setpriv", "util-linux"))
 
 UNITS = os.path.join(HERE, "..", "..", "contrib", "systemd")
 
@@ -51,8 +56,6 @@ def add_gateway(tap, image):
         image.file("/host", file.read())
     image.program(program, "/usr/sbin/vsockfs-gateway")
     image.program(os.path.join(build, "src/gateway/vsockfs-exportfs"), "/usr/sbin/vsockfs-exportfs")
-    image.file("/etc/passwd", "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
-    image.file("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
     for what, package, names in (("units of the gateway", "systemd", ("systemd", "systemctl")),
                                  ("exports", "nfs-kernel-server", ("exportfs", "rpc.mountd"))):
         try:
@@ -106,6 +109,39 @@ def add_copies(tap, machine):
     return disk
 
 
+def add_users(image):
+    image.file("/etc/passwd", "root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/bin/sh\nbin:x:2:2::/:/bin/sh\n"
+               "nobody:x:65534:65534::/:/bin/sh\n")
+    image.file("/etc/group", "root:x:0:\ndaemon:x:1:\nbin:x:2:\nnogroup:x:65534:\n")
+
+
+def add_kerberos(tap, machine):
+    """A KDC, knfsd's helper and that of the kernel's client."""
+    modules = ["rpcsec_gss_krb5", "cts", "nfsv4"]
+    try:
+        if module_files(machine.release, modules) is None:
+            raise Missing(f"Linux {machine.release} comes without {' or '.join(modules)}")
+        for name, package in KERBEROS:
+            machine.image.program(find_program(name, package))
+        # what these load by themselves
+        for name in ("krb5/plugins/kdb/db2.so", "libverto-*.so.1", "libnfsidmap/nsswitch.so"):
+            found = glob.glob(f"/usr/lib/*/{name}")
+            if not found:
+                raise Missing(f"no {name} (Debian packages krb5-kdc, libnfsidmap1)")
+            machine.image.program(found[0])
+        machine.image.copy("/etc/netconfig")
+        with open(os.path.join(HERE, "guest", "kerberos"), "rb") as file:
+            script = file.read()
+    except (Missing, OSError) as why:
+        tap.skip("Kerberos on knfsd", why)
+        return
+    machine.image.modules(machine.release, modules)
+    machine.image.file("/kerberos", script)
+    machine.image.file("/etc/hosts", "127.0.0.1 localhost server.test guest.test\n")
+    machine.image.file("/etc/idmapd.conf", "[General]\nDomain = test.vsockfs\n"
+                       "Local-Realms = TEST.VSOCKFS\n[Translation]\nMethod = nsswitch\n")
+
+
 def remove_disks(work):
     for name in ("export.img", "xfs.img"):
         path = os.path.join(work, name)
@@ -131,7 +167,9 @@ def main():
         return tap.skip_all(why)
     disk += add_copies(tap, machine)
     add_static(tap, machine.image, args)
+    add_users(machine.image)
     add_gateway(tap, machine.image)
+    add_kerberos(tap, machine)
     try:
         machine.run(tap, disk)
     finally:
