@@ -190,10 +190,27 @@ static bool export_locate(struct export_lookup *lookup, const struct nfs_compoun
 	return true;
 }
 
+/* The flavor is a good one, so that it is the transport: no other flavor will do. */
+static void export_wants_xprtsec(struct export_lookup *lookup, struct nfs_compound *c)
+{
+	static const char *const names[] = {[OPTIONS_XPRTSEC_NONE] = "none",
+		[OPTIONS_XPRTSEC_TLS] = "tls",
+		[OPTIONS_XPRTSEC_MTLS] = "mtls"};
+	const struct options *options = lookup->share->options;
+	snprintf(lookup->share->why, sizeof(lookup->share->why),
+		"the server allows sec=%s for %s, but not with xprtsec=%s",
+		rpc_sec_name(options->sec), options->export_path, names[options->xprtsec]);
+	export_end(lookup, c, -EPROTONOSUPPORT);
+}
+
 static void export_told_sec(struct nfs_compound *c)
 {
 	struct export_lookup *lookup = c->arg;
 	struct share *share = lookup->share;
+	if (rpc_sec_list_has(&share->secs, share->options->sec)) {
+		export_wants_xprtsec(lookup, c);
+		return;
+	}
 	if (nfs_compound_errno(c) == 0)
 		share->sec_fh = lookup->fh;
 	size_t len = (size_t)snprintf(share->why, sizeof(share->why),
