@@ -101,7 +101,7 @@ class Guest:
                 raise Died(f"nothing said for {seconds} s")
             data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
-                raise Died(f"QEMU ended with status {self.process.wait()}")
+                raise Died(f"{self.process.args[0]} ended with status {self.process.wait()}")
             self.pending += data
         line, self.pending = self.pending.split(b"\n", 1)
         return line.decode(errors="backslashreplace").strip()
@@ -162,3 +162,22 @@ class Guest:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process = None
+
+
+class CommandGuest(Guest):
+    """What a command of the user's has to say, which runs a script in a guest."""
+
+    def __init__(self, command):
+        self.pending = b""
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+    def show_logs(self, tap):
+        """The command has shown what there is."""
+
+    def stop(self):
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            self.process.wait()
+        self.process.stdout.close()
