@@ -94,7 +94,8 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 	client->timer.fire = client_time;
 	client->renew.fire = client_renew;
 	atomic_init(&client->next_owner, 1);
-	client->machine = machine_new(config->address.proto == ADDRESS_VSOCK);
+	client->machine =
+		config->scout ? NULL : machine_new(config->address.proto == ADDRESS_VSOCK);
 	int err = client_name_peer(client, &config->address);
 	if (!err)
 		err = client_make_owner(client);
@@ -103,7 +104,8 @@ int nfs_client_new(const struct nfs_client_config *config, struct nfs_client **o
 		err = rpc_cred_new_none(&client->nobody);
 	else
 		client->nobody = rpc_cred_ref(config->cred);
-	if (!err && ((config->clientaddr && !client->clientaddr) || !client->machine))
+	if (!err && ((config->clientaddr && !client->clientaddr) ||
+			    (!client->machine && !config->scout)))
 		err = -ENOMEM;
 	if (err) {
 		nfs_client_free(client);

@@ -38,6 +38,7 @@ struct nfs_client_config {
 	struct rpc_cred *cred; /* for client id and session management; a reference is taken */
 	int gss_fd;	       /* as rpc_conn_set_gss; -1: no Kerberos */
 	int minor;	       /* -1: 2, else 1, whichever the server speaks; 1 or 2: that one */
+	bool scout; /* looks at a server and ends: does not notice that the machine was cloned */
 	bool soft;
 	bool softerr;	   /* a soft call that fails does so with -ETIMEDOUT, not -EIO */
 	uint64_t timeo_ns; /* a soft call fails after timeo * (retrans + 1) */

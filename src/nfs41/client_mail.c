@@ -55,7 +55,7 @@ void client_cloned(struct nfs_client *client, uint32_t generation)
 
 void client_check_machine(struct nfs_client *client)
 {
-	if (!machine_has_changed(client->machine))
+	if (!client->machine || !machine_has_changed(client->machine))
 		return;
 	/* nothing goes out until the recovery machine knows */
 	slot_table_bury(&client->slots, slot_table_session(&client->slots, NULL, NULL));

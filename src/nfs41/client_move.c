@@ -24,6 +24,7 @@ int nfs_client_new_like(
 	config.minor = (int)client->limits.minor;
 	config.identified = NULL;
 	config.tap = NULL;
+	config.scout = true; /* the sandbox would not let it listen */
 	return nfs_client_new(&config, other);
 }
 
