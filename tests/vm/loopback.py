@@ -160,8 +160,9 @@ def main():
                               ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")
         add_counts(machine.image)
-        with open(os.path.join(HERE, "guest", "referrals"), "rb") as file:
-            machine.image.file("/referrals", file.read())
+        for script in ("referrals", "moves"):
+            with open(os.path.join(HERE, "guest", script), "rb") as file:
+                machine.image.file(f"/{script}", file.read())
         disk = machine.disk("export.img", 16 << 30)
     except Missing as why:
         return tap.skip_all(why)
