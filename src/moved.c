@@ -107,7 +107,11 @@ static void moved_looked(struct nfs_compound *c)
 	const char *name = req->u.names.name;
 	const char *why_not;
 	int err = nfs_compound_errno(c);
-	if (err) {
+	if (c->status == NFS4ERR_MOVED && moved_where(a) > 0) {
+		/* nfs-ganesha has a number for it only where its locations are asked for as well */
+		req->attr = (struct nfs_attr){
+			.mounted_on_fileid = node_mark_of(req->node->id, name, strlen(name))};
+	} else if (err) {
 		free(a);
 		fsop_reply_err(req, err);
 		return;

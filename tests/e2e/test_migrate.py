@@ -441,5 +441,38 @@ def soft(env):
         env.eventually(lambda: os.path.isdir(at(mount, "d")), within=20)
 
 
+@suite.test("a referral that nfs-ganesha itself keeps is followed: a directory 01000, user.fs_location")
+def referral(env):
+    server = env.server(**GRACELESS)
+    os.makedirs(os.path.join(server.export, "there"))
+    write(os.path.join(server.export, "there", "f"), b"there")
+    away = os.path.join(server.export, "away")
+    os.mkdir(away)
+    os.setxattr(away, "user.fs_location", b"7:/export/there")
+    os.chmod(away, 0o1000)
+    with Place(env) as place:
+        place.open(7, server.port)
+        mount = place.mount("nconnect=1")
+
+        def followed():
+            with contextlib.suppress(OSError):  # EREMOTE: it has only just begun
+                return read(at(mount, "away/f")) == b"there"
+        env.eventually(followed, within=20)
+        assert os.path.ismount(at(mount, "away"))
+        os.mkdir(at(mount, "away/made"))
+        assert os.path.isdir(os.path.join(server.export, "there", "made"))
+        subprocess.run(["umount", at(mount, "away")], check=True)
+        # that it says of directories alone: who has a file there open is not led away
+        fd = os.open(at(mount, "f"), os.O_RDWR | os.O_CREAT)
+        os.setxattr(server.export, "user.fs_location", b"8:/export")
+        os.chmod(server.export, 0o1000)
+        assert os.pwrite(fd, b"x", 0) == 1
+        os.fsync(fd)
+        os.close(fd)
+        assert read(os.path.join(server.export, "f")) == b"x"
+        assert "vsock 7 port 2049" in status(mount)
+        os.chmod(server.export, 0o755)
+
+
 if __name__ == "__main__":
     suite.main()
