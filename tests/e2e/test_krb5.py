@@ -13,16 +13,20 @@ import random
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 
 import proxy
-from harness import Suite, errno_of
+from harness import ROOT, Suite, errno_of
 from mounts import Mount, MountFailed, identity, mountinfo
 from nfsreply import p32, record, u32
 from realm import SERVER, Realm
 from test_basic import read, write
 from test_inside import await_control, status, vsockfsctl
+
+sys.path.append(os.path.join(ROOT, "tests", "matrix"))
+import matrix  # noqa: E402
 
 REALM = Realm()
 FLAVORS = ("krb5", "krb5i", "krb5p")
@@ -183,6 +187,7 @@ def flavors(env):
         fresh = os.path.join(env.mount(options(sec)).point, env.name, sec)
         assert read(f"{fresh}/{name}") == b"secret of " + sec.encode()
         assert read(f"{fresh}/dir/moved") == read(env.on_disk("dir/moved"))
+        matrix.hold("ganesha", f"sec={sec}", "yes")
 
 
 @suite.test("nothing follows data in what is encrypted, since knfsd would execute the data's end")

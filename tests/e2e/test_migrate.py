@@ -11,11 +11,12 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 import nfsreply as nfs
-from harness import Server, Suite, build_path
+from harness import ROOT, Server, Suite, build_path
 from manager import Manager
 from mounts import Mount
 from nfsreply import opaque, opaque_end, p32, u32
@@ -27,6 +28,8 @@ from test_restart import Meanwhile
 from test_takeover import need_kernel
 
 suite = Suite()
+sys.path.append(os.path.join(ROOT, "tests", "matrix"))
+import matrix  # noqa: E402
 MIB = 1 << 20
 FS_LOCATIONS, MOVED, STALE, ACCESS = 24, 10019, 70, 13
 LEASE = 10
@@ -462,6 +465,7 @@ def referral(env):
         os.mkdir(at(mount, "away/made"))
         assert os.path.isdir(os.path.join(server.export, "there", "made"))
         subprocess.run(["umount", at(mount, "away")], check=True)
+        matrix.hold("ganesha", "referrals", "yes")
         # that it says of directories alone: who has a file there open is not led away
         fd = os.open(at(mount, "f"), os.O_RDWR | os.O_CREAT)
         os.setxattr(server.export, "user.fs_location", b"8:/export")
@@ -471,6 +475,7 @@ def referral(env):
         os.close(fd)
         assert read(os.path.join(server.export, "f")) == b"x"
         assert "vsock 7 port 2049" in status(mount)
+        matrix.hold("ganesha", "moves in use", "no")
         os.chmod(server.export, 0o755)
 
 

@@ -495,7 +495,7 @@ def refused(env):
 def table(env):
     said = env.scratch("said")
     with open(said, "w") as out:
-        out.write(matrix.text(matrix.said("ganesha")))
+        out.write(matrix.text(matrix.tried("ganesha")))
     env.run([build_path("tests", "matrix", "matrix"), env.daemon.point, env.suite.source(), said],
             env={**os.environ, "VSOCKFSCTL": build_path("src", "ctl", "vsockfsctl")})
 

@@ -12,8 +12,9 @@ from initramfs import Missing, find_program, module_files
 from machine import HERE, Machine, build_static, parse_args
 from tap import Tap
 
-sys.path.append(os.path.join(os.path.dirname(HERE), "matrix"))
+sys.path += [os.path.join(os.path.dirname(HERE), name) for name in ("matrix", "e2e")]
 import matrix  # noqa: E402
+from certificates import Certificates  # noqa: E402
 
 MODULES = ["vsock_loopback", "fuse", "nfsd", "ext4", "virtio_pci", "virtio_blk"]
 
@@ -89,7 +90,8 @@ def add_matrix(machine):
         return
     machine.image.program(program, "/usr/bin/matrix")
     if matrix.COLUMNS["knfsd"].startswith(f"knfsd {'.'.join(machine.release.split('.')[:2])},"):
-        machine.image.file("/said", matrix.text(matrix.said("knfsd")))
+        machine.image.file("/said", matrix.text(matrix.tried("knfsd")))
+        machine.image.file("/apart", matrix.text(matrix.apart("knfsd")))
 
 
 def add_copies(tap, machine):
@@ -142,6 +144,14 @@ def add_kerberos(tap, machine):
                        "Local-Realms = TEST.VSOCKFS\n[Translation]\nMethod = nsswitch\n")
 
 
+def add_authority(machine):
+    """For a mount that asks for TLS."""
+    find_program("openssl", "openssl")
+    made = Certificates(os.path.join(machine.work, "tls"))
+    made.authority("ca")
+    machine.image.copy(made["ca.pem"], "/ca.pem")
+
+
 def remove_disks(work):
     for name in ("export.img", "xfs.img"):
         path = os.path.join(work, name)
@@ -160,6 +170,7 @@ def main():
                               ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")
         add_counts(machine.image)
+        add_authority(machine)
         for script in ("referrals", "moves"):
             with open(os.path.join(HERE, "guest", script), "rb") as file:
                 machine.image.file(f"/{script}", file.read())

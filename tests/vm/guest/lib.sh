@@ -51,6 +51,18 @@ same() {
 	return 1
 }
 
+# row_holds ROW FOUND: what the manual's table says, where it tells of this kernel's knfsd. A row may
+# be good but for one version.
+row_holds() {
+	local said
+	[ -e /apart ] || return 0
+	said=$(sed -n "s/^$1\t//p" /apart)
+	case $said in
+	'not '*) if uname -v | grep -qF " ${said#not }-"; then said=no; else said=yes; fi ;;
+	esac
+	same "$1: $said" "$1: $2"
+}
+
 sum() { sha256sum <"$1" | cut -d' ' -f1; }
 
 # eventually SECONDS COMMAND...: true as soon as the command is.
