@@ -111,6 +111,7 @@ struct fsop_request {
 			uint64_t owner;
 			struct fuse_file_info fi;
 			uint32_t access;
+			bool widened, direct; /* open_widen, open_narrow */
 			struct nfs_access_res granted;
 			struct deleg_asking asking;
 			struct buf *buf; /* for the data of a small file, or NULL */

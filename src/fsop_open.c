@@ -26,7 +26,7 @@ static bool open_note(struct fsop_request *req, struct node *node, enum node_cac
 	const struct cache_policy *cache = &req->share->cache;
 	struct fuse_file_info *fi = &req->u.open.fi;
 	bool trust = cache->always || !cache->keep_on_open;
-	fi->direct_io = cache->direct;
+	fi->direct_io = cache->direct || req->u.open.direct;
 	fi->keep_cache = trust || cached == NODE_CACHED_FRESH;
 	if (cached != NODE_CACHED_STALE || trust)
 		return false;
@@ -141,9 +141,30 @@ static void open_finish(struct fsop_request *req, bool stale)
 	notify_inval_inode(req->share->notify, req->node->id, req->worker->loop, &req->u.open.task);
 }
 
+/* A file that this user may write and not read: the kernel gets no pages of it. True: to be opened
+ * once more. */
+static bool open_narrow(struct fsop_request *req)
+{
+	struct fuse_file_info *fi = &req->u.open.fi;
+	if (!req->u.open.widened || req->compound->status != NFS4ERR_ACCESS)
+		return false;
+	deleg_answered(req->share->state, &req->u.open.asking, NULL);
+	req->u.open.widened = false;
+	req->u.open.direct = true;
+	fi->flags = (fi->flags & ~O_ACCMODE) | O_WRONLY;
+	req->u.open.access = open_access(fi->flags);
+	return true;
+}
+
+static void open_send(struct fsop_request *req);
+
 static void open_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
+	if (open_narrow(req)) {
+		open_send(req);
+		return;
+	}
 	struct node_table *nodes = req->share->nodes;
 	bool stale = false, read;
 	int err = open_take_read(req, &read);
@@ -216,10 +237,24 @@ static void open_committed(void *arg, int err)
 		open_send(req);
 }
 
+/* A kernel that writes pages back reads what is missing of them by whatever file is open, and knows
+ * best where a file ends. */
+static void open_widen(struct fsop_request *req)
+{
+	struct fuse_file_info *fi = &req->u.open.fi;
+	req->u.open.widened = (fi->flags & O_ACCMODE) == O_WRONLY;
+	if (req->u.open.widened)
+		fi->flags = (fi->flags & ~O_ACCMODE) | O_RDWR;
+	fi->flags &= ~O_APPEND;
+}
+
 static void open_prepare(struct fsop_request *req, const struct fuse_file_info *fi)
 {
 	req->u.open.fi = *fi;
-	req->u.open.access = open_access(fi->flags);
+	req->u.open.widened = req->u.open.direct = false;
+	if (req->share->options->writeback)
+		open_widen(req);
+	req->u.open.access = open_access(req->u.open.fi.flags);
 }
 
 /* Opens it under a delegation. False: the server has to be asked. */
@@ -357,6 +392,10 @@ static void create_done(struct nfs_compound *c)
 	if (fsop_unsure(c)) {
 		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 		fsop_look(req, req->node, req->u.open.name, create_looked);
+		return;
+	}
+	if (open_narrow(req)) {
+		create_send(req);
 		return;
 	}
 	/* PUTFH, OPEN, GETFH (or fsop_put_open_marked): open but of no use */

@@ -50,11 +50,14 @@ static void fsop_init(void *arg, struct fuse_conn_info *conn)
 	 * rest. */
 	const unsigned refuse = FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_EXPLICIT_INVAL_DATA |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_SPLICE_READ |
-				FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-				FUSE_CAP_WRITEBACK_CACHE;
+				FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
 	const unsigned locks = FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS;
 	fsop_enable(conn, want);
 	fsop_disable(conn, refuse);
+	if (share->options->writeback)
+		fsop_enable(conn, FUSE_CAP_WRITEBACK_CACHE);
+	else
+		fsop_disable(conn, FUSE_CAP_WRITEBACK_CACHE);
 	if (share->options->nolock)
 		fsop_disable(conn, locks);
 	else

@@ -205,6 +205,9 @@ static int finish_values(struct words *w)
 	if (o->fuse_ring == OPTIONS_RING_ON && (o->takeover || o->rootfs))
 		return words_fail(w, STATUS_USAGE, "-o fuse_uring=on and -o %s exclude each other",
 			o->takeover ? "takeover" : "rootfs");
+	if (o->writeback && (o->noac || o->cache == OPTIONS_CACHE_NONE))
+		return words_fail(w, STATUS_USAGE, "-o writeback and -o %s exclude each other",
+			o->noac ? "noac" : "cache=none");
 	if (o->rootfs)
 		return finish_rootfs(w);
 	/* What is open under a delegation the server does not know to be open. */

@@ -103,7 +103,8 @@ struct options {
 	enum options_lookupcache lookupcache;
 	bool noac;
 	double acregmin, acregmax, acdirmin, acdirmax; /* all 0 with noac; min <= max */
-	bool nolock; /* local_lock=all, nolock: locks stay in the guest */
+	bool writeback; /* the kernel gathers what is written, and knows sizes and times best */
+	bool nolock;	/* local_lock=all, nolock: locks stay in the guest */
 	enum deleg_mode delegations;
 	bool cto; /* close-to-open; nocto switches it off */
 

@@ -64,8 +64,8 @@ static void show_caching(const struct options *o, FILE *out)
 		o->noac ? "noac" : "ac");
 	fprintf(out, ",acregmin=%g,acregmax=%g,acdirmin=%g,acdirmax=%g", o->acregmin, o->acregmax,
 		o->acdirmin, o->acdirmax);
-	fprintf(out, ",%s,%s,delegations=%s", o->nolock ? "nolock" : "lock",
-		o->cto ? "cto" : "nocto", show_delegations(o));
+	fprintf(out, ",%s,%s,%s,delegations=%s", o->writeback ? "writeback" : "nowriteback",
+		o->nolock ? "nolock" : "lock", o->cto ? "cto" : "nocto", show_delegations(o));
 }
 
 void options_show(const struct options *options, FILE *out)

@@ -286,6 +286,8 @@ static const struct option_word words[] = {
 
 	/* caching and consistency */
 	CHOICE("cache", o.cache, choices_cache),
+	FLAG("writeback", o.writeback, true),
+	FLAG("nowriteback", o.writeback, false),
 	FLAG("ac", o.noac, false),
 	FLAG("noac", o.noac, true),
 	SECONDS("acregmin", acregmin),
@@ -405,7 +407,7 @@ static const struct option_word words[] = {
 	REFUSED("kernel_cache", HINT_CACHE),
 	REFUSED("auto_cache", HINT_CACHE),
 	REFUSED("noauto_cache", HINT_CACHE),
-	REFUSED("writeback_cache", HINT_CACHE),
+	REFUSED("writeback_cache", "use writeback"),
 	REFUSED("entry_timeout", HINT_AC),
 	REFUSED("attr_timeout", HINT_AC),
 	REFUSED("ac_attr_timeout", HINT_AC),

@@ -44,6 +44,7 @@ static const char usage_text[] =
 	"  max_readahead=N    what the kernel reads ahead, bytes (1048576)\n"
 	"Caching\n"
 	"  cache=none|auto|always  (auto)\n"
+	"  writeback, nowriteback  the kernel gathers writes: nobody else may write (nowriteback)\n"
 	"  acregmin=, acregmax=, acdirmin=, acdirmax=, actimeo=  seconds (1)\n"
 	"  ac, noac           attribute caching (ac)\n"
 	"  lookupcache=all|positive|none  (all)\n"

@@ -219,6 +219,12 @@ static void test_choices(void **state)
 	accept_words("cache=none,cache=auto");
 	assert_int_equal(options.cache, OPTIONS_CACHE_AUTO);
 	refuse_words("cache=never", "-o cache=never: must be none, auto or always");
+	accept_words("writeback");
+	assert_true(options.writeback);
+	accept_words("writeback,nowriteback");
+	assert_false(options.writeback);
+	refuse_words("writeback,cache=none", "-o writeback and -o cache=none exclude each other");
+	refuse_words("writeback,noac", "-o writeback and -o noac exclude each other");
 	accept_words("lookupcache=none");
 	assert_int_equal(options.lookupcache, OPTIONS_LOOKUPCACHE_NONE);
 	accept_words("lookupcache=pos");
