@@ -110,18 +110,18 @@ bool stream_advance(struct stream *stream, size_t n)
 	return called;
 }
 
-/* Leaves no more than `max` of the *bytes. Returns how many parts there are left. */
+/* Leaves no more than `max` of the bytes. Returns how many parts there are left. */
 static size_t stream_trim(struct iovec *iov, size_t n, size_t max, size_t *bytes)
 {
-	while (*bytes > max) {
-		size_t over = *bytes - max, last = iov[n - 1].iov_len;
-		size_t cut = over < last ? over : last;
+	size_t i, len = 0;
 
-		iov[n - 1].iov_len -= cut;
-		*bytes -= cut;
-		n -= cut == last;
+	for (i = 0; i < n && len < max; i++) {
+		if (iov[i].iov_len > max - len)
+			iov[i].iov_len = max - len;
+		len += iov[i].iov_len;
 	}
-	return n;
+	*bytes = len;
+	return i;
 }
 
 /* One sendmsg of all that is queued, or of as much as it may. True if it called back. */
