@@ -320,8 +320,9 @@ def free_at_close(env):
 def freed_late(env):
     proxy = Proxy(env.scratch("proxy.sock"), env.port)
     env.stack.callback(proxy.stop)
+    options = ",".join(w for w in (env.suite.options, "nconnect=1") if w)
     mount = env.stack.enter_context(Mount(env.suite.program(), f"unix:{proxy.path}:/export",
-                                          env.scratch("mnt"), "nconnect=1"))
+                                          env.scratch("mnt"), options))
 
     def later(call):
         threading.Timer(3, proxy.current().server.sendall, (record(call),)).start()
