@@ -20,8 +20,9 @@ void lock_wait_end(struct fsop_request *req);
 /* It was refused: `send` follows, or -EINTR to the program. */
 void lock_wait_pause(struct fsop_request *req);
 /*
- * It was refused, or told, because of a lock whose open file has ended: `send` follows when that is
- * gone. False: that is not so, or it has not gone in time.
+ * It was refused, or told, because of a lock whose open file has ended, or may have, for all that
+ * this worker knows: `send` follows when that is gone, or clear. False: that is not so, or it has
+ * not gone in time.
  */
 bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_request *req));
 /* `req` has freed its range: wakes the first who waits for some of it, and all whom that one leaves

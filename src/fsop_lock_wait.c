@@ -17,17 +17,21 @@
 /* A request that waits for its lock: what callbacks, from other threads, may see. */
 struct fsop_lock_wait {
 	struct fsop_request *req;
+	struct share *share;
+	struct worker *worker;
 	struct loop_task task;
 	struct loop_timer timer;
 	void (*send)(struct fsop_request *req); /* asks again */
 	unsigned tries;				/* while what is in the way had been freed */
+	unsigned round;				/* which worker has its turn in wait_next_round */
 	uint64_t pause_ns;
 	/* under the share's lock_mutex */
 	bool posted;
 	TAILQ_ENTRY(fsop_lock_wait) entry;
 	/* the worker's */
-	bool pausing; /* the timer runs; otherwise a LOCK is under way */
-	bool woken;   /* since that was sent: its refusal may be out of date */
+	bool pausing;		/* the timer runs; otherwise a LOCK is under way */
+	bool woken;		/* since that was sent: its refusal may be out of date */
+	bool rounded, rounding; /* the task goes, or has gone, round the workers */
 };
 
 void lock_wait_end(struct fsop_request *req)
@@ -78,7 +82,42 @@ static void wait_task(struct loop_task *task)
 	pthread_mutex_lock(&req->share->lock_mutex);
 	wait->posted = false;
 	pthread_mutex_unlock(&req->share->lock_mutex);
+	if (wait->rounding)
+		wait->pause_ns = LOCK_PAUSE_ENDING_NS;
+	wait->rounding = false;
 	wait_retry(wait);
+}
+
+/* On each worker in turn. */
+static void wait_next_round(struct loop_task *task)
+{
+	struct fsop_lock_wait *wait =
+		(struct fsop_lock_wait *)((char *)task - offsetof(struct fsop_lock_wait, task));
+	struct loop *loop = wait->worker->loop;
+	if (++wait->round < wait->share->nworkers)
+		loop = wait->share->workers[wait->round]->loop;
+	else
+		task->run = wait_task;
+	loop_post(loop, task);
+}
+
+/*
+ * RELEASE was read before this request, but another worker may not have looked at it yet. When each
+ * has run a task, it has.
+ */
+static void wait_round(struct fsop_lock_wait *wait)
+{
+	struct share *share = wait->share;
+	wait->rounded = wait->rounding = true;
+	wait->pause_ns = LOCK_PAUSE_TOLD_NS;
+	pthread_mutex_lock(&share->lock_mutex);
+	if (!wait->posted) {
+		wait->posted = true;
+		wait->round = 0;
+		wait->task.run = wait_next_round;
+		loop_post(share->workers[0]->loop, &wait->task);
+	}
+	pthread_mutex_unlock(&share->lock_mutex);
 }
 
 /* Under lock_mutex, any thread. */
@@ -142,6 +181,8 @@ int lock_wait_begin(struct fsop_request *req, void (*send)(struct fsop_request *
 	if (!wait)
 		return -ENOMEM;
 	wait->req = req;
+	wait->share = req->share;
+	wait->worker = req->worker;
 	wait->task.run = wait_task;
 	wait->timer.fire = wait_timer;
 	wait->send = send;
@@ -188,7 +229,8 @@ bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_reques
 	if (denied->owner_clientid != nfs_client_id(req->share->client))
 		return false;
 	enum nfs_lock_end end = nfs_lock_end(req->share->state, denied->owner);
-	if (end == NFS_LOCK_STANDS)
+	if (end == NFS_LOCK_STANDS &&
+		(req->share->nworkers == 1 || (req->u.lock.wait && req->u.lock.wait->rounded)))
 		return false;
 	if (!req->u.lock.wait) {
 		if (lock_wait_begin(req, send) != 0)
@@ -198,6 +240,8 @@ bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_reques
 	/* How long the server takes to hear of an end is no reason to refuse. */
 	if (end == NFS_LOCK_ENDED && ++req->u.lock.wait->tries > LOCK_ENDED_TRIES)
 		return false;
+	if (end == NFS_LOCK_STANDS)
+		wait_round(req->u.lock.wait);
 	lock_wait_pause(req);
 	return true;
 }
