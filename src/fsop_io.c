@@ -92,6 +92,17 @@ static void write_fail(struct fsop_request *req, int err)
 	fsop_reply_err(req, err);
 }
 
+/* PUTFH. NULL: answered. */
+static struct nfs_compound *write_compound(struct fsop_request *req, uint32_t label)
+{
+	struct nfs_compound *c = fsop_compound_try(req, label);
+	if (c)
+		nfs_op_putfh(c, &req->file->open->fh);
+	else
+		write_fail(req, -ENOMEM);
+	return c;
+}
+
 /* The file has grown since the kernel chose the place of an append: it goes to the present end. */
 static void write_append_at(struct nfs_compound *c)
 {
@@ -112,9 +123,10 @@ static void write_append_at(struct nfs_compound *c)
 
 static void write_get_size(struct fsop_request *req, void (*done)(struct nfs_compound *c))
 {
-	if (!fsop_compound(req, OP_GETATTR, req->node))
+	struct nfs_compound *c = write_compound(req, OP_GETATTR);
+	if (!c)
 		return;
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	nfs_op_getattr(c, &req->share->want, &req->attr);
 	fsop_send(req, done);
 }
 
@@ -151,15 +163,14 @@ static void write_look(struct nfs_compound *c)
 		write_send(req);
 		return;
 	}
+	c = write_compound(req, OP_READ);
+	if (!c)
+		return;
 	req->u.write.seen_buf = buf_copy(write->data, len);
 	if (!req->u.write.seen_buf) {
 		write_fail(req, -ENOMEM);
 		return;
 	}
-	c = fsop_compound_bare(req, OP_READ);
-	if (!c)
-		return;
-	nfs_op_putfh(c, &req->file->open->fh);
 	nfs_op_read(c, &nfs_stateid_anonymous, write->offset, len, req->u.write.seen_buf,
 		req->u.write.seen_buf->data, &req->u.write.seen);
 	fsop_send(req, write_seen);
@@ -294,10 +305,9 @@ static void write_send(struct fsop_request *req)
 	bool changes = gathered && (gathered->owner.set || gathered->others.set);
 	bool last = write->len > 0 && fsop_data_is_last(req);
 	nfs_bitmap_set(&change, FATTR4_CHANGE);
-	struct nfs_compound *c = fsop_compound_bare(req, write->len > 0 ? OP_WRITE : OP_SETATTR);
+	struct nfs_compound *c = write_compound(req, write->len > 0 ? OP_WRITE : OP_SETATTR);
 	if (!c)
 		return;
-	nfs_op_putfh(c, &req->file->open->fh);
 	/* There is no append in the protocol. VERIFY keeps what another client has appended
 	 * meanwhile from being overwritten, but for the moment between two operations on the
 	 * server. */

@@ -51,9 +51,11 @@ static void read_send(struct fsop_request *req)
 		read_fail(req, err);
 		return;
 	}
-	struct nfs_compound *c = fsop_compound_bare(req, OP_READ);
-	if (!c)
+	struct nfs_compound *c = fsop_compound_try(req, OP_READ);
+	if (!c) {
+		read_fail(req, -ENOMEM);
 		return;
+	}
 	nfs_op_putfh(c, &req->file->open->fh);
 	nfs_op_read(c, &req->use.stateid, req->u.read.offset + req->u.read.got,
 		req->u.read.len - req->u.read.got, req->u.read.buf,
