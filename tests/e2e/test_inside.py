@@ -181,13 +181,25 @@ def wedged(env):
                    within=20, what="answers of all workers")
 
 
+def crowd(root):
+    """More than one worker can have alone."""
+    def make(n):
+        for i in range(6):
+            os.mkdir(f"{root}/crowd{n}.{i}")
+    threads = [threading.Thread(target=make, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @suite.test("a capture is NFS to tshark: each call with its reply, nothing malformed, no file's data",
             timeout=60)
 def captured(env):
     need("tshark")
     mount = env.mount("nconnect=2")
     root = os.path.join(mount.point, env.name)
-    path = capture(env, lambda: work(env, root), point=mount.point)
+    path = capture(env, lambda: (work(env, root), crowd(root)), point=mount.point)
     assert os.stat(path).st_mode & 0o777 == 0o600
     with open(path, "rb") as f:
         content = f.read()
