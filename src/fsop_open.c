@@ -142,11 +142,12 @@ static void open_finish(struct fsop_request *req, bool stale)
 }
 
 /* A file that this user may write and not read: the kernel gets no pages of it. True: to be opened
- * once more. */
+ * once more. What is refused behind OPEN is another matter, and the file is open then. */
 static bool open_narrow(struct fsop_request *req)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
-	if (!req->u.open.widened || req->compound->status != NFS4ERR_ACCESS)
+	const struct nfs_compound *c = req->compound;
+	if (!req->u.open.widened || c->status != NFS4ERR_ACCESS || c->ops_ok >= 2)
 		return false;
 	deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	req->u.open.widened = false;
