@@ -75,10 +75,11 @@ size_t stream_gather(const struct stream *stream, struct iovec *iov, size_t *byt
 				skip -= part.iov_len;
 				continue;
 			}
-			if (n == IOV_MAX)
+			if (n == IOV_MAX || *bytes == stream->send_max)
 				return n;
+			size_t len = part.iov_len - skip, room = stream->send_max - *bytes;
 			iov[n].iov_base = (char *)part.iov_base + skip;
-			iov[n].iov_len = part.iov_len - skip;
+			iov[n].iov_len = len < room ? len : room;
 			*bytes += iov[n++].iov_len;
 			skip = 0;
 		}
@@ -110,20 +111,6 @@ bool stream_advance(struct stream *stream, size_t n)
 	return called;
 }
 
-/* Leaves no more than `max` of the bytes. Returns how many parts there are left. */
-static size_t stream_trim(struct iovec *iov, size_t n, size_t max, size_t *bytes)
-{
-	size_t i, len = 0;
-
-	for (i = 0; i < n && len < max; i++) {
-		if (iov[i].iov_len > max - len)
-			iov[i].iov_len = max - len;
-		len += iov[i].iov_len;
-	}
-	*bytes = len;
-	return i;
-}
-
 /* One sendmsg of all that is queued, or of as much as it may. True if it called back. */
 static bool stream_write(struct stream *stream)
 {
@@ -133,7 +120,6 @@ static bool stream_write(struct stream *stream)
 	ssize_t n;
 
 	header.msg_iovlen = stream_gather(stream, iov, &bytes);
-	header.msg_iovlen = stream_trim(iov, header.msg_iovlen, stream->send_max, &bytes);
 	n = sendmsg(stream->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0) {
 		if (errno == EAGAIN)

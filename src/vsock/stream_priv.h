@@ -62,7 +62,8 @@ void stream_post(struct stream *stream);
 void stream_await_writable(struct stream *stream);
 /* Once closed, the last operation to end brings the task that ends the stream. */
 void stream_check_closed(struct stream *stream);
-/* Gathers what is queued into `iov`, of IOV_MAX; returns how many, and their bytes. */
+/* Gathers what is queued, up to send_max, into `iov`, of IOV_MAX; returns how many, and their
+ * bytes. */
 size_t stream_gather(const struct stream *stream, struct iovec *iov, size_t *bytes);
 /* So many bytes of it were taken. True if a message was finished with them, and so called back. */
 bool stream_advance(struct stream *stream, size_t n);

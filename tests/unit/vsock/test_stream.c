@@ -240,7 +240,6 @@ static void test_messages_wait_for_the_connection(void **state)
 	close(fd[1]);
 }
 
-/* Somebody else has filled the socket, so that not a byte can be sent at first. */
 /* A socket that keeps each call's bytes apart tells how many they were. */
 static void test_a_call_hands_over_no_more_than_it_may(void **state)
 {
@@ -289,6 +288,7 @@ static void test_what_a_call_may_hand_over(void **state)
 	assert_int_equal(socket_send_max(&peer, "7.2.0"), SIZE_MAX);
 }
 
+/* Somebody else has filled the socket, so that not a byte can be sent at first. */
 static void test_waits_for_room(void **state)
 {
 	struct pair pair = pair_new(state, SOCK_STREAM);
