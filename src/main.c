@@ -209,12 +209,34 @@ static const struct options *main_follow(const struct options *options, const st
 	return &followed;
 }
 
+/* Attempts that failed with a reset. */
+struct main_resets {
+	unsigned known; /* by a server that has answered before */
+	unsigned vsock;
+};
+
+/* Is it worth another attempt, retry= or not, and after how many ms? Over vsock at once: a port of
+ * ours that is used again too soon may be reset although somebody listens. */
+static bool main_reset(
+	const struct options *options, int err, struct main_resets *resets, int *pause_ms)
+{
+	*pause_ms = MAIN_RETRY_MS;
+	if (err != -ECONNRESET)
+		return false;
+	if (options->server.proto == ADDRESS_VSOCK && resets->vsock++ == 0) {
+		*pause_ms = 0;
+		return true;
+	}
+	return options->tried_secs.count > 0 && resets->known++ < MAIN_RESET_MAX;
+}
+
 /* A share that is connected, or an exit status with one line said. */
 static int main_connect(const struct options *options, const struct tls_context *tls,
 	struct guard *guard, struct takeover *takeover, int signals, struct share **share)
 {
 	uint64_t give_up = loop_clock() + options->retry_s * UINT64_C(1000000000);
-	unsigned followed = 0, resets = 0;
+	struct main_resets resets = {0};
+	unsigned followed = 0;
 	for (;;) {
 		struct share *s;
 		int err = share_new(options, tls, guard, takeover, &s);
@@ -232,9 +254,9 @@ static int main_connect(const struct options *options, const struct tls_context 
 			elsewhere = main_follow(options, s);
 		else if (err == -EPERM || err == -EACCES)
 			elsewhere = flavor_next(s);
+		int pause_ms;
+		bool soon = main_reset(options, err, &resets, &pause_ms);
 		/* What was restored can be so once: the service manager tries again. */
-		bool soon = err == -ECONNRESET && options->tried_secs.count > 0 &&
-			    resets++ < MAIN_RESET_MAX;
 		bool again = main_worth_retrying(err) && (soon || loop_clock() < give_up) &&
 			     !(takeover && takeover->resumed);
 		if (!again && !elsewhere && err != -ECANCELED)
@@ -247,7 +269,7 @@ static int main_connect(const struct options *options, const struct tls_context 
 		}
 		if (again) {
 			struct pollfd pfd = {.fd = signals, .events = POLLIN};
-			err = poll(&pfd, 1, MAIN_RETRY_MS) > 0 ? -ECANCELED : 0;
+			err = poll(&pfd, 1, pause_ms) > 0 ? -ECANCELED : 0;
 		}
 		if (err)
 			return err == -ECANCELED ? main_cancelled(guard, takeover, signals)

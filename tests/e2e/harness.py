@@ -63,6 +63,13 @@ def build_path(*parts):
     return os.path.join(os.environ.get("VSOCKFS_BUILD", os.path.join(ROOT, "build")), *parts)
 
 
+def preloaded(paths, command):
+    """With vsock addresses that are sockets in `paths`."""
+    return [shutil.which("env"), "LD_PRELOAD=" + build_path("tests", "e2e", "libvsock_paths.so"),
+            "VSOCK_PATHS=" + paths,
+            "ASAN_OPTIONS=verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""), *command]
+
+
 def sweep_work():
     """Removes what harnesses that were killed left: their lock is free."""
     for name in os.listdir(WORK_PARENT):

@@ -16,7 +16,7 @@ import threading
 import time
 
 import nfsreply as nfs
-from harness import ROOT, Server, Suite, build_path
+from harness import ROOT, Server, Suite, build_path, preloaded
 from manager import Manager
 from mounts import Mount
 from nfsreply import opaque, opaque_end, p32, u32
@@ -102,13 +102,6 @@ class Away(Proxy):
             if op[0] in (nfs.WRITE, nfs.COMMIT) and op[1] == 0:
                 op[2] = op[2][:-8] + self.verifier
         return done.bytes()
-
-
-def preloaded(paths, command):
-    """With vsock addresses that are sockets in `paths`."""
-    return [shutil.which("env"), "LD_PRELOAD=" + build_path("tests", "e2e", "libvsock_paths.so"),
-            "VSOCK_PATHS=" + paths,
-            "ASAN_OPTIONS=verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""), *command]
 
 
 class PathMount(Mount):

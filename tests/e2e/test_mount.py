@@ -13,7 +13,7 @@ import threading
 import time
 
 from ganesha import free_port
-from harness import EXPORT, Suite, errno_of
+from harness import EXPORT, Suite, errno_of, preloaded, start_relay
 from mounts import Mount, mountinfo, processes_of
 from test_basic import read, write
 
@@ -138,6 +138,26 @@ def nothing_listening(env):
     must_fail(env, FAILURE, f"unix:{env.scratch('dead')}:{EXPORT}", "listens")
     must_fail(env, FAILURE, f"tcp:127.0.0.1:{free_port()}:{EXPORT}", "listens")
     must_fail(env, FAILURE, f"1:{EXPORT}", "vsock", within=40, timeout=60)
+
+
+@suite.test("a vsock connection that is reset is tried a second time, at once, and no oftener")
+def reset_once(env):
+    paths = env.scratch("vsock")
+    os.makedirs(paths)
+    relay = start_relay(f"unix:{paths}/2.2049", env.suite.server.port)
+    try:
+        for resets, options, status in ((1, "", 0), (2, "", FAILURE), (2, "retry=1", 0)):
+            words = [f"VSOCK_RESETS={resets}", suite.program(), f"2:{EXPORT}", empty_point(env)]
+            done = subprocess.run(preloaded(paths, words + (["-o", options] if options else [])),
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, timeout=20)
+            if done.returncode == 0:
+                subprocess.run(["umount", words[3]], check=True)
+            assert done.returncode == status, (resets, options, done.stderr)
+            assert (b"nothing listens" in done.stderr) == (status != 0), done.stderr
+    finally:
+        relay.kill()
+        relay.wait()
 
 
 @suite.test("no such export: one line that names it, status 32")

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Preloaded: this machine has no vsock peers, so what connects to CID and port gets the Unix socket
- * CID.PORT in the directory VSOCK_PATHS.
+ * CID.PORT in the directory VSOCK_PATHS. The first VSOCK_RESETS of them (none by default) are
+ * reset.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/vm_sockets.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -26,6 +28,13 @@ EXPORTED int bind(int fd, const struct sockaddr *address, socklen_t len)
 	return address->sa_family == AF_VSOCK ? 0 : next(fd, address, len);
 }
 
+static int reset(void)
+{
+	static atomic_int count;
+	const char *resets = getenv("VSOCK_RESETS");
+	return resets && atomic_fetch_add(&count, 1) < atoi(resets);
+}
+
 EXPORTED int connect(int fd, const struct sockaddr *address, socklen_t len)
 {
 	int (*next)(int, const struct sockaddr *, socklen_t) =
@@ -34,6 +43,10 @@ EXPORTED int connect(int fd, const struct sockaddr *address, socklen_t len)
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	if (address->sa_family != AF_VSOCK)
 		return next(fd, address, len);
+	if (reset()) {
+		errno = ECONNRESET;
+		return -1;
+	}
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s/%u.%u", getenv("VSOCK_PATHS"), vm->svm_cid,
 		vm->svm_port);
 	int ret = next(fd, (const struct sockaddr *)&un, sizeof(un));
