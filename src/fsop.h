@@ -141,7 +141,7 @@ struct fsop_request {
 			bool around;		      /* the page cache: O_DIRECT */
 			bool direct;		      /* not to be gathered */
 			bool moved;  /* appended elsewhere than the kernel thought */
-			bool placed; /* an append whose place is known to be ours */
+			bool placed; /* no append, or one whose place is known to be ours */
 		} write;
 		struct {
 			struct nfs_setattr set;

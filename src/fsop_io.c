@@ -448,6 +448,8 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 	write_begin(req, fi->flags & O_SYNC    ? FILE_SYNC4
 			 : fi->flags & O_DSYNC ? DATA_SYNC4
 					       : UNSTABLE4);
+	/* The kernel gives the pages of a mapping, or those that it gathered, their place. */
+	req->u.write.placed = fi->writepage;
 	req->gathered = behind;
 	if (write_keep(req, &range))
 		write_go_on(req, answer, behind);

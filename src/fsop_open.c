@@ -238,15 +238,13 @@ static void open_committed(void *arg, int err)
 		open_send(req);
 }
 
-/* A kernel that writes pages back reads what is missing of them by whatever file is open, and knows
- * best where a file ends. */
+/* A kernel that writes pages back reads what is missing of them by whatever file is open. */
 static void open_widen(struct fsop_request *req)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
 	req->u.open.widened = (fi->flags & O_ACCMODE) == O_WRONLY;
 	if (req->u.open.widened)
 		fi->flags = (fi->flags & ~O_ACCMODE) | O_RDWR;
-	fi->flags &= ~O_APPEND;
 }
 
 static void open_prepare(struct fsop_request *req, const struct fuse_file_info *fi)

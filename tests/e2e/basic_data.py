@@ -108,6 +108,21 @@ def mapped(env):
     env.same()
 
 
+@suite.test("what is written to a mapping stays in its place, also by a descriptor that appends")
+def mapped_to_append(env):
+    path = env.path("f")
+    data = random.Random(4).randbytes(10000)
+    write(path, data)
+    with open(path, "a+b", buffering=0) as f:
+        with shared_map(env, f) as m:
+            m[5:8] = b"new"
+            m.flush()
+            f.write(b"appended")
+            m[5000:5003] = b"too"
+    assert read(env.on_disk("f")) == data[:5] + b"new" + data[8:5000] + b"too" + data[5003:] + b"appended"
+    env.same()
+
+
 @suite.test("writes seen through a mapping and maps seen by read are one file")
 def map_and_write(env):
     with open(env.path("f"), "w+b", buffering=0) as f:

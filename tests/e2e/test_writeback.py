@@ -100,6 +100,21 @@ def appended(env):
     assert read(env.on_disk("log")) == expected
 
 
+@suite.test("what is appended to a file that was there goes behind it, whatever else is written of it")
+def appended_behind(env):
+    _, top = mounted(env)
+    data = random.Random(7).randbytes(10 * KIB)
+    write(env.on_disk("log"), data)
+    other = os.open(f"{top}/log", os.O_RDWR)
+    # the kernel writes pages by what was opened last
+    fd = os.open(f"{top}/log", os.O_WRONLY | os.O_APPEND)
+    os.pwrite(other, b"new", 5000)
+    os.write(fd, b"appended")
+    os.close(other)
+    os.close(fd)
+    assert read(env.on_disk("log")) == data[:5000] + b"new" + data[5003:] + b"appended"
+
+
 @suite.test("sizes and times are those of the writes, here and on the server")
 def attributes(env):
     _, top = mounted(env)
