@@ -186,6 +186,7 @@ struct fsop_request {
 			struct nfs_lock *lock;
 			struct fsop_lock_wait *wait;
 			struct loop_task task; /* the page cache was dropped */
+			uint64_t fuse_owner;   /* before there is a lock */
 			bool unlock;
 			bool sleep; /* until it is granted */
 		} lock;

@@ -15,7 +15,8 @@
  * what programs order their accesses by.
  *
  * RELEASE, which frees the locks of an open file, comes after close(2) has returned: who is refused
- * because of such a lock, or asks what is in the way, waits for its end.
+ * because of such a lock, or asks what is in the way, waits for its end. It frees fcntl(2)'s, too,
+ * where there is no FLUSH (open_needs_no_flush).
  */
 
 static void lock_send(struct fsop_request *req);
@@ -235,6 +236,27 @@ static void lock_opened(void *arg)
 	lock_send(arg);
 }
 
+static void lock_ask(struct fsop_request *req, uint64_t fuse_owner, enum nfs_lock_scope scope)
+{
+	struct nfs_state *state = req->share->state;
+	req->u.lock.lock = nfs_lock_get(
+		state, req->file->open, fuse_owner, scope, nfs_client_owner(req->share->client));
+	if (!req->u.lock.lock || nfs_lock_reserve(state, req->u.lock.lock) != 0 ||
+		(req->u.lock.sleep && lock_wait_begin(req, lock_send) != 0)) {
+		fsop_lock_reply(req, -ENOLCK);
+		return;
+	}
+	/* Locks hang on an open that the server knows of. */
+	if (!deleg_make_real(state, req->file->open, req->worker->conn, lock_opened, req))
+		lock_send(req);
+}
+
+static void lock_rounded(struct fsop_request *req)
+{
+	lock_wait_end(req);
+	lock_ask(req, req->u.lock.fuse_owner, NFS_LOCK_OF_PROCESS);
+}
+
 static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int type,
 	enum nfs_lock_scope scope, struct nfs_lock_range range, bool sleep)
 {
@@ -250,20 +272,19 @@ static void lock_begin(fuse_req_t fuse, const struct fuse_file_info *fi, int typ
 		return;
 	}
 	bool write = type == F_WRLCK;
+	/* The kernel tells of the closes of such files that are opened from now on. */
+	if (scope == NFS_LOCK_OF_PROCESS && (req->file->flags & O_ACCMODE) == O_RDONLY)
+		atomic_store(&req->share->readers_lock, true);
 	req->u.lock.sleep = sleep;
 	req->u.lock.args.range.type =
 		sleep ? (write ? WRITEW_LT : READW_LT) : (write ? WRITE_LT : READ_LT);
-	req->u.lock.lock = nfs_lock_get(req->share->state, req->file->open, fi->lock_owner, scope,
-		nfs_client_owner(req->share->client));
-	if (!req->u.lock.lock || nfs_lock_reserve(req->share->state, req->u.lock.lock) != 0 ||
-		(sleep && lock_wait_begin(req, lock_send) != 0)) {
-		fsop_lock_reply(req, -ENOLCK);
+	req->u.lock.fuse_owner = fi->lock_owner;
+	/* What went with a close that only RELEASE tells of is not this owner's any more. */
+	if (scope == NFS_LOCK_OF_PROCESS &&
+		nfs_lock_may_end(req->share->state, req->file->open, fi->lock_owner) &&
+		lock_wait_round(req, lock_rounded))
 		return;
-	}
-	/* Locks hang on an open that the server knows of. */
-	if (!deleg_make_real(
-		    req->share->state, req->file->open, req->worker->conn, lock_opened, req))
-		lock_send(req);
+	lock_ask(req, fi->lock_owner, scope);
 }
 
 void fsop_setlk(

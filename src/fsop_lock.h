@@ -25,6 +25,9 @@ void lock_wait_pause(struct fsop_request *req);
  * not gone in time.
  */
 bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_request *req));
+/* `send` follows when whatever was read before this request has been looked at, or -EINTR to the
+ * program. False: it has been, for all that can be known. */
+bool lock_wait_round(struct fsop_request *req, void (*send)(struct fsop_request *req));
 /* `req` has freed its range: wakes the first who waits for some of it, and all whom that one leaves
  * room for. */
 void lock_wait_wake_next(struct fsop_request *req);

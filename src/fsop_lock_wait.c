@@ -245,3 +245,12 @@ bool lock_wait_for_end(struct fsop_request *req, void (*send)(struct fsop_reques
 	lock_wait_pause(req);
 	return true;
 }
+
+bool lock_wait_round(struct fsop_request *req, void (*send)(struct fsop_request *req))
+{
+	if (req->share->nworkers == 1 || lock_wait_begin(req, send) != 0)
+		return false;
+	wait_round(req->u.lock.wait);
+	lock_wait_pause(req);
+	return true;
+}

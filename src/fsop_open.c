@@ -108,9 +108,18 @@ static int open_make_file(struct fsop_request *req, struct node *node)
 	return req->file ? 0 : -ENOMEM;
 }
 
+/* Nothing is written by it, so that FLUSH could tell only that a process's locks end: see
+ * fsop_lock.c. */
+static bool open_needs_no_flush(const struct fsop_request *req)
+{
+	return (req->u.open.fi.flags & O_ACCMODE) == O_RDONLY &&
+	       !atomic_load(&req->share->readers_lock) && !atomic_load(&req->node->file->locked);
+}
+
 static void open_reply(struct fsop_request *req)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
+	fi->noflush = open_needs_no_flush(req);
 	int err = file_publish(req->file, &fi->fh);
 	if (err) {
 		fsop_reply_err(req, err);

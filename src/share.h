@@ -85,6 +85,7 @@ struct share {
 	unsigned possible; /* SUPPORT_* that some file system may have */
 	struct lacks lacks;
 	_Atomic bool delegates_dirs; /* the server knows GET_DIR_DELEGATION */
+	_Atomic bool readers_lock;   /* some program has locked by a file open for reading only */
 	struct told told;
 	_Atomic(struct referrals *) referrals; /* NULL: none is followed */
 	struct migrate *migrate;

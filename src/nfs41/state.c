@@ -320,6 +320,16 @@ struct nfs_lock *nfs_open_end(struct nfs_state *state, struct nfs_open *open)
 	return lock;
 }
 
+bool nfs_lock_may_end(struct nfs_state *state, const struct nfs_open *open, uint64_t fuse_owner)
+{
+	pthread_mutex_lock(&state->mutex);
+	const struct nfs_lock *lock = state_find_lock(state, open, fuse_owner, NFS_LOCK_OF_PROCESS);
+	bool may = lock && lock->user && lock->user != open &&
+		   lock->user->access == OPEN4_SHARE_ACCESS_READ;
+	pthread_mutex_unlock(&state->mutex);
+	return may;
+}
+
 enum nfs_lock_end nfs_lock_end(struct nfs_state *state, uint64_t owner)
 {
 	const struct nfs_lock *lock;

@@ -129,6 +129,9 @@ void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is 
  * lock-owner that locked by it last and has ranges, with a reference, or NULL.
  */
 struct nfs_lock *nfs_open_end(struct nfs_state *state, struct nfs_open *open);
+/* What the process has locked on the file it has locked by another open last, which is for reading:
+ * that may have been released meanwhile. */
+bool nfs_lock_may_end(struct nfs_state *state, const struct nfs_open *open, uint64_t fuse_owner);
 /* What the lock-owner that the server knows as `owner` has locked: */
 enum nfs_lock_end {
 	NFS_LOCK_STANDS,

@@ -38,7 +38,8 @@ def commit_fails(env, status, number):
     h = Hostile(env)
     paths = [h.path("f")] * 3
     writer = os.open(paths[0], os.O_RDWR | os.O_CREAT)
-    reader, other = os.open(paths[1], os.O_RDWR), os.open(paths[2], os.O_RDONLY)
+    looking = os.open(paths[0], os.O_RDONLY)
+    reader, other = os.open(paths[1], os.O_RDWR), os.open(paths[2], os.O_WRONLY)
     os.write(writer, b"data")
     h.proxy.arm(failing(status), nfs.COMMIT)
     env.fails(number, os.fsync, writer)
@@ -47,6 +48,8 @@ def commit_fails(env, status, number):
     env.fails(number, os.fsync, reader)
     os.fsync(reader)
     env.fails(number, os.close, other)
+    env.fails(number, os.fsync, looking)
+    os.close(looking)
     late = os.open(paths[0], os.O_RDWR)
     os.fsync(late)
     # the next data is as good as any
