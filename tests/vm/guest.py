@@ -33,9 +33,9 @@ class Guest:
         self.pending = b""
 
     def count_instructions(self):
-        """Before its start: one CPU, whose clock goes by what it executes, 2 ns each."""
+        """Before its start: one CPU, whose clock goes by what it executes, 1 ns each."""
         self.command[self.command.index("-smp") + 1] = "1"
-        self.command += ["-icount", "shift=1,sleep=off"]
+        self.command += ["-icount", "shift=0,sleep=off"]
         self.may_kvm = False
 
     def start(self, tap):
