@@ -20,6 +20,7 @@ sys.path[1:1] = [HERE, os.path.join(os.path.dirname(HERE), "tests", "e2e")]
 sys.dont_write_bytecode = True
 
 import knfsd  # noqa: E402
+import later  # noqa: E402
 import rows  # noqa: E402
 import side  # noqa: E402
 from mounts import Mount  # noqa: E402
@@ -139,15 +140,19 @@ def count_rows(args, work, server):
         rows.run("rm", "-rf", export)
 
 
-def compare(args, work, server, part="side"):
-    side.compare(
-        side.Server(f"tcp:{server.port}", server.port, server.export, "/"), args["build"], work,
-        args["options"], args["word"], args["repeat"], args["size"],
-        lambda row, who, found: tell(part, row=row, client=who, found=found), part == "small")
-
-
-def compare_small(args, work, server):
-    compare(args, work, server, "small")
+def compare(args, work, server, part):
+    """The same once for each distance of the server."""
+    for usec in args["rtt"]:
+        try:
+            with later.by(usec, server.port) as null_us:
+                tell("distance", part=part, rtt=usec, null_us=null_us)
+                side.compare(
+                    side.Server(f"tcp:{server.port}", server.port, server.export, "/"),
+                    args["build"], work, args["options"], args["word"], args["repeat"], args["size"],
+                    lambda row, who, found: tell(part, row=row, client=who, found=found, rtt=usec),
+                    part == "small")
+        except later.NoDelay as why:
+            tell("skipped", why=f"{part} with {usec} us more: {why}")
 
 
 def main():
@@ -160,7 +165,10 @@ def main():
     tell("guest", kernel=os.uname().release, cpus=os.cpu_count(), call_us=call_us(),
          switch_us=switch_us(), uring=uring)
     for part in args["parts"]:
-        {"knfsd": count_rows, "side": compare, "small": compare_small}[part](args, work, server)
+        if part == "knfsd":
+            count_rows(args, work, server)
+        else:
+            compare(args, work, server, part)
     server.stop()
     tell("end")
 

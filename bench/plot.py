@@ -4,6 +4,7 @@
 import sys
 
 import rows
+import side
 
 COLOURS = {"kernel": "#8a8a8a", "knfsd": "#1f6fb4", "nfs-ganesha": "#e08a1e"}
 LABELS = {"kernel": "the kernel's client, knfsd", "knfsd": "vsockfs, knfsd",
@@ -36,6 +37,29 @@ def draw_counts(axes, counts):
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 1.08), ncol=4, frameon=False)
 
 
+def by_distance(results):
+    """{row: [(microseconds that a round trip takes longer, vsockfs / kernel)]}, where there are several."""
+    found = {}
+    for part in ("side", "small"):
+        further = results["further"][part]
+        for usec, table in ({0: results[part], **further} if further else {}).items():
+            for name, speeds in side.medians(table).items():
+                if {"vsockfs", "kernel"} <= speeds.keys():
+                    found.setdefault(name, []).append((usec, speeds["vsockfs"] / speeds["kernel"]))
+    return found
+
+
+def draw_distance(axes, ratios):
+    """A line for each piece of work; above 1 vsockfs is faster."""
+    for name, points in ratios.items():
+        axes.plot(*zip(*sorted(points)), marker="o", label=name)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("microseconds that a round trip takes longer")
+    axes.set_ylabel("times as fast as the kernel's client")
+    axes.legend(fontsize=7, frameon=False)
+
+
 def draw(results, path):
     try:
         import matplotlib
@@ -45,7 +69,7 @@ def draw(results, path):
         return
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
-    panels = [(draw_counts, results["counts"])]
+    panels = [(draw_counts, results["counts"]), (draw_distance, by_distance(results))]
     panels = [(drawer, what) for drawer, what in panels if what]
     if not panels:
         return
