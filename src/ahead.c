@@ -129,6 +129,21 @@ struct buf *ahead_read(
 	return buf;
 }
 
+struct buf *ahead_whole(struct ahead_pool *pool, struct file *file, uint32_t *len)
+{
+	struct buf *buf = NULL;
+	if (!atomic_load(&file->ahead))
+		return NULL;
+	pthread_mutex_lock(&pool->mutex);
+	const struct ahead *ahead = atomic_load(&file->ahead);
+	if (ahead && ahead->eof && ahead_is_good(pool, ahead)) {
+		*len = ahead->len;
+		buf = buf_ref(ahead->buf);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	return buf;
+}
+
 void ahead_forget(struct ahead_pool *pool, struct file *file)
 {
 	if (!atomic_load(&file->ahead))

@@ -36,6 +36,8 @@ void ahead_keep(struct ahead_pool *pool, struct file *file, struct buf *buf, uin
  * the server has to be asked. */
 struct buf *ahead_read(
 	struct ahead_pool *pool, struct file *file, uint64_t offset, uint32_t len, uint32_t *got);
+/* The same for all of the file, if that came, which stays for reads; NULL: no. */
+struct buf *ahead_whole(struct ahead_pool *pool, struct file *file, uint32_t *len);
 /* Nothing is kept any more. */
 void ahead_drop_all(struct ahead_pool *pool);
 /* The last reference to the file goes. */

@@ -424,6 +424,29 @@ static bool copy_is_small(const struct fsop_request *req)
 	       size <= AHEAD_FILE_MAX && req->u.copy.len >= size;
 }
 
+/* It is a write of what came with the open. True: answered; false: the kernel copies, by READ and
+ * WRITE. */
+static bool copy_here(struct fsop_request *req)
+{
+	struct share *share = req->share;
+	struct behind_data data = {.offset = req->u.copy.to};
+	struct behind *behind = NULL;
+	if (req->source->node == req->node || node_behind(req->source->node))
+		return false;
+	struct buf *buf = ahead_whole(share->ahead, req->source, &data.len);
+	if (!buf)
+		return false;
+	data.data = buf->data;
+	bool taken = data.len <= req->u.copy.len &&
+		     behind_write(share->behind, req->file, &data, &behind) == BEHIND_TAKEN;
+	buf_unref(buf);
+	if (taken) {
+		fuse_reply_write(req->fuse, data.len);
+		fsop_end(req);
+	}
+	return taken;
+}
+
 /* Is it worth asking? */
 static bool copy_may(const struct fsop_request *req)
 {
@@ -443,6 +466,8 @@ void fsop_copy_file_range(fuse_req_t fuse, fuse_ino_t ino_from, off_t from,
 	req->u.copy.from = (uint64_t)from;
 	req->u.copy.to = (uint64_t)to;
 	req->u.copy.len = len < COPY_MAX ? (uint32_t)len : COPY_MAX;
+	if (flags == 0 && copy_is_small(req) && copy_here(req))
+		return;
 	if (flags != 0 || len == 0 || !copy_may(req)) {
 		fsop_reply_err(req, -EOPNOTSUPP);
 		return;

@@ -433,6 +433,7 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 		.data = (const uint8_t *)data, .len = (uint32_t)size, .offset = (uint64_t)offset};
 	enum behind_answer answer = BEHIND_WAIT;
 	struct behind *behind = NULL;
+	atomic_store(&req->node->file->paged, true);
 	/* What a program wrote to a mapping the kernel has gathered already. */
 	req->u.write.direct = fi->writepage || (fi->flags & (O_SYNC | O_DSYNC | O_DIRECT));
 	if (!req->u.write.direct)

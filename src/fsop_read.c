@@ -131,8 +131,10 @@ void fsop_read(
 	req->u.read.offset = (uint64_t)offset;
 	req->u.read.len = size < req->share->rsize ? (uint32_t)size : req->share->rsize;
 	req->u.read.got = 0;
-	if (!(fi->flags & O_DIRECT))
+	if (!(fi->flags & O_DIRECT)) {
 		atomic_fetch_add(&req->node->file->page_reads, 1);
+		atomic_store(&req->node->file->paged, true);
+	}
 	if (read_ahead(req))
 		return;
 	read_begin(req, false);

@@ -52,6 +52,7 @@ struct node_file {
 	struct unstable *unstable;	       /* written and not committed, or NULL */
 	_Atomic(struct behind_queue *) behind; /* gathered or under way, or NULL */
 	_Atomic bool locked;		       /* some program has locked it */
+	_Atomic bool paged;	     /* the kernel has asked for pages of it, or given some */
 	struct file *maker;	     /* which has made it, as behind.c knows it, or NULL */
 	_Atomic uint64_t settled_at; /* ns: when something gathered was last sent */
 	/* READs for the page cache: how many, and when it was dropped for good */
@@ -230,7 +231,7 @@ bool node_size(struct node_table *table, struct node *node, uint64_t *change, ui
 bool node_is_at(struct node_table *table, const struct node *node, uint64_t change);
 /* Are these attributes of the last change that is known, and of the size that was seen with it? */
 bool node_is_as(struct node_table *table, const struct node *node, const struct nfs_attr *attr);
-/* A file whose size is known, and whose data the page cache does not have. */
+/* A file whose size is known, and of whose data the page cache has nothing, or nothing good. */
 bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size);
 /* The kernel has all names of a directory as they were asked for at `since` (ns), or later. */
 void node_note_listed(struct node_table *table, struct node *node, uint64_t since);

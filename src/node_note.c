@@ -258,7 +258,9 @@ bool node_is_as(struct node_table *table, const struct node *node, const struct 
 bool node_lacks_data(struct node_table *table, const struct node *node, uint64_t *size)
 {
 	pthread_mutex_lock(&table->mutex);
-	bool lacks = node->type == NF4REG && node->size_known && node->data != NODE_DATA_KNOWN;
+	const struct node_file *file = node->file;
+	bool has = node->data == NODE_DATA_KNOWN && file && file->paged;
+	bool lacks = node->type == NF4REG && node->size_known && !has;
 	*size = node->size;
 	pthread_mutex_unlock(&table->mutex);
 	return lacks;

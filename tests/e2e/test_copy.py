@@ -16,6 +16,7 @@ from harness import Suite
 from mounts import Mount
 from proxy import CLOSE
 from test_basic import read, write
+from test_closes import requests
 from test_stats import stats
 
 suite = Suite()
@@ -91,6 +92,57 @@ def with_the_open(env):
     assert c.calls("COPY", "CLONE") == before
     assert c.copy(KIB, 0, KIB) == KIB
     assert len(c.proxy.copies) == 1
+
+
+@suite.test("the data of a whole small file does not go through the kernel, which is given it when it is read")
+def not_through_the_kernel(env):
+    data = DATA[:50 * KIB]
+    write(env.on_disk("from"), data)
+    mount = env.mount("actimeo=60")
+    top = os.path.join(mount.point, env.name)
+    with requests(env, mount.point) as found:
+        subprocess.run(["cp", f"{top}/from", f"{top}/to"], check=True)
+    assert "COPY_FILE_RANGE" in found and "READ" not in found, found
+    # what was gathered
+    assert found.count("WRITE") == 1, found
+    assert read(env.on_disk("to")) == data
+    told = stats(env, mount.point)["operations"]
+    assert "READ" not in told and "COPY" not in told, told
+    assert read(f"{top}/from") == data and read(f"{top}/to") == data
+    assert "READ" not in stats(env, mount.point)["operations"], "it did not come with the open"
+
+
+@suite.test("a small file is copied to where it is to be")
+def placed(env):
+    data = DATA[:50 * KIB]
+    for name in ("from", "to"):
+        write(env.on_disk(name), data)
+    mount = env.mount()
+    top = os.path.join(mount.point, env.name)
+    source, target = os.open(f"{top}/from", os.O_RDONLY), os.open(f"{top}/to", os.O_RDWR)
+    assert os.copy_file_range(source, target, 1 << 30, 0, 4097) == len(data)
+    os.close(target)
+    assert read(env.on_disk("to")) == data[:4097] + data
+
+
+@suite.test("what was written to a small file since its open is copied")
+def written_since(env):
+    data = DATA[:50 * KIB]
+    expected = data[:1000] + b"new" + data[1003:]
+    mount = env.mount("actimeo=60")
+    top = os.path.join(mount.point, env.name)
+    for synced in (False, True):
+        name = f"from{synced}"
+        write(env.on_disk(name), data)
+        source = os.open(f"{top}/{name}", os.O_RDONLY)
+        target = os.open(f"{top}/to", os.O_RDWR | os.O_CREAT)
+        writer = os.open(f"{top}/{name}", os.O_WRONLY)
+        os.pwrite(writer, b"new", 1000)
+        if synced:
+            os.fsync(writer)
+        assert os.copy_file_range(source, target, 1 << 30, 0, 0) == len(data)
+        os.close(target)
+        assert read(env.on_disk("to")) == expected
 
 
 @suite.test("a server that copies less than it is asked to is asked for the rest")
