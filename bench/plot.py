@@ -43,7 +43,7 @@ def by_distance(results):
     for part in ("side", "small"):
         further = results["further"][part]
         for usec, table in ({0: results[part], **further} if further else {}).items():
-            for name, speeds in side.medians(table).items():
+            for name, speeds in side.typical(table, results["icount"]).items():
                 if {"vsockfs", "kernel"} <= speeds.keys():
                     found.setdefault(name, []).append((usec, speeds["vsockfs"] / speeds["kernel"]))
     return found
