@@ -274,6 +274,7 @@ static int load_lock(
 	free(ranges);
 	if (!lock)
 		return -EINVAL;
+	share->readers_lock = true; /* by which kind of file is not on record */
 	lock->record = from->at;
 	lock->stateid = load_stateid(head.stateid);
 	lock->established = head.established;

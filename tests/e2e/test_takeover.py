@@ -181,6 +181,22 @@ def locks(env):
         env.eventually(lambda: not locked_elsewhere(env, "f"), within=10, what="the locks' end")
 
 
+@suite.test("read locks, too: each close of a file that was locked is told to the next daemon")
+def read_locks(env):
+    with service(env) as s:
+        with open(env.on_disk("f"), "wb") as f:
+            f.write(bytes(100))
+        for released in (False, True):
+            with open(s.path("f"), "rb") as f:
+                fcntl.lockf(f, fcntl.LOCK_SH)
+                s.again()
+                assert locked_elsewhere(env, "f")
+                if not released:
+                    os.close(os.open(s.path("f"), os.O_RDONLY))
+                    assert not locked_elsewhere(env, "f")
+            env.eventually(lambda: not locked_elsewhere(env, "f"), within=10, what="the lock's end")
+
+
 @suite.test("a program that waits for a lock goes on waiting, and gets it")
 def waiting(env):
     with service(env) as s:
