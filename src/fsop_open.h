@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef VSOCKFS_FSOP_OPEN_H
+#define VSOCKFS_FSOP_OPEN_H
+
+#include "fsop.h"
+
+/* What OPENs of files that there are and those that make them (fsop_create.c) have in common. */
+
+/* Takes up what a program asks for in req->u.open. */
+void fsop_open_prepare(struct fsop_request *req, const struct fuse_file_info *fi);
+/* The WANT_* bits for the OPEN that is about to be sent; `fh` is NULL for one that makes the file.
+ * deleg_answered follows in any case. */
+uint32_t fsop_open_want(struct fsop_request *req, const struct nfs_fh *fh);
+/* Asks what else the opener may do, for opens under a delegation that this one may bring. */
+void fsop_open_put_access(struct fsop_request *req);
+
+/* A file that this user may write and not read: the kernel gets no pages of it. True: to be opened
+ * once more. What is refused behind OPEN is another matter, and the file is open then. */
+bool fsop_open_narrow(struct fsop_request *req);
+/* What the kernel may keep in its page cache for this open of `node`. True: not before it has
+ * dropped what it has, attributes included. */
+bool fsop_open_note(struct fsop_request *req, struct node *node, enum node_cached cached);
+/* The open file as req->file, for an OPEN of req->fh that was granted, with the delegation that
+ * came with it. 0 or -errno, with the state given back. */
+int fsop_open_make_file(struct fsop_request *req, struct node *node);
+
+#endif
