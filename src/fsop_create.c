@@ -34,7 +34,8 @@ static void create_reply(struct fsop_request *req)
 		return;
 	}
 	struct node *node = node_find(share->nodes, entry.ino);
-	bool stale = fsop_open_note(req, node, node_note_open(share->nodes, node, &req->attr));
+	bool stale =
+		fsop_open_note(req, node, node_note_open(share->nodes, node, &req->attr, false));
 	err = fsop_open_make_file(req, node);
 	if (!err)
 		err = file_publish(req->file, &fi->fh);

@@ -62,7 +62,7 @@ static void lock_granted(struct fsop_request *req)
 	lock_record(req, &req->u.lock.stateid);
 	atomic_store(&req->node->file->locked, true);
 	if (nfs_bitmap_has(&req->attr.have, FATTR4_CHANGE) &&
-		node_note_open(share->nodes, req->node, &req->attr) == NODE_CACHED_STALE) {
+		node_note_open(share->nodes, req->node, &req->attr, false) == NODE_CACHED_STALE) {
 		/* What others wrote under their lock must be seen under ours: the old pages go
 		 * first. */
 		req->u.lock.task.run = lock_refreshed;

@@ -156,6 +156,29 @@ bool fsop_open_narrow(struct fsop_request *req)
 	return true;
 }
 
+/* All of the file goes into the page cache, if the kernel has nothing of it there. */
+static bool open_store(
+	struct fsop_request *req, enum node_cached cached, const struct buf *buf, uint32_t len)
+{
+	struct fuse_file_info *fi = &req->u.open.fi;
+	if (cached != NODE_CACHED_ATTR)
+		return false;
+	bool stored = !fi->direct_io && fsop_store(req, buf, len);
+	node_note_stored(req->share->nodes, req->node);
+	fi->keep_cache |= stored;
+	return stored;
+}
+
+/* Data that came with the open: in the page cache, or where a READ looks for it first. */
+static void open_keep(
+	struct fsop_request *req, bool stored, struct buf *buf, uint32_t len, bool eof)
+{
+	if (stored)
+		atomic_fetch_add(&req->node->file->page_reads, 1);
+	else
+		ahead_keep(req->share->ahead, req->file, buf, len, eof, req->attr.change);
+}
+
 static void open_send(struct fsop_request *req);
 
 static void open_done(struct nfs_compound *c)
@@ -166,7 +189,10 @@ static void open_done(struct nfs_compound *c)
 		return;
 	}
 	struct node_table *nodes = req->share->nodes;
-	bool stale = false, read;
+	struct buf *buf = req->u.open.buf;
+	const struct nfs_read_res *data = &req->u.open.data;
+	enum node_cached cached = NODE_CACHED_STALE;
+	bool stale = false, stored = false, read;
 	int err = open_take_read(req, &read);
 	if (!err)
 		err = fsop_attr_check(req->node, &req->attr);
@@ -175,16 +201,21 @@ static void open_done(struct nfs_compound *c)
 	if (!err && nfs_bitmap_has(&req->attr.have, FATTR4_NUMLINKS) && req->attr.nlink == 0)
 		err = -ESTALE;
 	/* The file was changing while it was looked at: neither is to be kept. */
-	if (!err && read && req->u.open.data.eof && req->u.open.data.len != req->attr.size) {
+	if (!err && read && data->eof && data->len != req->attr.size) {
 		node_note_unknown(nodes, req->node);
 		read = false;
 	}
 	/* before a delegation lets others open without asking */
+	/* without a delegation nobody would say that it is out of date */
+	bool store = !err && read && data->eof && deleg_granted(&req->made);
 	if (err)
 		node_note_unknown(nodes, req->node);
 	else
-		stale = fsop_open_note(
-			req, req->node, node_note_open(nodes, req->node, &req->attr));
+		cached = node_note_open(nodes, req->node, &req->attr, store);
+	if (!err)
+		stale = fsop_open_note(req, req->node, cached);
+	if (store)
+		stored = open_store(req, cached, buf, data->len);
 	/* PUTFH, OPEN, then what may fail after the file is open: file_unref closes it again. */
 	if (c->ops_ok >= 2) {
 		node_fh(req->node, &req->fh);
@@ -194,9 +225,8 @@ static void open_done(struct nfs_compound *c)
 		deleg_answered(req->share->state, &req->u.open.asking, NULL);
 	}
 	if (!err && read)
-		ahead_keep(req->share->ahead, req->file, req->u.open.buf, req->u.open.data.len,
-			req->u.open.data.eof, req->attr.change);
-	buf_unref(req->u.open.buf);
+		open_keep(req, stored, buf, data->len, data->eof);
+	buf_unref(buf);
 	if (!err)
 		fresh_put_file(req->share->fresh, req->node, &req->attr, req->begun_at);
 	if (err)
@@ -269,7 +299,7 @@ static bool open_locally(struct fsop_request *req)
 		share->state, &req->fh, req->u.open.access, req->u.open.owner, req->cred);
 	if (!open)
 		return false;
-	if (!node_note_local_open(share->nodes, req->node, &req->attr.change, &cached)) {
+	if (!node_note_local_open(share->nodes, req->node, false, &req->attr.change, &cached)) {
 		file_close(share, open);
 		return false;
 	}

@@ -24,4 +24,8 @@ bool fsop_open_note(struct fsop_request *req, struct node *node, enum node_cache
  * came with it. 0 or -errno, with the state given back. */
 int fsop_open_make_file(struct fsop_request *req, struct node *node);
 
+/* fsop_store.c: puts the first `len` bytes of req->node, which are all of it, into the kernel's
+ * page cache; between node_note_open and node_note_stored. False: it does not take them. */
+bool fsop_store(const struct fsop_request *req, const struct buf *buf, uint32_t len);
+
 #endif

@@ -82,8 +82,9 @@ struct node {
 			       changes */
 	uint32_t record;    /* in the state file, or 0 */
 	uint8_t data;	    /* enum node_data */
-	bool change_known, size_known;
-	bool delegated; /* what is known of it stays true until the server calls */
+	bool change_known : 1, size_known : 1;
+	bool delegated : 1; /* what is known of it stays true until the server calls */
+	bool storing : 1;   /* its data is being put into the page cache: see node_note_stored */
 
 	/* constant */
 	uint16_t fsid; /* which file system of the export: 0 for the root's */
@@ -205,13 +206,20 @@ enum node_cached {
 /* At open, with the attributes that came with it: the cache counts as filled from their change on,
  * or from node_note_dropped on. Until then nobody else finds it fresh. */
 enum node_cached node_note_open(
-	struct node_table *table, struct node *node, const struct nfs_attr *attr);
+	struct node_table *table, struct node *node, const struct nfs_attr *attr, bool store);
+/*
+ * After NODE_CACHED_ATTR, if `store` was given: the kernel has been told the data, or will not be.
+ * Until then no other open of the file is noted: a program that has it open may read it, and the
+ * kernel would hold its pages locked for data from a worker who waits for them. So this has to be
+ * on the same thread, with nothing in between that can wait.
+ */
+void node_note_stored(struct node_table *table, struct node *node);
 /* The kernel has dropped its pages since `change` was seen. */
 void node_note_dropped(struct node_table *table, struct node *node, uint64_t change);
 /* The same under a delegation, without asking, with the change attribute last seen. False: it is
  * not known. */
-bool node_note_local_open(
-	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached);
+bool node_note_local_open(struct node_table *table, struct node *node, bool store, uint64_t *change,
+	enum node_cached *cached);
 /* Our own modification took the change attribute from `before` to that of `after`, which may have
  * the size, too. */
 void node_note_write(

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "node_priv.h"
 
+#include <sched.h>
+
 /* What is remembered of a node, for the caches and for programs that hear of errors late. */
 
 /* Answers may come in another order than they were given in: the highest change counts. */
@@ -48,8 +50,25 @@ bool node_note_attr(struct node_table *table, struct node *node, const struct nf
 	return stale && node->type == NF4REG;
 }
 
+/* Microseconds: another worker is about to come to node_note_stored. */
+static void node_await_stored(struct node_table *table, const struct node *node)
+{
+	while (node->storing) {
+		pthread_mutex_unlock(&table->mutex);
+		sched_yield();
+		pthread_mutex_lock(&table->mutex);
+	}
+}
+
+void node_note_stored(struct node_table *table, struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	node->storing = false;
+	pthread_mutex_unlock(&table->mutex);
+}
+
 /* `same`: the attributes are as they were known. */
-static enum node_cached node_opened_at(struct node *node, uint64_t change, bool same)
+static enum node_cached node_opened_at(struct node *node, uint64_t change, bool same, bool store)
 {
 	node->change = change;
 	node->change_known = true;
@@ -61,14 +80,17 @@ static enum node_cached node_opened_at(struct node *node, uint64_t change, bool 
 	}
 	node->data = NODE_DATA_KNOWN;
 	node->data_change = change;
+	node->storing = same && store;
 	return same ? NODE_CACHED_ATTR : NODE_CACHED_STALE;
 }
 
 enum node_cached node_note_open(
-	struct node_table *table, struct node *node, const struct nfs_attr *attr)
+	struct node_table *table, struct node *node, const struct nfs_attr *attr, bool store)
 {
 	pthread_mutex_lock(&table->mutex);
-	enum node_cached cached = node_opened_at(node, attr->change, node_is_same(node, attr));
+	node_await_stored(table, node);
+	enum node_cached cached =
+		node_opened_at(node, attr->change, node_is_same(node, attr), store);
 	node_note_size(node, attr);
 	pthread_mutex_unlock(&table->mutex);
 	return cached;
@@ -82,14 +104,15 @@ void node_note_dropped(struct node_table *table, struct node *node, uint64_t cha
 	pthread_mutex_unlock(&table->mutex);
 }
 
-bool node_note_local_open(
-	struct node_table *table, struct node *node, uint64_t *change, enum node_cached *cached)
+bool node_note_local_open(struct node_table *table, struct node *node, bool store, uint64_t *change,
+	enum node_cached *cached)
 {
 	pthread_mutex_lock(&table->mutex);
+	node_await_stored(table, node);
 	bool known = node->change_known;
 	*change = node->change;
 	if (known)
-		*cached = node_opened_at(node, *change, true);
+		*cached = node_opened_at(node, *change, true, store);
 	pthread_mutex_unlock(&table->mutex);
 	return known;
 }

@@ -65,6 +65,8 @@ def open_end(data, at):
     kind = u32(data, at)
     if kind == 3:  # OPEN_DELEGATE_NONE_EXT
         return at + 8 + (4 if u32(data, at + 4) in (1, 2) else 0)
+    if kind == 1:  # OPEN_DELEGATE_READ
+        return opaque_end(data, at + 4 + 16 + 4 + 12)
     if kind:
         raise NotCompound
     return at + 4

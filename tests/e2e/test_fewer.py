@@ -14,12 +14,14 @@ import threading
 import time
 
 import nfsreply as nfs
+from delegating import Delegating
 from harness import Suite, errno_of, held_open
 from hostile import Hostile
-from mounts import forget
+from mounts import Mount, forget
 from nfsreply import opaque, p32
 from proxy import refusal
 from test_basic import read, write
+from test_closes import requests
 from test_inside import await_control
 from test_stats import stats
 
@@ -47,6 +49,27 @@ def small(env):
     cold(env, "mapped", data)
     with open(env.path("mapped"), "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
         assert m[:] == data
+
+
+@suite.test("the data of a small file that is delegated is in the page cache when it is open")
+def stored(env):
+    """So no READ comes, whatever is left of the file's last page."""
+    sizes = (1, 4095, 4096, 4097, 50_001, 65_536)
+    data = random.Random(2).randbytes(max(sizes))
+    for size in sizes:
+        write(env.on_disk(f"f{size}"), data[:size])
+    point = os.path.join(env.work, env.name + "-delegated")
+    proxy = Delegating(point + ".sock", env.port)
+    env.stack.callback(proxy.stop)
+    env.stack.enter_context(Mount(env.suite.program(), f"unix:{proxy.path}:/export", point, "nconnect=1"))
+    root = os.path.join(point, env.name)
+    assert len(os.listdir(root)) == len(sizes)
+    with requests(env, point) as told:
+        for size in sizes:
+            assert os.stat(os.path.join(root, f"f{size}")).st_size == size
+            assert read(os.path.join(root, f"f{size}")) == data[:size]
+    assert told.count("RELEASE") == len(sizes), told
+    assert "READ" not in told, told
 
 
 @suite.test("what this guest writes after the open is read, not what came with it")

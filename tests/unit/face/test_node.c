@@ -2,10 +2,12 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -34,7 +36,7 @@ static struct nfs_attr make_attr(uint64_t fileid, uint64_t change)
 static enum node_cached open_at(struct node_table *table, struct node *node, uint64_t change)
 {
 	struct nfs_attr attr = make_attr(1, change);
-	return node_note_open(table, node, &attr);
+	return node_note_open(table, node, &attr, false);
 }
 
 static struct node *lookup(struct node_table *table, uint64_t number)
@@ -223,23 +225,55 @@ static void test_pages_are_not_fresh_before_the_old_ones_are_dropped(void **stat
 	assert_int_equal(open_at(table, node, 8), NODE_CACHED_STALE);
 }
 
+struct opener {
+	struct node_table *table;
+	struct node *node;
+	atomic_int cached; /* -1: not yet */
+};
+
+static void *open_meanwhile(void *arg)
+{
+	struct opener *opener = arg;
+	atomic_store(&opener->cached, (int)open_at(opener->table, opener->node, 1));
+	return NULL;
+}
+
+static void test_an_open_waits_for_data_that_is_stored(void **state)
+{
+	struct node_table *table = *state;
+	struct opener opener = {.table = table, .node = lookup(table, 1), .cached = -1};
+	const struct timespec pause = {.tv_nsec = 20000000};
+	struct nfs_attr attr = make_attr(1, 1);
+	pthread_t thread;
+	node_note_attr(table, opener.node, &attr);
+	assert_int_equal(node_note_open(table, opener.node, &attr, true), NODE_CACHED_ATTR);
+	assert_int_equal(pthread_create(&thread, NULL, open_meanwhile, &opener), 0);
+	nanosleep(&pause, NULL);
+	assert_int_equal(atomic_load(&opener.cached), -1);
+	node_note_stored(table, opener.node);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&opener.cached), NODE_CACHED_FRESH);
+	/* what the kernel has already is not */
+	assert_int_equal(node_note_open(table, opener.node, &attr, true), NODE_CACHED_FRESH);
+}
+
 static void test_local_opens(void **state)
 {
 	struct node_table *table = *state;
 	struct node *node = lookup(table, 1);
 	enum node_cached cached;
 	uint64_t change;
-	assert_false(node_note_local_open(table, node, &change, &cached));
+	assert_false(node_note_local_open(table, node, false, &change, &cached));
 	open_at(table, node, 5);
-	assert_true(node_note_local_open(table, node, &change, &cached));
+	assert_true(node_note_local_open(table, node, false, &change, &cached));
 	assert_int_equal(change, 5);
 	assert_int_equal(cached, NODE_CACHED_FRESH);
 	node_note_write(table, node, 7, &(struct nfs_attr){.change = 8});
-	assert_true(node_note_local_open(table, node, &change, &cached));
+	assert_true(node_note_local_open(table, node, false, &change, &cached));
 	assert_int_equal(change, 8);
 	assert_int_equal(cached, NODE_CACHED_STALE);
 	node_note_unknown(table, node);
-	assert_false(node_note_local_open(table, node, &change, &cached));
+	assert_false(node_note_local_open(table, node, false, &change, &cached));
 }
 
 static void test_size_of_the_highest_change(void **state)
@@ -271,18 +305,18 @@ static void test_another_size_of_the_same_change(void **state)
 	struct node *node = lookup(table, 1);
 	struct nfs_attr attr = make_attr(1, 5);
 	nfs_bitmap_set(&attr.have, FATTR4_SIZE);
-	node_note_open(table, node, &attr);
-	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_FRESH);
+	node_note_open(table, node, &attr, false);
+	assert_int_equal(node_note_open(table, node, &attr, false), NODE_CACHED_FRESH);
 	attr.size = 4;
 	assert_false(node_is_as(table, node, &attr));
-	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_STALE);
+	assert_int_equal(node_note_open(table, node, &attr, false), NODE_CACHED_STALE);
 	assert_true(node_is_as(table, node, &attr));
 	node_note_dropped(table, node, 5);
-	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_FRESH);
+	assert_int_equal(node_note_open(table, node, &attr, false), NODE_CACHED_FRESH);
 	attr.size = 8;
 	assert_true(node_note_attr(table, node, &attr));
 	assert_false(node_note_attr(table, node, &attr));
-	assert_int_equal(node_note_open(table, node, &attr), NODE_CACHED_STALE);
+	assert_int_equal(node_note_open(table, node, &attr, false), NODE_CACHED_STALE);
 }
 
 static void test_forgotten_while_delegated(void **state)
@@ -542,6 +576,8 @@ int main(void)
 			test_page_cache_follows_the_change_attribute, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_pages_are_not_fresh_before_the_old_ones_are_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_an_open_waits_for_data_that_is_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_opens, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size_of_the_highest_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(
