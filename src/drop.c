@@ -14,6 +14,7 @@
 #include "guard.h"
 #include "lead.h"
 #include "listing.h"
+#include "preopen.h"
 #include "share.h"
 #include "whole.h"
 
@@ -99,6 +100,7 @@ int drop_caches(struct share *share, FILE *out)
 	size_t count = 0, at = 0;
 	ahead_drop_all(share->ahead);
 	lead_drop_all(share->lead);
+	preopen_drop_all(share->preopen);
 	fresh_drop_all(share->fresh);
 	whole_drop_all(share->whole);
 	listing_drop_all(share->listing);

@@ -127,6 +127,21 @@ struct fsop_request *fsop_begin_gathered(struct behind *behind)
 	return req;
 }
 
+struct fsop_request *fsop_begin_own(struct node *node_take, struct rpc_cred *cred, uint32_t opcode)
+{
+	struct fsop_request *req = request_alloc();
+	if (!req) {
+		node_unpin(worker_self()->share->nodes, node_take);
+		return NULL;
+	}
+	req->opcode = opcode;
+	req->u.names.name[0] = '\0';
+	req->node = node_take;
+	req->cred = rpc_cred_ref(cred);
+	vigil_add(&req->worker->vigil, req);
+	return req;
+}
+
 static void fsop_settled(struct behind_wait *wait)
 {
 	struct fsop_request *req =

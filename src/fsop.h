@@ -114,6 +114,7 @@ struct fsop_request {
 			bool widened, direct; /* open_widen, open_narrow */
 			struct nfs_access_res granted;
 			struct deleg_asking asking;
+			bool asked;	 /* a delegation was asked for */
 			struct buf *buf; /* for the data of a small file, or NULL */
 			struct nfs_read_res data;
 			unsigned needed;       /* operations without reading it */
@@ -252,6 +253,9 @@ struct fsop_request *fsop_begin_file(fuse_req_t fuse, const struct fuse_file_inf
  */
 void fsop_write_gathered(struct behind *behind);
 struct fsop_request *fsop_begin_gathered(struct behind *behind);
+
+/* Another one of those, of a kind that programs' requests have: `opcode`. NULL without memory. */
+struct fsop_request *fsop_begin_own(struct node *node_take, struct rpc_cred *cred, uint32_t opcode);
 
 /* The request changes an object: nothing that was known of it before its end is told any more. */
 void fsop_hold(struct fsop_request *req, const struct node *node);

@@ -466,7 +466,10 @@ void fsop_copy_file_range(fuse_req_t fuse, fuse_ino_t ino_from, off_t from,
 	req->u.copy.from = (uint64_t)from;
 	req->u.copy.to = (uint64_t)to;
 	req->u.copy.len = len < COPY_MAX ? (uint32_t)len : COPY_MAX;
-	if (flags == 0 && copy_is_small(req) && copy_here(req))
+	bool small = flags == 0 && copy_is_small(req);
+	if (small)
+		atomic_store(&req->share->copies, true);
+	if (small && copy_here(req))
 		return;
 	if (flags != 0 || len == 0 || !copy_may(req)) {
 		fsop_reply_err(req, -EOPNOTSUPP);

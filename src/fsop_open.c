@@ -5,6 +5,8 @@
 
 #include "fresh.h"
 #include "fsop_open.h"
+#include "preopen.h"
+#include "upcoming.h"
 
 /* OPEN of a file that there is. */
 
@@ -37,7 +39,10 @@ uint32_t fsop_open_want(struct fsop_request *req, const struct nfs_fh *fh)
 {
 	/* SETATTR in the same compound needs a stateid of the open itself. */
 	bool xor = !(req->u.open.fi.flags & O_TRUNC);
-	return deleg_ask(req->share->state, fh, req->u.open.access, xor, &req->u.open.asking);
+	uint32_t want =
+		deleg_ask(req->share->state, fh, req->u.open.access, xor, &req->u.open.asking);
+	req->u.open.asked = want != OPEN4_SHARE_ACCESS_WANT_NO_DELEG;
+	return want;
 }
 
 void fsop_open_put_access(struct fsop_request *req)
@@ -60,12 +65,39 @@ static void open_put_read(struct fsop_request *req)
 			&req->u.open.data);
 }
 
-/* What became of that does not matter to the open. */
-static int open_take_read(struct fsop_request *req, bool *read)
+void fsop_open_put(struct fsop_request *req)
+{
+	struct fuse_file_info *fi = &req->u.open.fi;
+	struct nfs_fh fh;
+	node_fh(req->node, &fh);
+	struct nfs_open_args args = {
+		.access = req->u.open.access | fsop_open_want(req, &fh),
+		.owner = req->u.open.owner,
+		.how = NFS_OPEN_NOCREATE,
+		.claim = NFS_CLAIM_FH,
+	};
+	nfs_op_open(req->compound, &args, &req->made);
+	if (fi->flags & O_TRUNC) {
+		struct nfs_setattr set = {.set = NFS_SET_SIZE, .size = 0};
+		nfs_op_setattr(req->compound, &nfs_stateid_current, &set, NULL);
+	}
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_open_put_access(req);
+	open_put_read(req);
+}
+
+int fsop_open_took(struct fsop_request *req, bool *read)
 {
 	struct nfs_compound *c = req->compound;
 	*read = req->u.open.buf && c->ops_ok > req->u.open.needed;
-	return c->status > 0 && c->ops_ok >= req->u.open.needed ? 0 : nfs_compound_errno(c);
+	int err = c->status > 0 && c->ops_ok >= req->u.open.needed ? 0 : nfs_compound_errno(c);
+	if (!err)
+		err = fsop_attr_check(req->node, &req->attr);
+	/* Removed elsewhere, and only somebody's open file keeps it: the name has to be looked up
+	 * again. */
+	if (!err && nfs_bitmap_has(&req->attr.have, FATTR4_NUMLINKS) && req->attr.nlink == 0)
+		err = -ESTALE;
+	return err;
 }
 
 static uint32_t open_granted(const struct fsop_request *req)
@@ -79,17 +111,26 @@ static uint32_t open_granted(const struct fsop_request *req)
 	return access;
 }
 
-int fsop_open_make_file(struct fsop_request *req, struct node *node)
+static struct deleg_grant open_grant(const struct fsop_request *req)
+{
+	return (struct deleg_grant){
+		.fh = &req->fh, .cred = req->cred, .access = open_granted(req), .res = &req->made};
+}
+
+struct nfs_open *fsop_open_record(struct fsop_request *req)
+{
+	const struct deleg_grant grant = open_grant(req);
+	struct nfs_open *open =
+		deleg_record(req->share->state, &grant, req->u.open.access, req->u.open.owner);
+	if (!open && !(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
+		fsop_close_made(req);
+	return open;
+}
+
+bool fsop_open_delegated(struct fsop_request *req, struct node *node)
 {
 	struct share *share = req->share;
-	const struct deleg_grant grant = {
-		.fh = &req->fh, .cred = req->cred, .access = open_granted(req), .res = &req->made};
-	struct nfs_open *open =
-		deleg_record(share->state, &grant, req->u.open.access, req->u.open.owner);
-	if (open)
-		req->file = file_new(share, node, open, req->u.open.fi.flags);
-	else if (!(req->made.rflags & OPEN4_RESULT_NO_OPEN_STATEID))
-		fsop_close_made(req);
+	const struct deleg_grant grant = open_grant(req);
 	bool delegated = deleg_granted(&req->made);
 	/* before the delegation can be recalled, so that this cannot outlive it */
 	if (delegated)
@@ -97,6 +138,17 @@ int fsop_open_make_file(struct fsop_request *req, struct node *node)
 	bool held = deleg_answered(share->state, &req->u.open.asking, &grant);
 	if (delegated && !held)
 		node_set_delegated(share->nodes, node, false);
+	if (req->u.open.asked && req->u.open.access == OPEN4_SHARE_ACCESS_READ)
+		upcoming_told(share->upcoming, delegated);
+	return held;
+}
+
+int fsop_open_make_file(struct fsop_request *req, struct node *node)
+{
+	struct nfs_open *open = fsop_open_record(req);
+	if (open)
+		req->file = file_new(req->share, node, open, req->u.open.fi.flags);
+	fsop_open_delegated(req, node);
 	return req->file ? 0 : -ENOMEM;
 }
 
@@ -156,14 +208,17 @@ bool fsop_open_narrow(struct fsop_request *req)
 	return true;
 }
 
-/* All of the file goes into the page cache, if the kernel has nothing of it there. */
+/* All of the file goes into the page cache, if the kernel has nothing of it there. `buf` may be
+ * NULL after all. */
 static bool open_store(
 	struct fsop_request *req, enum node_cached cached, const struct buf *buf, uint32_t len)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
 	if (cached != NODE_CACHED_ATTR)
 		return false;
-	bool stored = !fi->direct_io && fsop_store(req, buf, len);
+	/* of no use to who has the daemon copy it */
+	bool copied = atomic_load(&req->share->copies);
+	bool stored = buf && !fi->direct_io && !copied && fsop_store(req, buf, len);
 	node_note_stored(req->share->nodes, req->node);
 	fi->keep_cache |= stored;
 	return stored;
@@ -173,10 +228,12 @@ static bool open_store(
 static void open_keep(
 	struct fsop_request *req, bool stored, struct buf *buf, uint32_t len, bool eof)
 {
-	if (stored)
-		atomic_fetch_add(&req->node->file->page_reads, 1);
-	else
+	if (!stored) {
 		ahead_keep(req->share->ahead, req->file, buf, len, eof, req->attr.change);
+		return;
+	}
+	atomic_fetch_add(&req->node->file->page_reads, 1);
+	atomic_store(&req->node->file->paged, true);
 }
 
 static void open_send(struct fsop_request *req);
@@ -193,13 +250,7 @@ static void open_done(struct nfs_compound *c)
 	const struct nfs_read_res *data = &req->u.open.data;
 	enum node_cached cached = NODE_CACHED_STALE;
 	bool stale = false, stored = false, read;
-	int err = open_take_read(req, &read);
-	if (!err)
-		err = fsop_attr_check(req->node, &req->attr);
-	/* Removed elsewhere, and only somebody's open file keeps it: the name has to be looked up
-	 * again. */
-	if (!err && nfs_bitmap_has(&req->attr.have, FATTR4_NUMLINKS) && req->attr.nlink == 0)
-		err = -ESTALE;
+	int err = fsop_open_took(req, &read);
 	/* The file was changing while it was looked at: neither is to be kept. */
 	if (!err && read && data->eof && data->len != req->attr.size) {
 		node_note_unknown(nodes, req->node);
@@ -237,25 +288,9 @@ static void open_done(struct nfs_compound *c)
 
 static void open_send(struct fsop_request *req)
 {
-	struct fuse_file_info *fi = &req->u.open.fi;
-	struct nfs_fh fh;
 	if (!fsop_compound(req, OP_OPEN, req->node))
 		return;
-	node_fh(req->node, &fh);
-	struct nfs_open_args args = {
-		.access = req->u.open.access | fsop_open_want(req, &fh),
-		.owner = req->u.open.owner,
-		.how = NFS_OPEN_NOCREATE,
-		.claim = NFS_CLAIM_FH,
-	};
-	nfs_op_open(req->compound, &args, &req->made);
-	if (fi->flags & O_TRUNC) {
-		struct nfs_setattr set = {.set = NFS_SET_SIZE, .size = 0};
-		nfs_op_setattr(req->compound, &nfs_stateid_current, &set, NULL);
-	}
-	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_open_put_access(req);
-	open_put_read(req);
+	fsop_open_put(req);
 	fsop_send(req, fsop_carry(req, open_done));
 }
 
@@ -286,30 +321,64 @@ void fsop_open_prepare(struct fsop_request *req, const struct fuse_file_info *fi
 	req->u.open.access = open_access(req->u.open.fi.flags);
 }
 
+/* As the delegation lets it be opened, with what was read when it was opened ahead. */
+static bool open_delegated(struct fsop_request *req, struct nfs_open *open_take)
+{
+	struct share *share = req->share;
+	enum node_cached cached;
+	uint64_t change = 0;
+	uint32_t len = 0;
+	struct buf *buf = preopen_take(share->preopen, req->node->id, &len, &change);
+	if (!node_note_local_open(
+		    share->nodes, req->node, buf != NULL, &req->attr.change, &cached)) {
+		buf_unref(buf);
+		file_close(share, open_take);
+		return false;
+	}
+	bool stale = fsop_open_note(req, req->node, cached),
+	     good = buf && change == req->attr.change;
+	bool stored = buf && open_store(req, cached, good ? buf : NULL, len);
+	req->file = file_new(share, req->node, open_take, req->u.open.fi.flags);
+	if (good && req->file)
+		open_keep(req, stored, buf, len, true);
+	buf_unref(buf);
+	if (req->file)
+		open_finish(req, stale);
+	else
+		fsop_reply_err(req, -ENOMEM);
+	return true;
+}
+
 /* Opens it under a delegation. False: the server has to be asked. */
 static bool open_locally(struct fsop_request *req)
 {
 	struct share *share = req->share;
-	struct fuse_file_info *fi = &req->u.open.fi;
-	enum node_cached cached;
-	if ((fi->flags & O_TRUNC) || !node_is_delegated(share->nodes, req->node))
+	if ((req->u.open.fi.flags & O_TRUNC) || !node_is_delegated(share->nodes, req->node))
 		return false;
 	node_fh(req->node, &req->fh);
 	struct nfs_open *open = deleg_open(
 		share->state, &req->fh, req->u.open.access, req->u.open.owner, req->cred);
-	if (!open)
-		return false;
-	if (!node_note_local_open(share->nodes, req->node, false, &req->attr.change, &cached)) {
-		file_close(share, open);
-		return false;
-	}
-	req->file = file_new(share, req->node, open, fi->flags);
-	if (!req->file) {
-		fsop_reply_err(req, -ENOMEM);
-		return true;
-	}
-	open_finish(req, fsop_open_note(req, req->node, cached));
-	return true;
+	return open && open_delegated(req, open);
+}
+
+static void open_ask(struct fsop_request *req)
+{
+	fsop_settle(req, req->node, open_send);
+}
+
+static void open_came(struct behind_wait *wait)
+{
+	struct fsop_request *req =
+		(struct fsop_request *)((char *)wait - offsetof(struct fsop_request, wait));
+	if (!open_locally(req))
+		open_ask(req);
+}
+
+/* Opens it as an open that is under way will let it. False: none is. */
+static bool open_await(struct fsop_request *req)
+{
+	req->wait.done = open_came;
+	return preopen_await(req->share->preopen, req->node->id, &req->wait);
 }
 
 void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -322,8 +391,11 @@ void fsop_open(fuse_req_t fuse, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (fi->flags & O_TRUNC)
 		fsop_hold(req, req->node);
 	/* Data written before a truncation must not come back after it, should it be rewritten. */
-	if (fi->flags & O_TRUNC)
+	if (fi->flags & O_TRUNC) {
 		fsop_commit(req, open_committed);
-	else if (!open_locally(req))
-		fsop_settle(req, req->node, open_send);
+		return;
+	}
+	fsop_preopen(req);
+	if (!open_locally(req) && !open_await(req))
+		open_ask(req);
 }

@@ -72,6 +72,7 @@ static bool read_ahead(struct fsop_request *req)
 		req->u.read.len, &req->u.read.got);
 	if (!req->u.read.buf)
 		return false;
+	atomic_store(&req->share->copies, false);
 	req->u.read.data = req->u.read.buf->data + (req->u.read.got ? req->u.read.offset : 0);
 	read_reply(req);
 	return true;

@@ -8,6 +8,7 @@
 #include "fsop_dir.h"
 #include "listing.h"
 #include "siblings.h"
+#include "upcoming.h"
 
 /*
  * Reading directories. Offsets that programs see are the server's cookies; 1 and 2, which servers
@@ -66,6 +67,7 @@ static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
 	struct node *node = fill->req->node;
 	struct fuse_entry_param entry = {.attr.st_mode = S_IFDIR, .attr.st_ino = node->ino};
 	if (*offset == 0) {
+		upcoming_begin(share->upcoming, node->id);
 		if (!fill_add(fill, ".", &entry, DIR_AFTER_DOT))
 			return false;
 		*offset = DIR_AFTER_DOT;
@@ -77,6 +79,24 @@ static bool fill_dots(struct dir_fill *fill, uint64_t *offset)
 		*offset = DIR_AFTER_DOTDOT;
 	}
 	return true;
+}
+
+/* Who reads a directory may look into what is there next. */
+static void fill_tell(const struct dir_fill *fill, const struct nfs_dirent *dirent,
+	const struct fuse_entry_param *entry)
+{
+	struct share *share = fill->req->share;
+	const struct nfs_attr *attr = &dirent->attr;
+	uint64_t dir_id = fill->req->node->id;
+	const struct upcoming_name name = {.id = entry->ino,
+		.ino = entry->attr.st_ino,
+		.name = dirent->name,
+		.len = dirent->name_len};
+	if (attr->type == NF4DIR && attr->fh.len > 0)
+		siblings_add(share->siblings, dir_id, &attr->fh);
+	if (attr->type == NF4REG && entry->ino != 0 && attr->size > 0 &&
+		attr->size <= AHEAD_FILE_MAX)
+		upcoming_add(share->upcoming, dir_id, &name);
 }
 
 static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
@@ -103,8 +123,7 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	if (entry.ino == 0 && nfs_bitmap_has(&attr->have, FATTR4_TYPE))
 		entry.attr.st_mode = fsop_type_mode(attr->type);
 	if (fill_add(fill, name, &entry, dirent->cookie)) {
-		if (attr->type == NF4DIR && attr->fh.len > 0)
-			siblings_add(share->siblings, dir->id, &attr->fh);
+		fill_tell(fill, dirent, &entry);
 		return true;
 	}
 	if (entry.ino != 0)

@@ -313,7 +313,7 @@ enum lead_answer lead_read(struct lead_pool *pool, struct file *file,
 	for (unsigned i = 0; i < count; i++)
 		nfs_compound_send(chunks[i]->compound, lead_done, chunks[i]);
 	if (count > 0)
-		worker_watch_lead(worker_self());
+		worker_watch_unread(worker_self());
 	return answer;
 }
 

@@ -167,6 +167,8 @@ void node_note_link(struct node_table *table, const struct node *node);
  * hash may be meant, or the name may stand for another object by now. */
 struct node *node_find_linked(
 	struct node_table *table, uint64_t parent_id, const char *name, size_t len);
+/* The id of that directory, or 0. */
+uint64_t node_parent_id(struct node_table *table, const struct node *node);
 /* st_ino of the directory that it was last found in, or its own where that is not known. */
 uint64_t node_parent_ino(struct node_table *table, const struct node *node);
 /* Was it last seen there? Another name with the same hash may have been. */

@@ -38,6 +38,14 @@ struct node *node_find_parent(struct node_table *table, const struct node *node)
 	return parent;
 }
 
+uint64_t node_parent_id(struct node_table *table, const struct node *node)
+{
+	pthread_mutex_lock(&table->mutex);
+	uint64_t id = node->parent_id;
+	pthread_mutex_unlock(&table->mutex);
+	return id;
+}
+
 uint64_t node_parent_ino(struct node_table *table, const struct node *node)
 {
 	pthread_mutex_lock(&table->mutex);

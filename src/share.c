@@ -20,6 +20,7 @@
 #include "lead.h"
 #include "listing.h"
 #include "migrate.h"
+#include "preopen.h"
 #include "recall.h"
 #include "referral.h"
 #include "ring.h"
@@ -27,6 +28,7 @@
 #include "support.h"
 #include "takeover.h"
 #include "trace.h"
+#include "upcoming.h"
 #include "util/log.h"
 #include "whole.h"
 #include "xattrs.h"
@@ -203,6 +205,10 @@ static int share_new_known(struct share *share)
 	if (!err)
 		err = lead_pool_new(share, &share->lead);
 	if (!err)
+		err = upcoming_table_new(&share->upcoming);
+	if (!err)
+		err = preopen_pool_new(&share->preopen);
+	if (!err)
 		err = fresh_table_new(share, &share->fresh);
 	if (!err)
 		err = whole_table_new(share, &share->whole);
@@ -317,6 +323,8 @@ void share_free(struct share *share)
 	closing_pool_free(share->closing);
 	ahead_pool_free(share->ahead);
 	lead_pool_free(share->lead);
+	upcoming_table_free(share->upcoming);
+	preopen_pool_free(share->preopen);
 	fresh_table_free(share->fresh);
 	whole_table_free(share->whole);
 	listing_table_free(share->listing);

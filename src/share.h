@@ -41,6 +41,8 @@ struct fsop_dir;
 struct fsop_lock_wait;
 struct ahead_pool;
 struct lead_pool;
+struct preopen_pool;
+struct upcoming_table;
 struct migrate;
 struct behind_pool;
 struct capture;
@@ -75,6 +77,9 @@ struct share {
 	struct closing_pool *closing;
 	struct ahead_pool *ahead;
 	struct lead_pool *lead;
+	struct upcoming_table *upcoming;
+	struct preopen_pool *preopen;
+	_Atomic bool copies; /* the last small file was copied by copy_file_range(2), not read */
 	struct fresh_table *fresh;
 	struct whole_table *whole;
 	struct listing_table *listing;

@@ -14,6 +14,7 @@
 #include "closing.h"
 #include "fsop.h"
 #include "lead.h"
+#include "preopen.h"
 #include "ring.h"
 #include "share.h"
 #include "util/log.h"
@@ -308,21 +309,22 @@ void worker_watch_closing(struct worker *worker, uint64_t delay)
 	loop_timer_set(worker->loop, &worker->closing, deadline);
 }
 
-static void worker_lead(struct loop_timer *timer)
+static void worker_unread(struct loop_timer *timer)
 {
-	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, lead));
-	worker->lead_set = false;
-	if (lead_tick(worker->share->lead))
-		worker_watch_lead(worker);
+	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, unread));
+	worker->unread_set = false;
+	bool more = lead_tick(worker->share->lead);
+	if (preopen_tick(worker->share->preopen, loop_now(worker->loop)) || more)
+		worker_watch_unread(worker);
 }
 
-void worker_watch_lead(struct worker *worker)
+void worker_watch_unread(struct worker *worker)
 {
-	if (worker->lead_set)
+	if (worker->unread_set)
 		return;
-	worker->lead_set = true;
-	worker->lead.fire = worker_lead;
-	loop_timer_set(worker->loop, &worker->lead, loop_now(worker->loop) + WORKER_TRIM_NS);
+	worker->unread_set = true;
+	worker->unread.fire = worker_unread;
+	loop_timer_set(worker->loop, &worker->unread, loop_now(worker->loop) + WORKER_TRIM_NS);
 }
 
 struct worker_call {

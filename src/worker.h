@@ -46,8 +46,8 @@ struct worker {
 	bool behind_set;
 	struct loop_timer closing; /* what waits to be closed */
 	bool closing_set;
-	struct loop_timer lead; /* what was read ahead gets old */
-	bool lead_set;
+	struct loop_timer unread; /* what was read ahead gets old */
+	bool unread_set;
 	struct loop_timer trim; /* buffers that nobody needs any more */
 	bool trim_set;
 	struct loop_task recall_task; /* delegations are due */
@@ -76,8 +76,8 @@ void worker_watch_behind(struct worker *worker);
 /* The same for closing_send, so many ns from now at the latest. */
 void worker_watch_closing(struct worker *worker, uint64_t delay);
 
-/* The same for lead_tick. */
-void worker_watch_lead(struct worker *worker);
+/* The same for lead_tick and preopen_tick. */
+void worker_watch_unread(struct worker *worker);
 
 /* The worker whose thread this is, or NULL. */
 struct worker *worker_self(void);

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "upcoming.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define DIR	 7
+#define OTHER	 8
+#define FILES	 100
+#define FIRST	 1000 /* id of the first file in DIR */
+#define SECOND	 UINT64_C(1000000000)
+#define MANY	 3000
+#define NAME_LEN 16
+
+static const uint64_t now = 5 * SECOND;
+
+/* Ids of what is named for an open; those are FIRST and so on in the order of the list. */
+struct told {
+	uint64_t ids[UPCOMING_MAX];
+	unsigned count;
+};
+
+static struct upcoming_table *table;
+
+static int setup(void **state)
+{
+	(void)state;
+	return upcoming_table_new(&table);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	upcoming_table_free(table);
+	return 0;
+}
+
+/* File i of the list has the inode number and the name of place(i). */
+static void list(
+	uint64_t dir, unsigned count, unsigned (*ino)(unsigned), unsigned (*name)(unsigned))
+{
+	upcoming_begin(table, dir);
+	for (unsigned i = 0; i < count; i++) {
+		char text[NAME_LEN];
+		int len = snprintf(text, sizeof(text), "file%04u", name(i));
+		const struct upcoming_name file = {
+			.id = FIRST + i, .ino = ino(i), .name = text, .len = (size_t)len};
+		upcoming_add(table, dir, &file);
+	}
+}
+
+/* No order: as a hash would have it. */
+static unsigned scattered(unsigned i)
+{
+	return i * 37 % 101;
+}
+
+static unsigned scattered_otherwise(unsigned i)
+{
+	return i * 53 % 103;
+}
+
+static struct told opened_in(uint64_t dir, unsigned i)
+{
+	struct told told;
+	told.count = upcoming_opened(table, dir, FIRST + i, now, told.ids);
+	return told;
+}
+
+static struct told opened(unsigned i)
+{
+	return opened_in(DIR, i);
+}
+
+static void assert_none(struct told told)
+{
+	assert_int_equal(told.count, 0);
+}
+
+static void assert_told(struct told told, unsigned from, unsigned count)
+{
+	assert_int_equal(told.count, count);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(told.ids[i], FIRST + from + i);
+}
+
+static void test_as_listed(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	assert_none(opened(0));
+	assert_none(opened(1));
+	assert_told(opened(2), 3, 4);
+	/* half of them, then twice as many */
+	assert_none(opened(3));
+	assert_told(opened(4), 7, 6);
+	for (unsigned i = 5; i < 8; i++)
+		assert_none(opened(i));
+	assert_told(opened(8), 13, 12);
+	for (unsigned i = 9; i < 16; i++)
+		assert_none(opened(i));
+	assert_told(opened(16), 25, 8);
+}
+
+static void test_to_the_end(void **state)
+{
+	unsigned count = 0;
+	(void)state;
+	list(DIR, 10, scattered, scattered_otherwise);
+	for (unsigned i = 0; i < 10; i++)
+		count += opened(i).count;
+	assert_int_equal(count, 7);
+}
+
+/* The index in the list of the file at a place by `order`. */
+static unsigned at(unsigned (*order)(unsigned), unsigned place)
+{
+	unsigned i = 0;
+	while (order(i) != place)
+		i++;
+	return i;
+}
+
+/* The 50th and what comes after it. */
+static void check_order(
+	unsigned (*ino)(unsigned), unsigned (*name)(unsigned), unsigned (*order)(unsigned))
+{
+	/* no gap in what the numbers stand for */
+	list(DIR, 101, ino, name);
+	assert_none(opened(at(order, 50)));
+	assert_none(opened(at(order, 51)));
+	struct told told = opened(at(order, 52));
+	assert_int_equal(told.count, 4);
+	for (unsigned i = 0; i < told.count; i++)
+		assert_int_equal(told.ids[i], FIRST + at(order, 53 + i));
+}
+
+static void test_by_inode_number(void **state)
+{
+	(void)state;
+	check_order(scattered, scattered_otherwise, scattered);
+}
+
+static void test_by_name(void **state)
+{
+	(void)state;
+	check_order(scattered_otherwise, scattered, scattered);
+}
+
+static void test_one_is_left_out(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	assert_none(opened(10));
+	assert_none(opened(12));
+	assert_told(opened(15), 16, 4);
+}
+
+static void test_without_an_order(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	for (unsigned i = 0; i < FILES; i++)
+		assert_none(opened(i * 17 % FILES));
+	/* the same one again and again is none either */
+	for (unsigned i = 0; i < 10; i++)
+		assert_none(opened(5));
+	/* nor what is not in the list */
+	assert_none(opened(FILES));
+	assert_none(opened_in(OTHER, 0));
+}
+
+static void test_what_is_not_opened_ends_it(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	opened(0), opened(1);
+	assert_int_equal(opened(2).count, 4);
+	opened(30), opened(31);
+	assert_int_equal(opened(32).count, 4);
+	opened(60), opened(61);
+	assert_none(opened(62));
+	assert_none(opened(63));
+	/* and begins anew when the directory is read again */
+	list(DIR, FILES, scattered, scattered_otherwise);
+	assert_told(opened(0), 1, 4);
+}
+
+static void test_the_next_directory(void **state)
+{
+	struct told told;
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	list(OTHER, FILES, scattered, scattered_otherwise);
+	opened(0), opened(1), opened(2);
+	assert_told(opened_in(OTHER, 0), 1, 4);
+	/* not from the middle of it, nor after a while */
+	list(OTHER, FILES, scattered, scattered_otherwise);
+	assert_none(opened_in(OTHER, 20));
+	list(OTHER, FILES, scattered, scattered_otherwise);
+	told.count = upcoming_opened(table, OTHER, FIRST, now + 2 * SECOND, told.ids);
+	assert_none(told);
+}
+
+static unsigned as_listed(unsigned i)
+{
+	return i;
+}
+
+static unsigned backwards(unsigned i)
+{
+	return MANY - i;
+}
+
+static void test_too_many_files(void **state)
+{
+	(void)state;
+	list(DIR, MANY, backwards, scattered);
+	opened(0), opened(1);
+	assert_int_equal(opened(2).count, 4);
+	/* what is not known may lie between those that are */
+	list(OTHER, MANY, backwards, scattered);
+	opened_in(OTHER, 99), opened_in(OTHER, 98);
+	assert_none(opened_in(OTHER, 97));
+	assert_none(opened_in(OTHER, 96));
+	/* here nothing is */
+	list(OTHER, FILES, backwards, scattered);
+	opened_in(OTHER, 99), opened_in(OTHER, 98);
+	assert_int_equal(opened_in(OTHER, 97).count, 4);
+}
+
+static void test_more_directories_than_there_is_room_for(void **state)
+{
+	(void)state;
+	for (unsigned dir = 1; dir <= 1000; dir++)
+		list(dir, 3, as_listed, as_listed);
+	assert_none(opened_in(1, 0));
+	opened_in(1000, 0);
+	assert_none(opened_in(1000, 1));
+}
+
+static void test_without_delegations(void **state)
+{
+	(void)state;
+	assert_true(upcoming_is_on(table));
+	for (unsigned i = 0; i < 7; i++)
+		upcoming_told(table, false);
+	upcoming_told(table, true);
+	for (unsigned i = 0; i < 7; i++)
+		upcoming_told(table, false);
+	assert_true(upcoming_is_on(table));
+	list(DIR, FILES, scattered, scattered_otherwise);
+	upcoming_told(table, false);
+	assert_false(upcoming_is_on(table));
+	opened(0), opened(1);
+	assert_none(opened(2));
+	upcoming_told(table, true);
+	opened(3), opened(4);
+	assert_int_equal(opened(5).count, 4);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_as_listed),
+		TEST(test_to_the_end),
+		TEST(test_by_inode_number),
+		TEST(test_by_name),
+		TEST(test_one_is_left_out),
+		TEST(test_without_an_order),
+		TEST(test_what_is_not_opened_ends_it),
+		TEST(test_the_next_directory),
+		TEST(test_too_many_files),
+		TEST(test_more_directories_than_there_is_room_for),
+		TEST(test_without_delegations),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
