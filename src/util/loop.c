@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -18,6 +19,7 @@ struct loop {
 	TAILQ_HEAD(, loop_hook) hooks;
 	struct loop_hook *next_hook; /* of the pass over the hooks that is under way */
 	uint64_t now;
+	struct loop_spin *spin;
 	struct loop_poll wake;		   /* watches the eventfd */
 	_Atomic(struct loop_task *) tasks; /* newest first */
 	atomic_bool stop;
@@ -206,6 +208,11 @@ void loop_stop(struct loop *loop)
 		loop_wake(loop);
 }
 
+void loop_spin_set(struct loop *loop, struct loop_spin *spin)
+{
+	loop->spin = spin;
+}
+
 void loop_hook_add(struct loop *loop, struct loop_hook *hook)
 {
 	TAILQ_INSERT_TAIL(&loop->hooks, hook, entry);
@@ -272,6 +279,49 @@ static uint64_t loop_sleep_time(struct loop *loop, bool busy)
 	return deadline > now ? deadline - now : 0;
 }
 
+static bool loop_ready(struct loop *loop)
+{
+	return loop->engine->ops->ready(loop->engine) ||
+	       atomic_load_explicit(&loop->tasks, memory_order_relaxed) ||
+	       atomic_load_explicit(&loop->stop, memory_order_relaxed);
+}
+
+/* Looks for events up to `limit` ns. True: there is one. */
+static bool loop_look(struct loop *loop, uint64_t limit)
+{
+	uint64_t now = loop_clock(), end = now + limit, away = 0;
+	bool found;
+
+	while (!(found = loop_ready(loop)) && now < end) {
+		/* Who has the event for us may be waiting for this CPU. */
+		sched_yield();
+		uint64_t last = now;
+		now = loop_clock();
+		if (now - last > away)
+			away = now - last;
+	}
+	loop->spin->end(loop->spin, found, away);
+	return found;
+}
+
+static int loop_wait(struct loop *loop, uint64_t timeout)
+{
+	const struct loop_engine_ops *engine = loop->engine->ops;
+	uint64_t limit =
+		timeout > 0 && loop->spin && engine->ready ? loop->spin->begin(loop->spin) : 0;
+
+	if (limit > 0) {
+		int err = engine->wait(loop->engine, 0);
+		if (err)
+			return err;
+		if (loop_look(loop, limit < timeout ? limit : timeout))
+			timeout = 0;
+		else
+			timeout = loop_sleep_time(loop, false);
+	}
+	return engine->wait(loop->engine, timeout);
+}
+
 int loop_run(struct loop *loop)
 {
 	const struct loop_engine_ops *engine = loop->engine->ops;
@@ -289,7 +339,7 @@ int loop_run(struct loop *loop)
 		/* Most work is done after one more pass, and one system call is saved. */
 		if (busy)
 			busy = loop_run_hooks(loop);
-		err = engine->wait(loop->engine, loop_sleep_time(loop, busy));
+		err = loop_wait(loop, loop_sleep_time(loop, busy));
 		loop->now = loop_clock();
 		engine->reap(loop->engine);
 	}

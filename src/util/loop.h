@@ -113,6 +113,16 @@ struct loop_hook {
 	TAILQ_ENTRY(loop_hook) entry;
 };
 
+/*
+ * Asked before each sleep for how long (ns) to look for events first, which a back end can that
+ * sees them in memory; the CPU is given to whoever else wants it meanwhile. Unless that was 0, it
+ * is then told whether something came, and the longest time (ns) for which others had the CPU.
+ */
+struct loop_spin {
+	uint64_t (*begin)(struct loop_spin *spin);
+	void (*end)(struct loop_spin *spin, bool found, uint64_t away);
+};
+
 /* 0 or -errno. LOOP_AUTO falls back to poll(2) when io_uring cannot be set up. */
 int loop_new(enum loop_backend want, struct loop **loop);
 /* The same, but it takes commands where the kernel can (Linux 6.1): loop_takes_commands. */
@@ -151,6 +161,8 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadli
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
 void loop_post(struct loop *loop, struct loop_task *task_take);
+
+void loop_spin_set(struct loop *loop, struct loop_spin *spin);
 
 void loop_hook_add(struct loop *loop, struct loop_hook *hook);
 void loop_hook_remove(struct loop *loop, struct loop_hook *hook);

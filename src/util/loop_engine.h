@@ -38,6 +38,8 @@ struct loop_engine_ops {
 	void (*cancel)(struct loop_engine *engine, struct loop_op *op);
 	/* Hands over what was started, and sleeps up to `timeout` ns for something to end. */
 	int (*wait)(struct loop_engine *engine, uint64_t timeout);
+	/* Has something ended? Looks at memory only. NULL: that takes a system call. */
+	bool (*ready)(struct loop_engine *engine);
 	/* Ends all operations that are ready, calling `done` of each. */
 	void (*reap)(struct loop_engine *engine);
 };

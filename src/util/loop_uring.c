@@ -189,6 +189,16 @@ static int uring_engine_wait(struct loop_engine *engine, uint64_t timeout)
 	return err < 0 ? err : 0;
 }
 
+/* What has ended without having been seen is flagged: see IORING_SETUP_TASKRUN_FLAG. */
+static bool uring_engine_ready(struct loop_engine *engine)
+{
+	struct uring_engine *u = uring_engine(engine);
+	unsigned flags = IO_URING_READ_ONCE(*u->ring.sq.kflags);
+
+	return io_uring_cq_ready(&u->ring) > 0 ||
+	       (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+}
+
 static void uring_end_recv(struct uring_engine *u, struct loop_recv *recv, int result)
 {
 	/*
@@ -253,6 +263,7 @@ static const struct loop_engine_ops uring_engine_ops = {
 	.run_end = uring_engine_run_end,
 	.start = uring_engine_start,
 	.cancel = uring_engine_cancel,
+	.ready = uring_engine_ready,
 	.wait = uring_engine_wait,
 	.reap = uring_engine_reap,
 };
