@@ -57,6 +57,12 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 		.wsize = share->wsize,
 		.age_ns = loop_clock() - share->mounted_at,
 	};
+	for (unsigned i = 0; i < share->nworkers; i++) {
+		const struct spin_stats *spun = &share->workers[i]->spun;
+		facts.polls += spun->spins;
+		facts.polls_found += spun->found;
+		facts.polls_ns += spun->ns;
+	}
 	deleg_get_stats(share->state, &facts.delegations);
 	stats_text_print(out, form, &facts, stats, share->nworkers);
 }

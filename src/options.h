@@ -94,6 +94,7 @@ struct options {
 	uint32_t socket_buffer; /* bytes asked for, each way */
 	uint32_t max_readahead; /* bytes that the kernel reads ahead in a file, rounded down to KiB
 				 */
+	uint32_t busy_poll_us;	/* a worker looks so long for events before it sleeps; 0: not */
 	enum loop_backend io;
 	enum options_ring fuse_ring; /* fuse_uring=: requests come over io_uring; on: or no mount */
 	char *clientaddr;	     /* or NULL */

@@ -43,9 +43,9 @@ static void show_transport(const struct options *o, FILE *out)
 		o->timeo_ds, o->retrans);
 	if (o->nconnect > 0)
 		fprintf(out, ",nconnect=%u", o->nconnect);
-	fprintf(out, ",sec=%s,%s,io=%s,fuse_uring=%s,buffer=%u,max_readahead=%u",
+	fprintf(out, ",sec=%s,%s,io=%s,fuse_uring=%s,buffer=%u,max_readahead=%u,busy_poll=%u",
 		rpc_sec_name(o->sec), o->reserved_port ? "resvport" : "noresvport", show_io(o->io),
-		show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead);
+		show_ring(o->fuse_ring), o->socket_buffer, o->max_readahead, o->busy_poll_us);
 	if (o->gsshost)
 		fprintf(out, ",gsshost=%s", o->gsshost);
 	if (o->clientaddr)

@@ -280,6 +280,7 @@ static const struct option_word words[] = {
 	FLAG("resvport", resvport, WORDS_RESVPORT_YES),
 	FLAG("noresvport", resvport, WORDS_RESVPORT_NO),
 	CHOICE("io", o.io, choices_io),
+	NUMBER("busy_poll", o.busy_poll_us, 0, 1000, " microseconds, 0 for never"),
 	NUMBER("max_readahead", o.max_readahead, 0, 64 << 20, " bytes"),
 	CHOICE("fuse_uring", o.fuse_ring, choices_ring),
 	NUMBER("buffer", o.socket_buffer, 0, 256 << 20, " bytes, 0 for the kernel's own choice"),

@@ -42,6 +42,7 @@ static const char usage_text[] =
 	"  fuse_uring=auto|on|off  requests by io_uring instead of /dev/fuse (auto)\n"
 	"  buffer=N           socket buffers, bytes (8388608)\n"
 	"  max_readahead=N    what the kernel reads ahead, bytes (1048576)\n"
+	"  busy_poll=N        microseconds to look for events before sleeping, 0: never (50)\n"
 	"Caching\n"
 	"  cache=none|auto|always  (auto)\n"
 	"  writeback, nowriteback  the kernel gathers writes: nobody else may write (nowriteback)\n"

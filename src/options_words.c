@@ -210,6 +210,7 @@ void words_init(struct words *w, const char *program)
 			.wsize = WORDS_IO_MAX,
 			.socket_buffer = 8 << 20,
 			.max_readahead = 1 << 20,
+			.busy_poll_us = 50,
 			.io = LOOP_AUTO,
 			.cache = OPTIONS_CACHE_AUTO,
 			.lookupcache = OPTIONS_LOOKUPCACHE_ALL,

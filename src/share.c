@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -131,6 +132,16 @@ static unsigned share_worker_count(const struct options *options)
 	return cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus;
 }
 
+/* A worker's own completions are seen without a system call, and no program waits for the CPU that
+ * it looks for them on. */
+static bool share_may_spin(const struct share *share)
+{
+	cpu_set_t cpus;
+	return share->options->busy_poll_us > 0 && share->ring_queues == 0 &&
+	       loop_backend(share->workers[0]->loop) == LOOP_URING &&
+	       sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+}
+
 static int share_new_workers(struct share *share)
 {
 	const char *why = "";
@@ -150,6 +161,8 @@ static int share_new_workers(struct share *share)
 		if (err)
 			return err;
 	}
+	share->busy_poll = share_may_spin(share);
+	share->rota.single = share->busy_poll;
 	if (share->ring_queues > 0)
 		return 0;
 	if (share->options->fuse_ring == OPTIONS_RING_ON) {

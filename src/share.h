@@ -17,6 +17,7 @@
 #include "notify.h"
 #include "options.h"
 #include "proccred.h"
+#include "rota.h"
 #include "stats_text.h"
 #include "told.h"
 #include "unstable.h"
@@ -107,6 +108,8 @@ struct share {
 	_Atomic uint32_t clone_block; /* bytes: what CLONE takes multiples of; 0: not asked yet */
 	struct worker *workers[WORKER_MAX];
 	unsigned nworkers;
+	bool busy_poll; /* workers look for events before they sleep: spin.h */
+	struct rota rota;
 	unsigned ring_queues;	 /* of FUSE over io_uring, which is to be used; or 0 */
 	bool ring_agreed;	 /* and the kernel agrees */
 	_Atomic int ring_failed; /* and does not keep its word */

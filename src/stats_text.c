@@ -131,6 +131,8 @@ static void print_table(FILE *out, const struct stats_facts *facts, const struct
 		"  connects %" PRIu64 ", reconnects %" PRIu64 ", waits for a slot %" PRIu64
 		", callbacks %" PRIu64 ", bytes copied %" PRIu64 "\n",
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks, sum->copied);
+	fprintf(out, "  busy polls %" PRIu64 ", %" PRIu64 " found something; %.3f s\n",
+		facts->polls, facts->polls_found, (double)facts->polls_ns / 1e9);
 	print_table_delegations(out, &facts->delegations);
 	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s %9s\n", "", "", "", "", "",
 		"", "bytes", "bytes", "queue", "rtt", "total", "longest");
@@ -190,6 +192,10 @@ static void print_json(FILE *out, const struct stats_facts *facts, const struct 
 		"\"connects\": %" PRIu64 ", \"reconnects\": %" PRIu64 ", \"slot_waits\": %" PRIu64
 		", \"callbacks\": %" PRIu64 ", \"copied\": %" PRIu64 ",\n",
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks, sum->copied);
+	fprintf(out,
+		"\"busy_polls\": %" PRIu64 ", \"busy_polls_found\": %" PRIu64
+		", \"busy_poll_ns\": %" PRIu64 ",\n",
+		facts->polls, facts->polls_found, facts->polls_ns);
 	print_json_delegations(out, &facts->delegations);
 	fputs("\"operations\": {", out);
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {

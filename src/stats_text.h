@@ -31,7 +31,8 @@ struct stats_facts {
 	unsigned minor;
 	uint32_t rsize, wsize; /* bytes */
 	struct deleg_stats delegations;
-	uint64_t age_ns; /* since the mount */
+	uint64_t polls, polls_found, polls_ns; /* busy polls, those that found something, time */
+	uint64_t age_ns;		       /* since the mount */
 };
 
 /* Prints the sum over `workers` counters. Any thread. */

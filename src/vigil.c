@@ -35,7 +35,9 @@ static void vigil_set(struct vigil *vigil, uint64_t delay)
 
 void vigil_add(struct vigil *vigil, struct fsop_request *req)
 {
-	req->begun_at = loop_now(vigil->worker->loop);
+	vigil->active = req->begun_at = loop_now(vigil->worker->loop);
+	if (LIST_EMPTY(&vigil->pending))
+		atomic_fetch_add(&vigil->worker->share->rota.busy, 1);
 	LIST_INSERT_HEAD(&vigil->pending, req, pending);
 	if (!vigil->set)
 		vigil_set(vigil, VIGIL_SELDOM_NS);
@@ -43,7 +45,11 @@ void vigil_add(struct vigil *vigil, struct fsop_request *req)
 
 void vigil_remove(struct fsop_request *req)
 {
+	struct vigil *vigil = &req->worker->vigil;
 	LIST_REMOVE(req, pending);
+	vigil->active = loop_now(vigil->worker->loop);
+	if (LIST_EMPTY(&vigil->pending))
+		atomic_fetch_sub(&req->share->rota.busy, 1);
 }
 
 /* Answers the request now if its program need not hear what becomes of it. */

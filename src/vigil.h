@@ -34,6 +34,7 @@ struct vigil {
 	LIST_HEAD(, fsop_request) pending;
 	struct loop_timer timer;
 	bool set;
+	uint64_t active; /* ns: when a request last came or was answered */
 	/* interrupts that other workers have read, under the mutex */
 	pthread_mutex_t mutex;
 	uint64_t inbox[VIGIL_INBOX];

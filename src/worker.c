@@ -37,6 +37,13 @@ struct worker *worker_self(void)
 	return self;
 }
 
+static void worker_called(struct loop_task *task)
+{
+	struct worker *worker = (struct worker *)((char *)task - offsetof(struct worker, call));
+	/* The hook does the rest. */
+	atomic_store(&worker->called, false);
+}
+
 int worker_new(struct share *share, unsigned index, struct worker **worker)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -51,6 +58,7 @@ int worker_new(struct share *share, unsigned index, struct worker **worker)
 		free(w);
 		return err;
 	}
+	w->call.run = worker_called;
 	vigil_init(&w->vigil, w);
 	*worker = w;
 	return 0;
@@ -92,8 +100,22 @@ int worker_start(struct worker *worker)
 	return -err;
 }
 
+/* All idle workers are to watch the device, as this one cannot do it alone. */
+static void worker_call_others(struct worker *worker)
+{
+	struct share *share = worker->share;
+	for (unsigned i = 0; i < share->nworkers; i++) {
+		struct worker *other = share->workers[i];
+		if (other != worker && !atomic_exchange(&other->called, true))
+			loop_post(other->loop, &other->call);
+	}
+}
+
 static void worker_unserve(struct worker *worker)
 {
+	/* It does not read what its poll may have told it. */
+	if (atomic_exchange(&worker->share->rota.single, false))
+		worker_call_others(worker);
 	loop_hook_remove(worker->loop, &worker->hook);
 	loop_timer_cancel(worker->loop, &worker->retry);
 	worker->serving = false;
@@ -180,8 +202,10 @@ static int worker_read_request(struct worker *worker)
 		fsop_process(worker, worker->in->data, (size_t)n);
 		return 1;
 	}
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+		worker->due = false;
 		return 0;
+	}
 	/* ENOENT: the request was interrupted before it was read. */
 	if (n < 0 && (errno == ENOENT || errno == EINTR))
 		return 1;
@@ -195,6 +219,8 @@ static void worker_polled(struct loop_poll *poll, int result)
 	struct worker *worker = (struct worker *)((char *)poll - offsetof(struct worker, poll));
 	(void)result;
 	worker->polling = false;
+	worker->due = true;
+	rota_leave(&worker->share->rota);
 	/* Otherwise the hook reads; it runs before the loop sleeps again. */
 	if (worker->ending)
 		worker_end(worker);
@@ -205,12 +231,20 @@ static void worker_retry(struct loop_timer *timer)
 	(void)timer;
 }
 
-/* One request, as worker_read_request. The device has none while the poll does not say so: to ask
- * it in each turn would be a system call for nothing, several times for each request. */
+/* The device has nothing while the poll does not say so: to ask it in each turn would be a system
+ * call for nothing, several times for each request. What the poll has said no other watcher hears.
+ */
+static bool worker_may_read(struct worker *worker)
+{
+	return !worker->polling &&
+	       (worker->due || !rota_covered(&worker->share->rota, loop_now(worker->loop)));
+}
+
+/* One request, as worker_read_request. */
 static int worker_next_request(struct worker *worker)
 {
 	int r = worker->ring ? ring_serve(worker->ring) : 0;
-	if (r == 0 && !worker->polling)
+	if (r == 0 && worker_may_read(worker))
 		r = worker_read_request(worker);
 	return r;
 }
@@ -236,19 +270,58 @@ static void worker_watch_spare(struct worker *worker)
 	loop_timer_set(worker->loop, &worker->trim, loop_now(worker->loop) + WORKER_TRIM_NS);
 }
 
+/* A request has come on top of another one, here or elsewhere: one watcher would be too slow. */
+static void worker_watch_crowd(struct worker *worker)
+{
+	const struct fsop_request *first = LIST_FIRST(&worker->vigil.pending);
+	struct rota *rota = &worker->share->rota;
+	if (!first || (!LIST_NEXT(first, pending) && atomic_load(&rota->busy) < 2))
+		return;
+	if (rota_crowd(rota, loop_now(worker->loop)))
+		worker_call_others(worker);
+}
+
+static uint64_t worker_spin_begin(struct loop_spin *spin)
+{
+	struct worker *worker = (struct worker *)((char *)spin - offsetof(struct worker, spin));
+	enum spin_wait wait = LIST_EMPTY(&worker->vigil.pending) ? SPIN_REQUEST : SPIN_REPLY;
+	uint64_t now = loop_clock();
+	uint64_t limit = spin_begin(&worker->odds, wait, worker->vigil.active, now);
+	/* One at a time: the others would take the CPUs that the programs are on. */
+	if (limit == 0 || atomic_exchange(&worker->share->rota.spinning, true))
+		return 0;
+	worker->spun_at = now;
+	return limit;
+}
+
+static void worker_spin_end(struct loop_spin *spin, bool found, uint64_t away)
+{
+	struct worker *worker = (struct worker *)((char *)spin - offsetof(struct worker, spin));
+	struct spin_stats *stats = &worker->spun;
+	uint64_t now = loop_clock();
+	atomic_store(&worker->share->rota.spinning, false);
+	spin_end(&worker->odds, found, away, now);
+	atomic_fetch_add_explicit(&stats->spins, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stats->found, found, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stats->ns, now - worker->spun_at, memory_order_relaxed);
+}
+
 static bool worker_hook(struct loop_hook *hook)
 {
 	struct worker *worker = (struct worker *)((char *)hook - offsetof(struct worker, hook));
 	for (int i = 0; i < WORKER_BATCH; i++) {
 		int r = worker_next_request(worker);
-		if (r == 1)
+		if (r == 1) {
+			worker_watch_crowd(worker);
 			continue;
+		}
 		if (r == -ENODEV) {
 			worker_device_ended(worker);
 		} else if (r == -ENOBUFS) {
 			loop_timer_set(worker->loop, &worker->retry,
 				loop_now(worker->loop) + WORKER_RETRY_NS);
-		} else if (!worker->polling) {
+		} else if (!worker->polling &&
+			   rota_join(&worker->share->rota, loop_now(worker->loop))) {
 			/* Exclusive and armed only now: with every worker polling all the time each
 			 * request would wake them all. */
 			worker->polling = true;
@@ -273,6 +346,11 @@ void worker_serve(struct worker *worker, int fd_take)
 	worker->retry.fire = worker_retry;
 	worker->hook.run = worker_hook;
 	loop_hook_add(worker->loop, &worker->hook);
+	if (!worker->share->busy_poll)
+		return;
+	worker->spin = (struct loop_spin){.begin = worker_spin_begin, .end = worker_spin_end};
+	spin_init(&worker->odds, (uint64_t)worker->share->options->busy_poll_us * 1000);
+	loop_spin_set(worker->loop, &worker->spin);
 }
 
 static void worker_behind(struct loop_timer *timer)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "nfs41/client.h"
+#include "spin.h"
 #include "util/buf.h"
 #include "util/loop.h"
 #include "util/spare.h"
@@ -32,6 +33,7 @@ struct worker {
 	/* the FUSE channel */
 	int fuse_fd; /* -1 before worker_serve */
 	bool serving, polling, ending;
+	bool due;	 /* the poll has told of a request */
 	uint64_t unique; /* the kernel's number of the request being decoded */
 	uint32_t opcode; /* and its kind */
 	struct vigil vigil;
@@ -41,6 +43,12 @@ struct worker {
 	bool in_ring;	   /* the request being decoded came from there */
 	struct loop_hook hook;
 	struct loop_poll poll;
+	struct loop_spin spin;
+	struct spin odds;
+	uint64_t spun_at;
+	struct spin_stats spun;
+	struct loop_task call; /* requests come on top of each other */
+	atomic_bool called;
 	struct loop_timer retry;  /* no buffer was free */
 	struct loop_timer behind; /* gathered data gets old */
 	bool behind_set;

@@ -182,6 +182,56 @@ def cached(env):
     assert told.get("READ", 0) <= 1, f"data was fetched again: {told}"
 
 
+def polls(env, mount):
+    told = stats(env, mount.point)
+    assert told["busy_polls_found"] <= told["busy_polls"], told
+    return told["busy_polls"]
+
+
+def ask(mount, times):
+    for _ in range(times):
+        os.stat(mount.point)
+
+
+def slept(pid):
+    """How often the daemon's threads have gone to sleep, or had to wait for a CPU."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status") as f:
+            total += sum(map(int, re.findall(r"ctxt_switches:\s*(\d+)", f.read())))
+    return total
+
+
+@suite.test("workers look for events before they sleep, and an idle mount does not")
+def busy_polls(env):
+    if len(os.sched_getaffinity(0)) < 2:
+        raise Skip("there is only one CPU")
+    with suite.new_mount(env.scratch("polls"), "actimeo=0,fuse_uring=off") as mount:
+        ask(mount, 500)
+        if stats(env, mount.point)["loop"] != "io_uring":
+            raise Skip("there is no io_uring here")
+        time.sleep(2.5)  # timers of what was used run out
+        before, switches = polls(env, mount), slept(mount.process.pid)
+        time.sleep(3)
+        told, switched = polls(env, mount), slept(mount.process.pid)
+    assert before > 0, before
+    assert told == before, (before, told)
+    assert switched - switches < 60, switched - switches
+
+
+@suite.test("busy_poll=0, one CPU, poll(2): workers sleep at once")
+def no_busy_polls(env):
+    for options, cpus in (("busy_poll=0", 2), ("io=poll", 2), ("", 1)):
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, sorted(allowed)[:cpus])
+        try:
+            with suite.new_mount(env.scratch("none"), f"actimeo=0,{options}".rstrip(",")) as mount:
+                ask(mount, 200)
+                assert polls(env, mount) == 0, options
+        finally:
+            os.sched_setaffinity(0, allowed)
+
+
 @suite.test("an idle mount takes less than 16 MiB")
 def memory(env):
     if env.slowness() > 1:

@@ -42,6 +42,7 @@ static void test_defaults(void **state)
 	assert_int_equal(options.wsize, 1048576);
 	assert_int_equal(options.socket_buffer, 8388608);
 	assert_int_equal(options.max_readahead, 1048576);
+	assert_int_equal(options.busy_poll_us, 50);
 	assert_int_equal(options.io, LOOP_AUTO);
 	assert_null(options.clientaddr);
 	assert_int_equal(options.cache, OPTIONS_CACHE_AUTO);

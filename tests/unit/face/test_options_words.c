@@ -92,6 +92,10 @@ static void test_sizes(void **state)
 	assert_int_equal(options.max_readahead, 0);
 	refuse_words("max_readahead=67108865",
 		"-o max_readahead=67108865: must be a number from 0 to 67108864 bytes");
+	accept_words("busy_poll=0");
+	assert_int_equal(options.busy_poll_us, 0);
+	refuse_words("busy_poll=1001",
+		"-o busy_poll=1001: must be a number from 0 to 1000 microseconds, 0 for never");
 	accept_words("buffer=268435456");
 	assert_int_equal(options.socket_buffer, 268435456);
 	refuse_words("buffer=268435457",
