@@ -47,6 +47,8 @@ static void preopen_done(struct nfs_compound *c)
 	bool whole = !err && held && read && data->eof && data->len == req->attr.size;
 	preopen_end(share->preopen, req->node->id, whole ? buf : NULL, data->len, req->attr.change,
 		loop_now(req->worker->loop));
+	if (whole)
+		worker_watch_unread(req->worker);
 	buf_unref(buf);
 	fsop_end(req);
 }
@@ -103,6 +105,4 @@ void fsop_preopen(struct fsop_request *req)
 		else
 			node_unpin(share->nodes, node);
 	}
-	if (count > 0)
-		worker_watch_unread(req->worker);
 }

@@ -114,6 +114,20 @@ def unwanted(env):
     assert tree.rpcs("READ") == 4
 
 
+@suite.test("what comes late that nobody wants goes all the same", timeout=60)
+def unwanted_late(env):
+    tree = Tree(env)
+    names = sorted(tree.names)
+    tree.check(names[:2])
+    tree.proxy.slow = 1.1
+    tree.check(names[2:3])
+    tree.proxy.slow = 0
+    assert tree.quiet() == 7
+    time.sleep(4)
+    tree.check(names[3:7])
+    assert tree.rpcs("READ") == 4
+
+
 @suite.test("what has changed before it was opened ahead is read as it is")
 def changed_before(env):
     tree = Tree(env)
@@ -216,6 +230,8 @@ def copied(env):
     # the first one is in the page cache: nobody could know what for
     assert told.count("COPY_FILE_RANGE") >= FILES, told
     assert told.count("READ") == 0, told
+    # what the daemon has gathered; and the kernel's for the first
+    assert told.count("WRITE") <= FILES + 1, told
     for name in names:
         assert read(env.on_disk("d", f"{name}.copy")) == tree.contents[name]
     again = Tree.told(tree)["operations"]["OPEN"]["rpcs"]
