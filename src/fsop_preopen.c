@@ -93,9 +93,7 @@ void fsop_preopen(struct fsop_request *req)
 	struct share *share = req->share;
 	uint64_t ids[UPCOMING_MAX];
 	unsigned count = 0;
-	/* Another daemon would not know of them. */
-	if (req->u.open.access == OPEN4_SHARE_ACCESS_READ && !(req->u.open.fi.flags & O_DIRECT) &&
-		!share->keep && share->options->delegations != DELEG_NONE)
+	if (req->u.open.access == OPEN4_SHARE_ACCESS_READ && !(req->u.open.fi.flags & O_DIRECT))
 		count = upcoming_opened(share->upcoming, node_parent_id(share->nodes, req->node),
 			req->node->id, req->begun_at, ids);
 	for (unsigned i = 0; i < count; i++) {

@@ -211,6 +211,14 @@ static int share_new_delayed(struct share *share)
 	return err ? err : closing_pool_new(share, &share->closing);
 }
 
+/* Another daemon would not know of files that are opened ahead. */
+static int share_new_upcoming(struct share *share)
+{
+	const struct options *options = share->options;
+	return upcoming_table_new(
+		options->takeover || options->delegations == DELEG_NONE, &share->upcoming);
+}
+
 /* What the server need not be asked for. */
 static int share_new_known(struct share *share)
 {
@@ -218,7 +226,7 @@ static int share_new_known(struct share *share)
 	if (!err)
 		err = lead_pool_new(share, &share->lead);
 	if (!err)
-		err = upcoming_table_new(&share->upcoming);
+		err = share_new_upcoming(share);
 	if (!err)
 		err = preopen_pool_new(&share->preopen);
 	if (!err)

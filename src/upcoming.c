@@ -56,18 +56,20 @@ struct upcoming_dir {
 
 struct upcoming_table {
 	pthread_mutex_t mutex;
-	_Atomic unsigned dry;
-	enum upcoming_order by;			 /* the last walk that was of use, */
-	uint64_t walked_at;			 /* ns: and when; 0: there was none */
+	bool off;		/* constant */
+	_Atomic unsigned dry;	/* OPENs without a delegation since the last with one */
+	enum upcoming_order by; /* the last walk that was of use, */
+	uint64_t walked_at;	/* ns: and when; 0: there was none */
 	struct upcoming_dir dirs[UPCOMING_DIRS]; /* by node id */
 };
 
-int upcoming_table_new(struct upcoming_table **table)
+int upcoming_table_new(bool off, struct upcoming_table **table)
 {
 	struct upcoming_table *t = calloc(1, sizeof(*t));
 	if (!t)
 		return -ENOMEM;
 	pthread_mutex_init(&t->mutex, NULL);
+	t->off = off;
 	*table = t;
 	return 0;
 }
@@ -100,7 +102,8 @@ void upcoming_told(struct upcoming_table *table, bool delegated)
 
 bool upcoming_is_on(struct upcoming_table *table)
 {
-	return atomic_load_explicit(&table->dry, memory_order_relaxed) < UPCOMING_DRY;
+	return !table->off &&
+	       atomic_load_explicit(&table->dry, memory_order_relaxed) < UPCOMING_DRY;
 }
 
 /* Under the mutex, as what follows. NULL: nothing is known of it. */

@@ -20,7 +20,8 @@ struct upcoming_table;
 /* Named ahead of a program. */
 #define UPCOMING_MAX 16
 
-int upcoming_table_new(struct upcoming_table **table);
+/* `off`: nothing will be opened ahead, whatever is told. */
+int upcoming_table_new(bool off, struct upcoming_table **table);
 /* NULL is allowed. */
 void upcoming_table_free(struct upcoming_table *table);
 

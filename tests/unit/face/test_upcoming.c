@@ -29,7 +29,7 @@ static struct upcoming_table *table;
 static int setup(void **state)
 {
 	(void)state;
-	return upcoming_table_new(&table);
+	return upcoming_table_new(false, &table);
 }
 
 static int teardown(void **state)
@@ -263,6 +263,20 @@ static void test_without_delegations(void **state)
 	assert_int_equal(opened(5).count, 4);
 }
 
+static void test_off_for_good(void **state)
+{
+	struct upcoming_table *on = table;
+	(void)state;
+	assert_int_equal(upcoming_table_new(true, &table), 0);
+	upcoming_told(table, true);
+	assert_false(upcoming_is_on(table));
+	list(DIR, FILES, scattered, scattered_otherwise);
+	opened(0), opened(1);
+	assert_none(opened(2));
+	upcoming_table_free(table);
+	table = on;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -278,6 +292,7 @@ int main(void)
 		TEST(test_too_many_files),
 		TEST(test_more_directories_than_there_is_room_for),
 		TEST(test_without_delegations),
+		TEST(test_off_for_good),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
