@@ -31,7 +31,7 @@ struct control {
 	pthread_t thread;
 	const struct control_ops *ops;
 	void *arg;
-	struct sockaddr_un sa;
+	ino_t inode; /* of the socket's file */
 };
 
 /* Waits until `fd` is ready; false when the time is over or the control shall end. */
@@ -246,31 +246,32 @@ static void sweep(const char *directory)
 		closedir(dir);
 }
 
-/* The kernel gives the device number of a daemon that died out again. */
-static int replace_stale(const struct sockaddr_un *sa)
+/*
+ * The kernel gives the device number of a file system that has gone out again: what has its socket
+ * is a daemon that died, or one that has not noticed yet that it was unmounted.
+ */
+static int replace_stale(const char *path)
 {
 	struct stat st;
 
-	if (lstat(sa->sun_path, &st) < 0)
+	if (lstat(path, &st) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	if (!is_abandoned(sa))
-		return -EADDRINUSE;
-	return unlink(sa->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int listen_at(struct control *control, const char *directory, uint32_t major, uint32_t minor)
 {
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct stat st;
 	int r = check_directory(directory);
 
 	if (r < 0)
 		return r;
-	control->sa.sun_family = AF_UNIX;
-	if (!control_path(
-		    directory, major, minor, control->sa.sun_path, sizeof(control->sa.sun_path)))
+	if (!control_path(directory, major, minor, sa.sun_path, sizeof(sa.sun_path)))
 		return -ENAMETOOLONG;
-	r = replace_stale(&control->sa);
+	r = replace_stale(sa.sun_path);
 	if (r < 0)
 		return r;
 
@@ -279,13 +280,14 @@ static int listen_at(struct control *control, const char *directory, uint32_t ma
 		return -errno;
 	/* The mode set before bind(2) is the one that the socket's file is made with. */
 	if (fchmod(control->listen_fd, 0600) < 0 ||
-		bind(control->listen_fd, (struct sockaddr *)&control->sa, sizeof(control->sa)) < 0)
+		bind(control->listen_fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return -errno;
-	if (listen(control->listen_fd, 4) < 0) {
+	if (lstat(sa.sun_path, &st) < 0 || listen(control->listen_fd, 4) < 0) {
 		r = -errno;
-		unlink(control->sa.sun_path);
+		unlink(sa.sun_path);
 		return r;
 	}
+	control->inode = st.st_ino;
 	return 0;
 }
 
@@ -331,7 +333,7 @@ int control_new_in(const char *directory, uint32_t major, uint32_t minor,
 		sweep(directory);
 		r = start_thread(c);
 		if (r < 0)
-			unlink(c->sa.sun_path);
+			control_remove_in(directory, major, minor, c->inode);
 	}
 	if (r < 0) {
 		log_debug("no control socket in %s: %s", directory, strerror(-r));
@@ -365,4 +367,27 @@ void control_free(struct control *control)
 		;
 	pthread_join(control->thread, NULL);
 	destroy(control);
+}
+
+ino_t control_inode(const struct control *control)
+{
+	return control->inode;
+}
+
+void control_remove_in(const char *directory, uint32_t major, uint32_t minor, ino_t inode)
+{
+	char path[CONTROL_PATH_MAX];
+	struct stat st;
+
+	if (control_path(directory, major, minor, path, sizeof(path)) && lstat(path, &st) == 0 &&
+		st.st_ino == inode)
+		unlink(path);
+}
+
+void control_remove(uint32_t major, uint32_t minor, ino_t inode)
+{
+	char directory[CONTROL_PATH_MAX];
+
+	if (control_directory(geteuid(), directory) == 0)
+		control_remove_in(directory, major, minor, inode);
 }

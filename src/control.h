@@ -44,7 +44,8 @@ bool control_path(const char *directory, uint32_t major, uint32_t minor, char *o
 /*
  * Daemon: listens for the mount with this device number. Call it after daemonizing (it starts the
  * thread). 0 or -errno, with one line in the debug log; a mount without a control socket works.
- * Sockets of daemons that died are removed unless their file system is still mounted.
+ * Takes the place of a daemon whose mount had that number before, though it listens still. Sockets
+ * of daemons that died are removed unless their file system is still mounted.
  */
 int control_new(uint32_t major, uint32_t minor, const struct control_ops *ops, void *arg,
 	struct control **control);
@@ -52,10 +53,16 @@ int control_new(uint32_t major, uint32_t minor, const struct control_ops *ops, v
 int control_new_in(const char *directory, uint32_t major, uint32_t minor,
 	const struct control_ops *ops, void *arg, struct control **control);
 /*
- * Ends the thread. The socket's file is guard_remove_control's to remove: the daemon may not remove
- * files any more. NULL is allowed.
+ * Ends the thread. The socket's file is guard_remove_control's to remove, before: the daemon may
+ * not remove files any more. NULL is allowed.
  */
 void control_free(struct control *control);
+
+/* The inode number of the socket's file, which no other file has until control_free. */
+ino_t control_inode(const struct control *control);
+/* Removes the socket's file if it is the one with this inode number, not that of a later mount. */
+void control_remove(uint32_t major, uint32_t minor, ino_t inode);
+void control_remove_in(const char *directory, uint32_t major, uint32_t minor, ino_t inode);
 
 /*
  * Client: connects to the daemon of a mount that `uid` made. The socket, or -errno: -ENOENT no

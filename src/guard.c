@@ -250,10 +250,10 @@ int guard_unmount(struct guard *guard, int timeout_ms)
 	return err ? err : guard_hear(guard, timeout_ms, &reply, NULL);
 }
 
-void guard_remove_control(struct guard *guard)
+void guard_remove_control(struct guard *guard, ino_t inode)
 {
 	struct guard_reply reply;
-	if (guard_tell(guard, &(struct guard_request){.order = GUARD_UNLINK}) == 0)
+	if (guard_tell(guard, &(struct guard_request){.order = GUARD_UNLINK, .inode = inode}) == 0)
 		guard_hear(guard, -1, &reply, NULL);
 }
 

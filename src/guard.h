@@ -73,8 +73,8 @@ ssize_t guard_notify(struct guard *guard, const struct iovec *iov, int count);
  * force at once. */
 void guard_keep(struct guard *guard, bool keep);
 
-/* Removes the control socket, whose listener has ended. */
-void guard_remove_control(struct guard *guard);
+/* Removes the control socket's file, by control_inode's number. */
+void guard_remove_control(struct guard *guard, ino_t inode);
 
 /* Ends the guard, which does not unmount then. NULL is allowed. */
 void guard_free(struct guard *guard);

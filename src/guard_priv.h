@@ -23,6 +23,7 @@ struct guard_request {
 	enum guard_order order;
 	uint32_t max_read;
 	bool background, rings;
+	ino_t inode;
 	struct guard_mount_id id;
 };
 

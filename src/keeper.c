@@ -262,15 +262,6 @@ static void keeper_settle(struct keeper *keeper, const struct guard_request *req
 		log_debug("the guard has no system call filter: %s", strerror(-err));
 }
 
-static void keeper_unlink(const struct keeper *keeper)
-{
-	char directory[CONTROL_PATH_MAX], path[CONTROL_PATH_MAX + 32];
-	if (control_directory(geteuid(), directory) != 0)
-		return;
-	control_path(directory, keeper->id.major, keeper->id.minor, path, sizeof(path));
-	unlink(path);
-}
-
 static bool keeper_reply(struct keeper *keeper, int err, int fd)
 {
 	struct guard_reply reply = {.err = err, .id = keeper->id};
@@ -348,7 +339,9 @@ static bool keeper_serve(struct keeper *keeper)
 	case GUARD_ADOPT: return keeper_serve_adopt(keeper, &request.id, fd);
 	case GUARD_CLEAR: return keeper_reply(keeper, keeper_clear(keeper), -1);
 	case GUARD_READY: keeper_settle(keeper, &request); return true;
-	case GUARD_UNLINK: keeper_unlink(keeper); return keeper_reply(keeper, 0, -1);
+	case GUARD_UNLINK:
+		control_remove(keeper->id.major, keeper->id.minor, request.inode);
+		return keeper_reply(keeper, 0, -1);
 	case GUARD_DETACH: return keeper_reply(keeper, keeper_detach(keeper), -1);
 	case GUARD_END: break;
 	}

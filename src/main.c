@@ -102,8 +102,9 @@ static void main_unmount(struct share *share, struct guard *guard, struct contro
 		return;
 	}
 	if (control) {
+		/* In this order: the number is nobody else's while the socket is open. */
+		guard_remove_control(guard, control_inode(control));
 		control_free(control);
-		guard_remove_control(guard);
 	}
 	bool silent = share_flush(share) == -ETIMEDOUT;
 	share_unmount(share, silent ? MAIN_SILENT_MS : MAIN_UNMOUNT_MS);

@@ -9,10 +9,12 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import time
 
 from harness import Skip, Suite, errno_of
-from mounts import guards_of, mountinfo, processes_of
+from mounts import LIBC, guards_of, mountinfo, processes_of
+from test_inside import vsockfsctl
 
 suite = Suite()
 
@@ -86,8 +88,9 @@ def reserved_port(env):
 @suite.test("the guard can unmount and nothing else")
 def guard_confined(env):
     mount = env.mount()
+    env.eventually(lambda: len(guards_of(mount.point)) == 1, within=10,
+                   what="the notifier, forked from the guard, under its own name")
     guards = guards_of(mount.point)
-    assert len(guards) == 1, guards
     env.eventually(lambda: capabilities(guards[0], "CapEff") == {CAP_SYS_ADMIN}, within=10,
                    what="the guard's loss of rights")
     env.eventually(lambda: sanitized() or status(guards[0])["Seccomp"] == "2", within=10,
@@ -272,14 +275,48 @@ def control_socket(env):
     mount = suite.new_mount(os.path.join(env.work, env.name + "-mnt")).start()
     try:
         path = f"/run/vsockfs/{mountinfo(mount.point)[0]}.sock"
-        env.eventually(lambda: os.path.exists(path), within=10, what="the socket")
-        own = os.stat(path).st_ino
+        env.eventually(lambda: answers(mount.point), within=10, what="the socket")
+        # the next mount of this machine may have the number, and a socket of that name
+        own = os.open(path, os.O_PATH)
         mount.process.send_signal(signal.SIGTERM)
         assert mount.process.wait(15) == 0
-        # the next mount of this machine may have the number, and a socket of that name
-        assert not os.path.exists(path) or os.stat(path).st_ino != own
+        assert not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(own))
+        os.close(own)
     finally:
         mount.kill()
+
+
+def answers(point):
+    """At once: a daemon that is stopped does not."""
+    command = [vsockfsctl(), "status", point]
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, timeout=2).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@suite.test("the control socket of a mount outlives the daemon that had its device number before")
+def control_socket_again(env):
+    first = suite.new_mount(os.path.join(env.work, env.name + "-mnt")).start()
+    second = suite.new_mount(os.path.join(env.work, env.name + "-second"))
+    try:
+        device = mountinfo(first.point)[0]
+        path = f"/run/vsockfs/{device}.sock"
+        env.eventually(lambda: listening(path), within=10, what="the socket")
+        first.process.send_signal(signal.SIGSTOP)  # so that it does not notice yet
+        assert LIBC.umount2(os.fsencode(first.point), 0) == 0  # umount(8) would ask it
+        second.start()
+        if mountinfo(second.point)[0] != device:
+            raise Skip("another mount has taken the number")
+        env.eventually(lambda: answers(second.point), within=10, what="its control socket")
+        first.process.send_signal(signal.SIGCONT)
+        assert first.process.wait(15) == 0
+        assert answers(second.point)
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+        second.kill()
+        first.kill()
 
 
 @suite.test("the daemon allocates as an I/O flusher, and is killed late for want of memory")
