@@ -20,6 +20,7 @@ from test_stats import vsockfsctl
 
 suite = Suite()
 FILES = 40
+STRIDE = 3  # what goes on in an order leaves out less than that
 # attributes do not expire, so that all that is counted is opening
 OPTIONS = "nconnect=1,acregmin=60,acdirmin=60,acregmax=60,acdirmax=60"
 
@@ -77,13 +78,39 @@ def orders(tree):
             "by name": sorted(tree.names)}
 
 
+def follows(order, one, other):
+    """May who opens these two be on the way through the directory in that order?"""
+    return 0 < order.index(other) - order.index(one) <= STRIDE
+
+
+def walk(tree, which="by name"):
+    """The names in an order, from the first on with which no other one is begun: inode numbers are as
+    the disk had them free, and what they are in the order of may be anything."""
+    order = orders(tree)
+    names, others = order.pop(which), order.values()
+    while any(follows(other, *names[:2]) and follows(other, *names[1:3]) for other in others):
+        names = names[1:]
+    return names
+
+
+def aimless(tree):
+    """Half of the names, in a way that follows no order."""
+    in_any, names, left = orders(tree).values(), tree.names[:1], tree.names[1:]
+    while len(names) < FILES // 2:
+        name = next(n for n in left if not any(follows(order, names[-1], n) for order in in_any))
+        left.remove(name)
+        names.append(name)
+    return names
+
+
 def in_order(which):
     def work(env):
         tree = Tree(env)
-        tree.check(orders(tree)[which])
+        names = walk(tree, which)
+        tree.check(names)
         # each file once, the first three for the program itself
-        assert tree.quiet() == FILES, tree.told()
-        assert tree.local() == FILES - 3, tree.told()
+        assert tree.quiet() == len(names), tree.told()
+        assert tree.local() == len(names) - 3, tree.told()
         assert tree.rpcs("READ") == 0
     return work
 
@@ -95,8 +122,7 @@ for order in ("as the directory lists them", "by inode number", "by name"):
 @suite.test("nothing is opened ahead of who opens files without an order")
 def without_order(env):
     tree = Tree(env)
-    by_ino = orders(tree)["by inode number"]
-    names = [by_ino[i * 17 % FILES] for i in range(FILES // 2)]
+    names = aimless(tree)
     tree.check(names)
     assert tree.quiet() == len(names)
     assert tree.local() == 0
@@ -105,11 +131,12 @@ def without_order(env):
 @suite.test("few are opened that nobody wants")
 def unwanted(env):
     tree = Tree(env)
-    tree.check(sorted(tree.names)[:3])
+    names = walk(tree)
+    tree.check(names[:3])
     assert tree.quiet() == 7
     # and read later, they are opened here, but their data is asked for
     time.sleep(4)
-    tree.check(sorted(tree.names)[3:7])
+    tree.check(names[3:7])
     assert tree.local() == 4
     assert tree.rpcs("READ") == 4
 
@@ -117,7 +144,7 @@ def unwanted(env):
 @suite.test("what comes late that nobody wants goes all the same", timeout=60)
 def unwanted_late(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     tree.check(names[:2])
     tree.proxy.slow = 1.1
     tree.check(names[2:3])
@@ -131,7 +158,7 @@ def unwanted_late(env):
 @suite.test("what has changed before it was opened ahead is read as it is")
 def changed_before(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     for name in names[5:10]:
         tree.contents[name] = os.urandom(20000)
         write(env.on_disk("d", name), tree.contents[name])
@@ -143,20 +170,20 @@ def changed_before(env):
 @suite.test("an open waits for the one ahead of it, and is not sent twice")
 def waits(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     tree.proxy.slow = 0.2
     tree.check(names[:7])
     tree.proxy.slow = 0
     opened = tree.quiet()
     tree.check(names)
-    assert tree.quiet() == FILES
-    assert opened < FILES
+    assert tree.quiet() == len(names)
+    assert opened < len(names)
 
 
 @suite.test("an open ahead that fails leaves the program its own", timeout=60)
 def fails(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     tree.check(names[:2])
 
     def delay(_, reply):
@@ -175,7 +202,7 @@ def fails(env):
 @suite.test("another user's open is the server's to grant")
 def other_user(env):
     tree = Tree(env, "allow_other,default_permissions")
-    names = sorted(tree.names)
+    names = walk(tree)
     for name in names:
         os.chmod(env.on_disk("d", name), 0o600)
     tree.check(names[:3])
@@ -192,7 +219,7 @@ def other_user(env):
 @suite.test("what was opened ahead can be written, removed and renamed")
 def used_otherwise(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     tree.check(names[:3])
     tree.quiet()
     with open(tree.path(names[3]), "ab") as out:
@@ -211,7 +238,7 @@ def used_otherwise(env):
 @suite.test("the mount ends while files are being opened ahead", timeout=60)
 def unmounted(env):
     tree = Tree(env)
-    names = sorted(tree.names)
+    names = walk(tree)
     tree.check(names[:2])
     tree.proxy.slow = 0.5
     read(tree.path(names[2]))
