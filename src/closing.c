@@ -11,6 +11,9 @@
 
 #define CLOSING_SOON_NS	 UINT64_C(2000000)
 #define CLOSING_LATER_NS UINT64_C(50000000)
+/* A timer that comes so late tells of a busy machine, on which the next compound is late as well.
+ */
+#define CLOSING_LATE_NS UINT64_C(1000000)
 /* So many wait, at most, and so many go in one compound of their own. */
 #define CLOSING_MAX   64
 #define CLOSING_BATCH 32
@@ -23,6 +26,8 @@ struct closing {
 	struct nfs_stateid stateid;
 	struct rpc_cred *cred; /* a reference */
 	struct nfs_open *open; /* on record until the answer, or NULL */
+	uint64_t due;	       /* ns: waits for company until then, */
+	uint64_t last;	       /* ns: on a busy machine until then */
 };
 
 struct closing_pool {
@@ -101,17 +106,20 @@ static unsigned closing_take(struct closing_pool *pool, const struct rpc_cred *c
 /* They did not get there: another compound has to take them. */
 static void closing_put_back(struct closing_pool *pool, struct closing_list *list)
 {
+	uint64_t due = loop_now(worker_self()->loop) + CLOSING_SOON_NS;
 	struct closing *closing;
 	unsigned count = 0;
-	STAILQ_FOREACH (closing, list, entry)
+	STAILQ_FOREACH (closing, list, entry) {
+		closing->due = due;
 		count++;
+	}
 	if (count == 0)
 		return;
 	pthread_mutex_lock(&pool->mutex);
 	STAILQ_CONCAT(&pool->list, list);
 	pool->count += count;
 	pthread_mutex_unlock(&pool->mutex);
-	worker_watch_closing(worker_self(), CLOSING_SOON_NS);
+	worker_watch_closing(worker_self(), due);
 }
 
 static void closing_put(struct nfs_compound *c, const struct closing_list *list)
@@ -212,9 +220,37 @@ void closing_send(struct closing_pool *pool)
 		continue;
 }
 
+/* When the first of them is due; 0: there is none. On a busy machine they get some more time. */
+static uint64_t closing_first(struct closing_pool *pool, uint64_t now, bool late)
+{
+	struct closing *closing;
+	uint64_t first = 0;
+	pthread_mutex_lock(&pool->mutex);
+	STAILQ_FOREACH (closing, &pool->list, entry) {
+		if (late && closing->due <= now && now < closing->last)
+			closing->due = now + CLOSING_SOON_NS;
+		if (first == 0 || closing->due < first)
+			first = closing->due;
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	return first;
+}
+
+void closing_tick(struct closing_pool *pool, uint64_t deadline)
+{
+	uint64_t now = loop_now(worker_self()->loop);
+	uint64_t first = closing_first(pool, now, now > deadline + CLOSING_LATE_NS);
+	if (first > now)
+		worker_watch_closing(worker_self(), first);
+	else if (first > 0)
+		closing_send(pool);
+}
+
 void closing_add(
 	struct closing_pool *pool, const struct closing_what *what, struct nfs_open *open_take)
 {
+	uint64_t now = loop_now(worker_self()->loop);
+	uint64_t due = now + (what->soon ? CLOSING_SOON_NS : CLOSING_LATER_NS);
 	struct closing *closing = malloc(sizeof(*closing));
 	if (!closing) {
 		if (open_take)
@@ -224,12 +260,14 @@ void closing_add(
 	*closing = (struct closing){.fh = *what->fh,
 		.stateid = *what->stateid,
 		.cred = rpc_cred_ref(what->cred),
-		.open = open_take};
+		.open = open_take,
+		.due = due,
+		.last = now + CLOSING_LATER_NS};
 	pthread_mutex_lock(&pool->mutex);
 	STAILQ_INSERT_TAIL(&pool->list, closing, entry);
 	unsigned count = ++pool->count;
 	pthread_mutex_unlock(&pool->mutex);
-	worker_watch_closing(worker_self(), what->soon ? CLOSING_SOON_NS : CLOSING_LATER_NS);
+	worker_watch_closing(worker_self(), due);
 	if (count >= CLOSING_MAX)
 		closing_send(pool);
 }

@@ -11,8 +11,9 @@
 /*
  * CLOSE for which nobody waits. It goes at the end of a compound that is sent anyway by the same
  * user, or on its own when none comes soon: within 2 ms of an open for writing (another program on
- * the server may want to execute the file), within 50 ms of any other. What comes of it does not
- * matter: the server ends what is left with the lease. Any worker's thread.
+ * the server may want to execute the file), or later where the machine is busy, and within 50 ms of
+ * any other. What comes of it does not matter: the server ends what is left with the lease. Any
+ * worker's thread.
  */
 
 struct closing_pool;
@@ -39,6 +40,8 @@ void closing_add(
 	struct closing_pool *pool, const struct closing_what *what, struct nfs_open *open_take);
 /* All of them go now. On a worker's thread. */
 void closing_send(struct closing_pool *pool);
+/* The same if one has waited long enough; of a worker's timer, which was to fire at `deadline`. */
+void closing_tick(struct closing_pool *pool, uint64_t deadline);
 
 struct closing;
 STAILQ_HEAD(closing_list, closing);

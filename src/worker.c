@@ -374,12 +374,11 @@ static void worker_close(struct loop_timer *timer)
 {
 	struct worker *worker = (struct worker *)((char *)timer - offsetof(struct worker, closing));
 	worker->closing_set = false;
-	closing_send(worker->share->closing);
+	closing_tick(worker->share->closing, timer->deadline);
 }
 
-void worker_watch_closing(struct worker *worker, uint64_t delay)
+void worker_watch_closing(struct worker *worker, uint64_t deadline)
 {
-	uint64_t deadline = loop_now(worker->loop) + delay;
 	if (worker->closing_set && worker->closing.deadline <= deadline)
 		return;
 	worker->closing_set = true;

@@ -81,8 +81,8 @@ bool worker_lacks_buffers(const struct worker *worker);
 
 /* On its thread: there is something for behind_tick. */
 void worker_watch_behind(struct worker *worker);
-/* The same for closing_send, so many ns from now at the latest. */
-void worker_watch_closing(struct worker *worker, uint64_t delay);
+/* The same for closing_tick, at `deadline` (ns) at the latest. */
+void worker_watch_closing(struct worker *worker, uint64_t deadline);
 
 /* The same for lead_tick and preopen_tick. */
 void worker_watch_unread(struct worker *worker);

@@ -535,6 +535,22 @@ def closed(env):
     env.eventually(lambda: not held_open(pid, env.disk), within=10, what="the last CLOSE")
 
 
+@suite.test("each CLOSE waits for the next request, whenever others did")
+def company(env):
+    """A pause of half the time that it waits, so that most of the time one does."""
+    for attempt in range(3):  # on a busy machine pauses are longer
+        with suite.new_mount(f"{env.work}/company{attempt}", "acregmin=60,acdirmin=60") as mount:
+            await_control(env, mount.point)
+            for i in range(400):
+                write(os.path.join(mount.point, env.name, f"{attempt}-{i}"), b"x")
+                time.sleep(0.001)
+            alone = stats(env, mount.point)["operations"]["CLOSE"]["rpcs"]
+        if alone <= 20:
+            return
+        print(f"# {alone} of 400 went alone", flush=True)
+    assert alone <= 20, alone
+
+
 @suite.test("opens and closes of several users at once")
 def users(env):
     os.chmod(env.disk, 0o777)
