@@ -63,6 +63,7 @@ static void answer_stats(struct share *share, enum stats_form form, FILE *out)
 		facts.polls_found += spun->found;
 		facts.polls_ns += spun->ns;
 	}
+	preopen_get_stats(share->preopen, &facts.ahead);
 	deleg_get_stats(share->state, &facts.delegations);
 	stats_text_print(out, form, &facts, stats, share->nworkers);
 }

@@ -26,6 +26,7 @@ struct preopen_pool {
 	LIST_HEAD(, preopen) buckets[PREOPEN_BUCKETS];
 	TAILQ_HEAD(, preopen) done; /* oldest first */
 	size_t bytes;		    /* of what is under way, too */
+	struct preopen_stats stats;
 };
 
 int preopen_pool_new(struct preopen_pool **pool)
@@ -62,12 +63,18 @@ static void pool_remove(struct preopen_pool *pool, struct preopen *preopen)
 	free(preopen);
 }
 
+static void pool_drop(struct preopen_pool *pool, struct preopen *preopen)
+{
+	pool->stats.dropped++;
+	pool_remove(pool, preopen);
+}
+
 void preopen_drop_all(struct preopen_pool *pool)
 {
 	struct preopen *preopen;
 	pthread_mutex_lock(&pool->mutex);
 	while ((preopen = TAILQ_FIRST(&pool->done)))
-		pool_remove(pool, preopen);
+		pool_drop(pool, preopen);
 	pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -116,6 +123,7 @@ void preopen_end(struct preopen_pool *pool, uint64_t id, struct buf *buf, uint32
 		preopen->change = change;
 		preopen->until = now + PREOPEN_AGE_NS;
 		TAILQ_INSERT_TAIL(&pool->done, preopen, entry);
+		pool->stats.files++;
 	} else {
 		pool_remove(pool, preopen);
 	}
@@ -148,6 +156,7 @@ struct buf *preopen_take(struct preopen_pool *pool, uint64_t id, uint32_t *len, 
 		buf = buf_ref(preopen->buf);
 		*len = preopen->len;
 		*change = preopen->change;
+		pool->stats.used++;
 		pool_remove(pool, preopen);
 	}
 	pthread_mutex_unlock(&pool->mutex);
@@ -159,8 +168,15 @@ bool preopen_tick(struct preopen_pool *pool, uint64_t now)
 	struct preopen *preopen;
 	pthread_mutex_lock(&pool->mutex);
 	while ((preopen = TAILQ_FIRST(&pool->done)) && preopen->until <= now)
-		pool_remove(pool, preopen);
+		pool_drop(pool, preopen);
 	bool more = !TAILQ_EMPTY(&pool->done);
 	pthread_mutex_unlock(&pool->mutex);
 	return more;
+}
+
+void preopen_get_stats(struct preopen_pool *pool, struct preopen_stats *stats)
+{
+	pthread_mutex_lock(&pool->mutex);
+	*stats = pool->stats;
+	pthread_mutex_unlock(&pool->mutex);
 }

@@ -133,6 +133,9 @@ static void print_table(FILE *out, const struct stats_facts *facts, const struct
 		sum->connects, reconnects(sum), sum->slot_waits, sum->callbacks, sum->copied);
 	fprintf(out, "  busy polls %" PRIu64 ", %" PRIu64 " found something; %.3f s\n",
 		facts->polls, facts->polls_found, (double)facts->polls_ns / 1e9);
+	fprintf(out,
+		"  files opened ahead %" PRIu64 ", used %" PRIu64 ", dropped unused %" PRIu64 "\n",
+		facts->ahead.files, facts->ahead.used, facts->ahead.dropped);
 	print_table_delegations(out, &facts->delegations);
 	fprintf(out, "%-20s %9s %9s %7s %8s %7s %13s %13s %9s %9s %9s %9s\n", "", "", "", "", "",
 		"", "bytes", "bytes", "queue", "rtt", "total", "longest");
@@ -196,6 +199,10 @@ static void print_json(FILE *out, const struct stats_facts *facts, const struct 
 		"\"busy_polls\": %" PRIu64 ", \"busy_polls_found\": %" PRIu64
 		", \"busy_poll_ns\": %" PRIu64 ",\n",
 		facts->polls, facts->polls_found, facts->polls_ns);
+	fprintf(out,
+		"\"opened_ahead\": {\"files\": %" PRIu64 ", \"used\": %" PRIu64
+		", \"dropped\": %" PRIu64 "},\n",
+		facts->ahead.files, facts->ahead.used, facts->ahead.dropped);
 	print_json_delegations(out, &facts->delegations);
 	fputs("\"operations\": {", out);
 	for (unsigned i = 0; i < NFS_OP_LIMIT; i++) {

@@ -8,6 +8,7 @@
 
 #include "nfs41/deleg.h"
 #include "nfs41/stats.h"
+#include "preopen.h"
 
 /* A mount's counters as text. */
 
@@ -32,7 +33,8 @@ struct stats_facts {
 	uint32_t rsize, wsize; /* bytes */
 	struct deleg_stats delegations;
 	uint64_t polls, polls_found, polls_ns; /* busy polls, those that found something, time */
-	uint64_t age_ns;		       /* since the mount */
+	struct preopen_stats ahead;
+	uint64_t age_ns; /* since the mount */
 };
 
 /* Prints the sum over `workers` counters. Any thread. */

@@ -59,6 +59,11 @@ class Tree:
     def local(self):
         return self.told()["delegations"]["opens"]
 
+    def ahead(self):
+        """Files opened ahead: all, those of use, those of none."""
+        told = self.told()["opened_ahead"]
+        return told["files"], told["used"], told["dropped"]
+
     def quiet(self):
         """OPENs once none is under way."""
         before = None
@@ -111,6 +116,7 @@ def in_order(which):
         # each file once, the first three for the program itself
         assert tree.quiet() == len(names), tree.told()
         assert tree.local() == len(names) - 3, tree.told()
+        assert tree.ahead() == (len(names) - 3, len(names) - 3, 0)
         assert tree.rpcs("READ") == 0
     return work
 
@@ -126,6 +132,7 @@ def without_order(env):
     tree.check(names)
     assert tree.quiet() == len(names)
     assert tree.local() == 0
+    assert tree.ahead() == (0, 0, 0)
 
 
 @suite.test("few are opened that nobody wants")
@@ -135,7 +142,7 @@ def unwanted(env):
     tree.check(names[:3])
     assert tree.quiet() == 7
     # and read later, they are opened here, but their data is asked for
-    time.sleep(4)
+    env.eventually(lambda: tree.ahead() == (4, 0, 4), within=20, what="the end of their data")
     tree.check(names[3:7])
     assert tree.local() == 4
     assert tree.rpcs("READ") == 4
@@ -150,7 +157,7 @@ def unwanted_late(env):
     tree.check(names[2:3])
     tree.proxy.slow = 0
     assert tree.quiet() == 7
-    time.sleep(4)
+    env.eventually(lambda: tree.ahead() == (4, 0, 4), within=20, what="the end of their data")
     tree.check(names[3:7])
     assert tree.rpcs("READ") == 4
 

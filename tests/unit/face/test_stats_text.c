@@ -33,6 +33,7 @@ static const struct stats_facts facts = {
 	.polls = 30,
 	.polls_found = 29,
 	.polls_ns = 1500000,
+	.ahead = {.files = 90, .used = 83, .dropped = 5},
 	.age_ns = UINT64_C(83500000000),
 };
 
@@ -117,6 +118,7 @@ static void test_table(void **state)
 	assert_contains(text,
 		"connects 4, reconnects 2, waits for a slot 7, callbacks 5, bytes copied 9001\n");
 	assert_contains(text, "busy polls 30, 29 found something; 0.002 s\n");
+	assert_contains(text, "files opened ahead 90, used 83, dropped unused 5\n");
 	assert_contains(text, "delegations 3 to read, 2 to write, 7 of directories; granted 12, "
 			      "recalled 4, returned 6, lost 1; "
 			      "opens without the server 77\n");
@@ -160,6 +162,7 @@ static void test_json(void **state)
 		"\"age_ns\": 83500000000, \"workers\": 2, \"connects\": 4, \"reconnects\": 2, "
 		"\"slot_waits\": 7, \"callbacks\": 5, \"copied\": 9001,\n"
 		"\"busy_polls\": 30, \"busy_polls_found\": 29, \"busy_poll_ns\": 1500000,\n"
+		"\"opened_ahead\": {\"files\": 90, \"used\": 83, \"dropped\": 5},\n"
 		"\"delegations\": {\"read\": 3, \"write\": 2, \"directories\": 7, \"granted\": 12, "
 		"\"recalled\": 4, "
 		"\"returned\": 6, \"lost\": 1, \"opens\": 77},\n\"operations\": {\n"
