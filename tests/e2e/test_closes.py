@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import time
@@ -31,13 +32,21 @@ def requests(env, point):
     trace = subprocess.Popen([vsockfsctl(), "trace", "--slower", "0", point],
                              stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
     found = []
+
+    def mark(word):
+        """Looks for a name, of which a line will tell."""
+        assert not os.path.exists(os.path.join(point, f"{word}-{time.monotonic()}"))
     try:
-        time.sleep(0.5)  # until it has asked for the first time
-        yield found
-        last = f"the end of {time.monotonic()}"
-        assert not os.path.exists(os.path.join(point, last))
+        while not select.select([trace.stdout], [], [], 0.05)[0]:
+            mark("begin")
+        mark("begun")
         for line in trace.stdout:
-            if last.replace(" ", "\\x20") in line:
+            if "begun-" in line:
+                break
+        yield found
+        mark("end")
+        for line in trace.stdout:
+            if "end-" in line:
                 break
             found.append(line.split()[3])
     finally:
