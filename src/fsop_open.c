@@ -54,10 +54,9 @@ void fsop_open_put_access(struct fsop_request *req)
 }
 
 /* The data of a small file comes along. */
-static void open_put_read(struct fsop_request *req)
+static void open_put_read(struct fsop_request *req, uint32_t len)
 {
 	struct nfs_compound *c = req->compound;
-	uint32_t len = ahead_wanted(req->share->ahead, req->node, req->u.open.fi.flags);
 	req->u.open.needed = c->nops;
 	req->u.open.buf = len > 0 ? buf_alloc(len) : NULL;
 	if (req->u.open.buf)
@@ -65,7 +64,7 @@ static void open_put_read(struct fsop_request *req)
 			&req->u.open.data);
 }
 
-void fsop_open_put(struct fsop_request *req)
+void fsop_open_put(struct fsop_request *req, uint32_t read)
 {
 	struct fuse_file_info *fi = &req->u.open.fi;
 	struct nfs_fh fh;
@@ -83,7 +82,7 @@ void fsop_open_put(struct fsop_request *req)
 	}
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
 	fsop_open_put_access(req);
-	open_put_read(req);
+	open_put_read(req, read);
 }
 
 int fsop_open_took(struct fsop_request *req, bool *read)
@@ -290,7 +289,7 @@ static void open_send(struct fsop_request *req)
 {
 	if (!fsop_compound(req, OP_OPEN, req->node))
 		return;
-	fsop_open_put(req);
+	fsop_open_put(req, ahead_wanted(req->share->ahead, req->node, req->u.open.fi.flags));
 	fsop_send(req, fsop_carry(req, open_done));
 }
 

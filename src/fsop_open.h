@@ -14,9 +14,9 @@ void fsop_open_prepare(struct fsop_request *req, const struct fuse_file_info *fi
 uint32_t fsop_open_want(struct fsop_request *req, const struct nfs_fh *fh);
 /* Asks what else the opener may do, for opens under a delegation that this one may bring. */
 void fsop_open_put_access(struct fsop_request *req);
-/* Appends to req->compound, behind PUTFH of req->node, what opens it as req->u.open says, and what
- * there is to know with it. */
-void fsop_open_put(struct fsop_request *req);
+/* Appends to req->compound, behind PUTFH of req->node, what opens it as req->u.open says, with
+ * what there is to know and the first `read` bytes. */
+void fsop_open_put(struct fsop_request *req, uint32_t read);
 /* What became of that: 0 or -errno, *read if the file was read, too. It may be open all the same:
  * when two operations succeeded. */
 int fsop_open_took(struct fsop_request *req, bool *read);

@@ -53,8 +53,8 @@ static void preopen_done(struct nfs_compound *c)
 	fsop_end(req);
 }
 
-/* `node` is announced by preopen_begin. */
-static void preopen_send(struct node *node_take, struct rpc_cred *cred)
+/* `node`, of `len` bytes, is announced by preopen_begin. */
+static void preopen_send(struct node *node_take, uint32_t len, struct rpc_cred *cred)
 {
 	struct share *share = worker_self()->share;
 	uint64_t id = node_take->id;
@@ -76,16 +76,18 @@ static void preopen_send(struct node *node_take, struct rpc_cred *cred)
 	nfs_op_putfh(req->compound, &fh);
 	/* Nobody waits for a file that somebody else has to give back first. */
 	req->compound->optional = true;
-	fsop_open_put(req);
+	fsop_open_put(req, len);
 	fsop_send(req, fsop_carry(req, preopen_done));
 }
 
-/* A file that is there, whose data the kernel lacks, and that nobody here writes. */
-static bool preopen_suits(struct share *share, struct node *node)
+/* The length of a file that is there, whose data the kernel lacks, and that nobody here writes; 0:
+ * it is not to be opened. */
+static uint32_t preopen_suits(struct share *share, struct node *node)
 {
 	uint32_t len = ahead_wanted(share->ahead, node, O_RDONLY);
-	return len > 0 && !node_behind(node) && !node_is_delegated(share->nodes, node) &&
-	       preopen_begin(share->preopen, node->id, len);
+	bool suits = len > 0 && !node_behind(node) && !node_is_delegated(share->nodes, node) &&
+		     preopen_begin(share->preopen, node->id, len);
+	return suits ? len : 0;
 }
 
 void fsop_preopen(struct fsop_request *req)
@@ -98,8 +100,9 @@ void fsop_preopen(struct fsop_request *req)
 			req->node->id, req->begun_at, ids);
 	for (unsigned i = 0; i < count; i++) {
 		struct node *node = node_find(share->nodes, ids[i]);
-		if (node && preopen_suits(share, node))
-			preopen_send(node, req->cred);
+		uint32_t len = node ? preopen_suits(share, node) : 0;
+		if (len > 0)
+			preopen_send(node, len, req->cred);
 		else
 			node_unpin(share->nodes, node);
 	}
