@@ -11,7 +11,7 @@
 #define UPCOMING_DIRS 64
 /* So many places in a row may have one. */
 #define UPCOMING_WAYS 4
-/* Of one directory. With their names that makes about 100 KiB. */
+/* Of one directory. With their names that makes about 110 KiB. */
 #define UPCOMING_FILES 2048
 /* Between two that a program opens in order, it may leave out one less than that. */
 #define UPCOMING_STRIDE 3
@@ -23,6 +23,9 @@
 #define UPCOMING_DRY 8
 /* A walk that goes on in another directory does so within this. */
 #define UPCOMING_WALK_NS UINT64_C(1000000000)
+
+/* Odd, with bits all over. */
+#define UPCOMING_SCATTER UINT64_C(0x9e3779b97f4a7c15)
 
 enum upcoming_order { ORDER_LISTED, ORDER_INO, ORDER_NAME, ORDERS };
 
@@ -41,6 +44,11 @@ struct upcoming_dir {
 	char *names; /* each with its '\0' */
 	size_t len;
 	bool cut; /* there are more files than are remembered */
+
+	/* from the first open on: 1 + index of the file, by its id; 0: free. Half are at least. */
+	uint16_t *places;
+	unsigned mask;	 /* number of places - 1 */
+	unsigned placed; /* files that have one: those up to here */
 
 	/* from the second open on: files[order[by][k]] is the k-th, files[i] is at place[by][i] */
 	uint16_t *sorted; /* has them all, or NULL */
@@ -78,6 +86,7 @@ static void dir_clear(struct upcoming_dir *dir)
 {
 	free(dir->files);
 	free(dir->names);
+	free(dir->places);
 	free(dir->sorted);
 	*dir = (struct upcoming_dir){0};
 }
@@ -227,15 +236,42 @@ static bool dir_sort(struct upcoming_dir *dir)
 	return true;
 }
 
-/* The index of a file, or `count`. Programs go on from the last one more often than not. */
-static unsigned dir_index(const struct upcoming_dir *dir, uint64_t id)
+/* The place of a file, or where it would be. */
+static uint16_t *dir_place(const struct upcoming_dir *dir, uint64_t id)
 {
-	for (unsigned n = 0; n < dir->count; n++) {
-		unsigned i = (dir->last + n) % dir->count;
-		if (dir->files[i].id == id)
-			return i;
+	/* ids in a row would leave no gap at which to stop */
+	uint64_t at = id * UPCOMING_SCATTER >> 32;
+	while (dir->places[at & dir->mask] && dir->files[dir->places[at & dir->mask] - 1].id != id)
+		at++;
+	return &dir->places[at & dir->mask];
+}
+
+/* Gives the files places that have none yet. False without memory. */
+static bool dir_index(struct upcoming_dir *dir)
+{
+	if (!dir->places || 2 * dir->count > dir->mask + 1) {
+		unsigned places = 2;
+		while (places < 2 * dir->count)
+			places *= 2;
+		free(dir->places);
+		dir->places = calloc(places, sizeof(*dir->places));
+		dir->mask = places - 1;
+		dir->placed = 0;
 	}
-	return dir->count;
+	for (; dir->places && dir->placed < dir->count; dir->placed++) {
+		uint16_t *place = dir_place(dir, dir->files[dir->placed].id);
+		/* one with several names goes by the first */
+		if (*place == 0)
+			*place = (uint16_t)(dir->placed + 1);
+	}
+	return dir->places;
+}
+
+/* The index of a file, or `count`. */
+static unsigned dir_find_file(struct upcoming_dir *dir, uint64_t id)
+{
+	unsigned place = dir_index(dir) ? *dir_place(dir, id) : 0;
+	return place > 0 ? place - 1 : dir->count;
 }
 
 /* The first file of a directory, where others were walked through a moment ago. */
@@ -326,7 +362,7 @@ unsigned upcoming_opened(struct upcoming_table *table, uint64_t dir_id, uint64_t
 		return 0;
 	pthread_mutex_lock(&table->mutex);
 	struct upcoming_dir *dir = dir_find(table, dir_id);
-	unsigned file = dir ? dir_index(dir, id) : 0;
+	unsigned file = dir ? dir_find_file(dir, id) : 0;
 	if (dir && file < dir->count) {
 		dir_step(table, dir, file, now);
 		if (dir_follow(dir)) {

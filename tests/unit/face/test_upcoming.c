@@ -39,18 +39,21 @@ static int teardown(void **state)
 	return 0;
 }
 
+static void add(uint64_t dir, uint64_t id, unsigned ino, unsigned name)
+{
+	char text[NAME_LEN];
+	int len = snprintf(text, sizeof(text), "file%04u", name);
+	const struct upcoming_name file = {.id = id, .ino = ino, .name = text, .len = (size_t)len};
+	upcoming_add(table, dir, &file);
+}
+
 /* File i of the list has the inode number and the name of place(i). */
 static void list(
 	uint64_t dir, unsigned count, unsigned (*ino)(unsigned), unsigned (*name)(unsigned))
 {
 	upcoming_begin(table, dir);
-	for (unsigned i = 0; i < count; i++) {
-		char text[NAME_LEN];
-		int len = snprintf(text, sizeof(text), "file%04u", name(i));
-		const struct upcoming_name file = {
-			.id = FIRST + i, .ino = ino(i), .name = text, .len = (size_t)len};
-		upcoming_add(table, dir, &file);
-	}
+	for (unsigned i = 0; i < count; i++)
+		add(dir, FIRST + i, ino(i), name(i));
 }
 
 /* No order: as a hash would have it. */
@@ -64,7 +67,7 @@ static unsigned scattered_otherwise(unsigned i)
 	return i * 53 % 103;
 }
 
-static struct told opened_in(uint64_t dir, unsigned i)
+static struct told opened_in(uint64_t dir, uint64_t i)
 {
 	struct told told;
 	told.count = upcoming_opened(table, dir, FIRST + i, now, told.ids);
@@ -206,6 +209,49 @@ static void test_the_next_directory(void **state)
 	assert_none(told);
 }
 
+static void test_the_list_goes_on_after_an_open(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	assert_none(opened(20));
+	for (unsigned i = FILES; i < 3 * FILES; i++)
+		add(DIR, FIRST + i, i, i);
+	assert_none(opened(21));
+	assert_told(opened(22), 23, 4);
+	assert_none(opened(200));
+	assert_none(opened(201));
+	assert_told(opened(202), 203, 4);
+}
+
+/* As many as there may be places for them, and numbers whose last bits are the same. */
+static void test_any_ids(void **state)
+{
+	const uint64_t apart = 65536;
+	(void)state;
+	upcoming_begin(table, DIR);
+	for (unsigned i = 0; i < 64; i++)
+		add(DIR, FIRST + i * apart, i, i);
+	for (unsigned i = 10; i < 12; i++) {
+		assert_none(opened_in(DIR, i * apart));
+		assert_none(opened_in(DIR, (i + 64) * apart));
+	}
+	struct told told = opened_in(DIR, 12 * apart);
+	assert_int_equal(told.count, 4);
+	for (unsigned i = 0; i < told.count; i++)
+		assert_int_equal(told.ids[i], FIRST + (13 + i) * apart);
+}
+
+static void test_a_file_with_two_names(void **state)
+{
+	(void)state;
+	upcoming_begin(table, DIR);
+	for (unsigned i = 0; i < FILES; i++)
+		add(DIR, FIRST + (i == 60 ? 10 : i), i, i);
+	assert_none(opened(10));
+	assert_none(opened(11));
+	assert_told(opened(12), 13, 4);
+}
+
 static unsigned as_listed(unsigned i)
 {
 	return i;
@@ -289,6 +335,9 @@ int main(void)
 		TEST(test_without_an_order),
 		TEST(test_what_is_not_opened_ends_it),
 		TEST(test_the_next_directory),
+		TEST(test_the_list_goes_on_after_an_open),
+		TEST(test_any_ids),
+		TEST(test_a_file_with_two_names),
 		TEST(test_too_many_files),
 		TEST(test_more_directories_than_there_is_room_for),
 		TEST(test_without_delegations),
