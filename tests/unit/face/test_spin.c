@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 /* after the above */
 #include <cmocka.h>
 
@@ -178,6 +179,74 @@ static void test_rests_are_forgotten(void **state)
 	assert_in_range(life.now - start, SPIN_REST_NS - 100 * US, SPIN_REST_NS + 100 * US);
 }
 
+/* Waits that are left out before the next try, which finds something or does not. */
+static unsigned left_out(struct life *life, bool found)
+{
+	unsigned waits = 0;
+	while (!life_wait(life, SPIN_REPLY, found ? 20 * US : 200 * US))
+		waits++;
+	return waits;
+}
+
+static void test_tries_grow_rare_and_come_back_by_halves(void **state)
+{
+	static const unsigned rarer[] = {0, 1, 3, 7, 15, 31, 63, 127, 255, 256, 256};
+	struct life life = life_new(LIMIT);
+	(void)state;
+	for (size_t i = 0; i < sizeof(rarer) / sizeof(rarer[0]); i++)
+		assert_int_equal(left_out(&life, false), rarer[i]);
+	for (unsigned waits = SPIN_SKIP_MAX; waits > 0; waits /= 2)
+		assert_int_equal(left_out(&life, true), waits);
+	/* as if there had been none in vain */
+	assert_int_equal(left_out(&life, false), 0);
+	assert_int_equal(left_out(&life, true), 1);
+	assert_int_equal(left_out(&life, true), 0);
+}
+
+static void test_looks_for_as_long_as_it_may(void **state)
+{
+	const uint64_t now = 1000 * MS;
+	struct spin spin;
+	(void)state;
+	/* whatever it was before */
+	memset(&spin, 0xff, sizeof(spin));
+	spin_init(&spin, LIMIT);
+	assert_int_equal(spin_begin(&spin, SPIN_REPLY, now, now), LIMIT);
+	spin_end(&spin, true, 0, now);
+	/* a program is at work until this long after its last request */
+	assert_int_equal(spin_begin(&spin, SPIN_REQUEST, now, now + SPIN_IDLE_NS), LIMIT);
+	spin_end(&spin, true, 0, now);
+	assert_int_equal(spin_begin(&spin, SPIN_REQUEST, now, now + SPIN_IDLE_NS + 1), 0);
+	assert_int_equal(spin_begin(&spin, SPIN_REPLY, now, now + SPIN_IDLE_NS + 1), LIMIT);
+}
+
+/* Another thread had the CPU at `now`: how long it rests. */
+static uint64_t rest_at(struct spin *spin, uint64_t now)
+{
+	assert_int_equal(spin_begin(spin, SPIN_REPLY, now, now), LIMIT);
+	spin_end(spin, false, SPIN_AWAY_NS, now);
+	uint64_t until = now;
+	while (spin_begin(spin, SPIN_REPLY, now, until) == 0)
+		until += US;
+	spin_end(spin, true, 0, until);
+	return until - now;
+}
+
+static void test_how_long_it_rests(void **state)
+{
+	uint64_t now = 1000 * MS, rest = SPIN_REST_NS;
+	struct spin spin;
+	(void)state;
+	spin_init(&spin, LIMIT);
+	/* what was in vain then says nothing of the next try */
+	assert_int_equal(rest_at(&spin, now), rest);
+	/* again within four times as long as the last one: twice as long */
+	now += rest + 4 * rest;
+	assert_int_equal(rest_at(&spin, now), 2 * rest);
+	now += 2 * rest + 4 * 2 * rest + 1;
+	assert_int_equal(rest_at(&spin, now), rest);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +260,9 @@ int main(void)
 		cmocka_unit_test(test_rests_when_others_want_the_cpu),
 		cmocka_unit_test(test_a_moment_away_is_no_reason),
 		cmocka_unit_test(test_rests_are_forgotten),
+		cmocka_unit_test(test_tries_grow_rare_and_come_back_by_halves),
+		cmocka_unit_test(test_looks_for_as_long_as_it_may),
+		cmocka_unit_test(test_how_long_it_rests),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
