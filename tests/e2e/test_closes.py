@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from harness import Suite
+from mounts import processes_of
 from test_basic import write
 from test_inside import await_control
 from test_locks import F_OFD_SETLK, check, lockf, opened, refused
@@ -25,6 +26,15 @@ def reading(env, name="f", root=None):
     return os.open(os.path.join(root or env.root, env.name, name), os.O_RDONLY)
 
 
+def asleep(pid):
+    """All of its threads: a request is told of only after the program has its answer."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{task}/stat") as f:
+            if f.read().rsplit(") ", 1)[1][0] == "R":
+                return False
+    return True
+
+
 @contextlib.contextmanager
 def requests(env, point):
     """Those of this mount, by their names, in the order of their ends."""
@@ -34,7 +44,9 @@ def requests(env, point):
     found = []
 
     def mark(word):
-        """Looks for a name, of which a line will tell."""
+        """Looks for a name, of which a line will tell, behind those of all before."""
+        env.eventually(lambda: all(asleep(pid) for pid in processes_of(point)), within=20,
+                       what="the end of what the daemon does")
         assert not os.path.exists(os.path.join(point, f"{word}-{time.monotonic()}"))
     try:
         while not select.select([trace.stdout], [], [], 0.05)[0]:
