@@ -10,11 +10,10 @@
 #include "nfs41/client.h"
 #include "share.h"
 #include "util/loop.h"
+#include "util/ways.h"
 
-/* Directories whose directories are known; a power of two. */
+/* Directories whose directories are known. */
 #define SIBLINGS_PARENTS 64
-/* So many places in a row may have one. */
-#define SIBLINGS_WAYS 4
 /* Directories known of one; a power of two. With all that makes two megabytes. */
 #define SIBLINGS_KNOWN 256
 /* Read along the first time. */
@@ -48,6 +47,9 @@ struct parent {
 	unsigned window;      /* read along the last time */
 	unsigned given, used; /* came along, and of use */
 };
+
+/* The one gives way in which nothing was read for longest. */
+static const struct ways siblings_ways = WAYS_INIT(struct parent, SIBLINGS_PARENTS, id, read_at);
 
 struct siblings_table {
 	struct share *share;
@@ -89,26 +91,14 @@ void siblings_table_free(struct siblings_table *table)
 /* Under the mutex, as what follows. NULL: nothing is known of it. */
 static struct parent *parent_find(struct siblings_table *table, uint64_t id)
 {
-	for (unsigned way = 0; way < SIBLINGS_WAYS; way++) {
-		struct parent *parent = &table->parents[(id + way) % SIBLINGS_PARENTS];
-		if (parent->id == id)
-			return parent;
-	}
-	return NULL;
+	return ways_find(&siblings_ways, table->parents, id);
 }
 
-/* Its place, for which the one gives way in which nothing was read for longest. */
 static struct parent *parent_of(struct siblings_table *table, uint64_t id)
 {
-	struct parent *parent = parent_find(table, id);
-	if (parent)
+	struct parent *parent = ways_place(&siblings_ways, table->parents, id);
+	if (parent->id == id)
 		return parent;
-	parent = &table->parents[id % SIBLINGS_PARENTS];
-	for (unsigned way = 1; way < SIBLINGS_WAYS; way++) {
-		struct parent *other = &table->parents[(id + way) % SIBLINGS_PARENTS];
-		if (other->read_at < parent->read_at)
-			parent = other;
-	}
 	free(parent->dirs);
 	*parent = (struct parent){.id = id, .read_at = loop_clock()};
 	return parent;

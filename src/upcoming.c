@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Directories at the same time; a power of two. */
+#include "util/ways.h"
+
+/* Directories at the same time. */
 #define UPCOMING_DIRS 64
-/* So many places in a row may have one. */
-#define UPCOMING_WAYS 4
 /* Of one directory. With their names that makes about 110 KiB. */
 #define UPCOMING_FILES 2048
 /* Between two that a program opens in order, it may leave out one less than that. */
@@ -61,6 +61,9 @@ struct upcoming_dir {
 	unsigned window; /* so many at a time */
 	unsigned named, used;
 };
+
+/* The one gives way that was used longest ago. */
+static const struct ways upcoming_ways = WAYS_INIT(struct upcoming_dir, UPCOMING_DIRS, id, used_at);
 
 struct upcoming_table {
 	pthread_mutex_t mutex;
@@ -118,26 +121,13 @@ bool upcoming_is_on(struct upcoming_table *table)
 /* Under the mutex, as what follows. NULL: nothing is known of it. */
 static struct upcoming_dir *dir_find(struct upcoming_table *table, uint64_t id)
 {
-	for (unsigned way = 0; way < UPCOMING_WAYS; way++) {
-		struct upcoming_dir *dir = &table->dirs[(id + way) % UPCOMING_DIRS];
-		if (dir->id == id)
-			return dir;
-	}
-	return NULL;
+	return ways_find(&upcoming_ways, table->dirs, id);
 }
 
-/* Its place, empty, for which the one gives way that was used longest ago. */
+/* Its place, empty. */
 static struct upcoming_dir *dir_new(struct upcoming_table *table, uint64_t id)
 {
-	struct upcoming_dir *dir = dir_find(table, id);
-	if (!dir) {
-		dir = &table->dirs[id % UPCOMING_DIRS];
-		for (unsigned way = 1; way < UPCOMING_WAYS; way++) {
-			struct upcoming_dir *other = &table->dirs[(id + way) % UPCOMING_DIRS];
-			if (other->used_at < dir->used_at)
-				dir = other;
-		}
-	}
+	struct upcoming_dir *dir = ways_place(&upcoming_ways, table->dirs, id);
 	dir_clear(dir);
 	dir->id = id;
 	return dir;

@@ -9,11 +9,10 @@
 #include "dirhold.h"
 #include "share.h"
 #include "util/loop.h"
+#include "util/ways.h"
 
-/* Directories known at the same time; a power of two. */
+/* Directories known at the same time. */
 #define WHOLE_DIRS 1024
-/* So many places in a row may have one. */
-#define WHOLE_WAYS 4
 /* What all names together may take, bytes. */
 #define WHOLE_BYTES (4u << 20)
 #define SET_FIRST   16
@@ -33,6 +32,9 @@ struct whole {
 	bool held; /* while the delegation of the directory stands */
 	struct name_set names;
 };
+
+/* The one gives way that is out of use first. */
+static const struct ways whole_ways = WAYS_INIT(struct whole, WHOLE_DIRS, id, until);
 
 struct whole_table {
 	struct share *share;
@@ -145,17 +147,9 @@ static unsigned whole_index(const struct node *dir)
 	return dir->id % WHOLE_DIRS;
 }
 
-static struct whole *whole_way(struct whole_table *table, const struct node *dir, unsigned way)
-{
-	return &table->dirs[(whole_index(dir) + way) % WHOLE_DIRS];
-}
-
 static struct whole *whole_find(struct whole_table *table, const struct node *dir)
 {
-	for (unsigned way = 0; way < WHOLE_WAYS; way++)
-		if (whole_way(table, dir, way)->id == dir->id)
-			return whole_way(table, dir, way);
-	return NULL;
+	return ways_find(&whole_ways, table->dirs, dir->id);
 }
 
 static void whole_clear(struct whole_table *table, struct whole *whole)
@@ -186,17 +180,11 @@ static uint64_t whole_until(const struct whole_table *table, uint64_t since)
 	return since + table->share->cache.dir_min_ms * UINT64_C(1000000);
 }
 
-/* Under the mutex. The place of the one that is out of use first. */
+/* Under the mutex. */
 static struct whole *whole_set(struct whole_table *table, const struct node *dir, uint64_t since,
 	struct name_set names_take)
 {
-	struct whole *whole = whole_find(table, dir);
-	if (!whole) {
-		whole = whole_way(table, dir, 0);
-		for (unsigned way = 1; way < WHOLE_WAYS; way++)
-			if (whole_way(table, dir, way)->until < whole->until)
-				whole = whole_way(table, dir, way);
-	}
+	struct whole *whole = ways_place(&whole_ways, table->dirs, dir->id);
 	whole_clear(table, whole);
 	whole->id = dir->id;
 	whole->until = whole_until(table, since);
