@@ -161,6 +161,27 @@ static void test_one_is_left_out(void **state)
 	assert_none(opened(10));
 	assert_none(opened(12));
 	assert_told(opened(15), 16, 4);
+	/* more than that are too many */
+	opened(50), opened(53);
+	assert_none(opened(57));
+	assert_none(opened(60));
+	assert_int_equal(opened(63).count, 4);
+}
+
+static void test_again_is_no_step(void **state)
+{
+	(void)state;
+	list(DIR, FILES, scattered, scattered_otherwise);
+	opened(0), opened(1);
+	assert_none(opened(1));
+	assert_told(opened(2), 3, 4);
+	/* nor is it of more use */
+	for (unsigned i = 0; i < 20; i++)
+		assert_none(opened(3));
+	opened(30), opened(31);
+	assert_int_equal(opened(32).count, 4);
+	opened(60), opened(61);
+	assert_none(opened(62));
 }
 
 static void test_without_an_order(void **state)
@@ -175,6 +196,28 @@ static void test_without_an_order(void **state)
 	/* nor what is not in the list */
 	assert_none(opened(FILES));
 	assert_none(opened_in(OTHER, 0));
+}
+
+/* Places in another order, behind those that were named in the first. */
+static void test_another_order(void **state)
+{
+	(void)state;
+	uint64_t front = 0;
+	list(DIR, 101, scattered, scattered_otherwise);
+	for (unsigned i = 0; i < 60; i++) {
+		struct told listed = opened(i);
+		front = listed.count > 0 ? listed.ids[listed.count - 1] - FIRST : front;
+	}
+	opened(at(scattered, 5)), opened(at(scattered, 6));
+	struct told told = opened(at(scattered, 7));
+	assert_int_equal(told.count, 4);
+	/* without those that are named already */
+	assert_in_range(at(scattered, 8), 60, front);
+	for (unsigned i = 0, place = 9; i < told.count; i++, place++) {
+		while (at(scattered, place) >= 60 && at(scattered, place) <= front)
+			place++;
+		assert_int_equal(told.ids[i], FIRST + at(scattered, place));
+	}
 }
 
 static void test_what_is_not_opened_ends_it(void **state)
@@ -209,6 +252,19 @@ static void test_the_next_directory(void **state)
 	assert_none(told);
 }
 
+static void test_the_next_directory_by_name(void **state)
+{
+	(void)state;
+	list(DIR, 101, scattered_otherwise, scattered);
+	list(OTHER, 101, scattered_otherwise, scattered);
+	for (unsigned place = 50; place < 53; place++)
+		opened(at(scattered, place));
+	struct told told = opened_in(OTHER, at(scattered, 0));
+	assert_int_equal(told.count, 4);
+	for (unsigned i = 0; i < told.count; i++)
+		assert_int_equal(told.ids[i], FIRST + at(scattered, 1 + i));
+}
+
 static void test_the_list_goes_on_after_an_open(void **state)
 {
 	(void)state;
@@ -221,6 +277,20 @@ static void test_the_list_goes_on_after_an_open(void **state)
 	assert_none(opened(200));
 	assert_none(opened(201));
 	assert_told(opened(202), 203, 4);
+}
+
+/* Nor may what comes later lie between those that are known: they are in order by then. */
+static void test_the_list_goes_on_after_two(void **state)
+{
+	(void)state;
+	list(DIR, 101, scattered, scattered_otherwise);
+	opened(0), opened(1);
+	add(DIR, FIRST + 101, 101, 101);
+	assert_none(opened(101));
+	opened(at(scattered, 10)), opened(at(scattered, 11));
+	assert_none(opened(at(scattered, 12)));
+	opened(30), opened(31);
+	assert_told(opened(32), 33, 4);
 }
 
 /* As many as there may be places for them, and numbers whose last bits are the same. */
@@ -289,6 +359,25 @@ static void test_more_directories_than_there_is_room_for(void **state)
 	assert_none(opened_in(1000, 1));
 }
 
+/* All of these have the same places. */
+static void test_the_one_out_of_use_gives_way(void **state)
+{
+	static const uint64_t used_at[] = {3, 1, 2, 4};
+	struct told told;
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		list(64 * (i + 1), FILES, scattered, scattered_otherwise);
+		told.count =
+			upcoming_opened(table, 64 * (i + 1), FIRST, used_at[i] * SECOND, told.ids);
+		assert_none(told);
+	}
+	list(64 * 5, FILES, scattered, scattered_otherwise);
+	for (unsigned i = 0; i < 4; i++) {
+		opened_in(64 * (i + 1), 1);
+		assert_int_equal(opened_in(64 * (i + 1), 2).count, i == 1 ? 0 : 4);
+	}
+}
+
 static void test_without_delegations(void **state)
 {
 	(void)state;
@@ -332,14 +421,19 @@ int main(void)
 		TEST(test_by_inode_number),
 		TEST(test_by_name),
 		TEST(test_one_is_left_out),
+		TEST(test_again_is_no_step),
+		TEST(test_another_order),
 		TEST(test_without_an_order),
 		TEST(test_what_is_not_opened_ends_it),
 		TEST(test_the_next_directory),
+		TEST(test_the_next_directory_by_name),
 		TEST(test_the_list_goes_on_after_an_open),
+		TEST(test_the_list_goes_on_after_two),
 		TEST(test_any_ids),
 		TEST(test_a_file_with_two_names),
 		TEST(test_too_many_files),
 		TEST(test_more_directories_than_there_is_room_for),
+		TEST(test_the_one_out_of_use_gives_way),
 		TEST(test_without_delegations),
 		TEST(test_off_for_good),
 	};
