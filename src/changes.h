@@ -26,7 +26,7 @@ uint32_t changes_object(const uint8_t *fh, size_t len);
 /* What one request is about to change, or is changing. Zero-initialised. */
 #define CHANGES_MAX 6
 struct changes_held {
-	uint16_t places[CHANGES_MAX];
+	uint32_t what[CHANGES_MAX];
 	uint8_t count;
 };
 /* Before the server is asked to. At most CHANGES_MAX times. */
