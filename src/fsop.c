@@ -375,7 +375,7 @@ void fsop_note_names(struct fsop_request *req)
 	} else {
 		fresh_drop(share->fresh, req->node);
 	}
-	if (req->target)
+	if (req->target && req->target != req->node)
 		fresh_drop(share->fresh, req->target);
 }
 

@@ -91,11 +91,12 @@ struct fsop_request {
 			uint32_t record; /* of `silly`, until it is the victim's */
 			int err;
 			bool hidden;		 /* the victim has its silly name */
+			bool looks;		 /* at the object, before it is renamed */
 			struct listing *listing; /* that a LOOKUP reads */
 			struct siblings *along;
 			struct whole_reading *reading; /* of its names, or NULL */
 			struct dirhold hold;
-			uint64_t asked_at; /* ns: for what has become of the victim */
+			uint64_t asked_at; /* ns: for what has become of the victim, or object */
 		} names;
 		struct {
 			char name[FSOP_NAME_MAX];

@@ -8,6 +8,9 @@
 
 /* rename, over a file that is open, and without replacing anything. */
 
+/* Operations that look at the object before. */
+#define RENAME_LOOKS 2
+
 static void rename_undo(struct fsop_request *req);
 
 static void rename_undo_looked(struct fsop_request *req)
@@ -43,19 +46,41 @@ static void rename_undo(struct fsop_request *req)
 	fsop_send_once(req, rename_undone);
 }
 
+/* The kernel asks for them when it has been told. That the name is another one counts as a change
+ * up to then, so they date from after that, if nothing else has changed. */
+static void rename_keep(struct share *share, const struct node *node, const struct nfs_attr *attr,
+	uint64_t asked_at)
+{
+	struct nfs_fh fh;
+	uint64_t since = loop_clock();
+	node_fh(node, &fh);
+	if (!fsop_attr_outdated(share, &fh, attr, asked_at))
+		fresh_put_file(share->fresh, node, attr, since);
+}
+
 /* req->fh, if the server has told it, goes by its new name. */
 static void rename_end(struct fsop_request *req)
 {
-	struct node *node = req->fh.len ? node_find_fh(req->share->nodes, &req->fh) : NULL;
+	struct share *share = req->share;
+	struct node *node = req->fh.len ? node_find_fh(share->nodes, &req->fh) : NULL;
+	const struct nfs_attr attr = req->attr;
+	uint64_t asked_at = req->u.names.asked_at;
+	bool file = node && node->type == NF4REG && req->u.names.looks &&
+		    nfs_bitmap_has(&req->before.have, FATTR4_CHANGE) &&
+		    fsop_attr_check(node, &attr) == 0;
 	/* Its name tells another daemon nothing any more. */
 	fsop_mark_done(req);
 	if (node) {
-		node_set_name(req->share->nodes, node, req->target->id, req->u.names.to,
+		node_set_name(share->nodes, node, req->target->id, req->u.names.to,
 			strlen(req->u.names.to));
-		fresh_drop(req->share->fresh, node);
+		fresh_drop(share->fresh, node);
 	}
-	node_unpin(req->share->nodes, node);
+	if (file)
+		fsop_note_renamed(req, node);
 	fsop_reply_err(req, 0);
+	if (file)
+		rename_keep(share, node, &attr, asked_at);
+	node_unpin(share->nodes, node);
 }
 
 /* Is req->fh what the kernel knows by that name? */
@@ -92,19 +117,25 @@ static void rename_looked(struct fsop_request *req)
 	}
 }
 
+static void rename_send(struct fsop_request *req, bool look);
+
 static void rename_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
 	int err = nfs_compound_errno(c);
+	unsigned looks = req->u.names.looks ? RENAME_LOOKS : 0;
 	if (fsop_unsure(c)) {
 		fsop_look(req, req->target, req->u.names.to, rename_looked);
 		return;
 	}
 	/* PUTFH, SAVEFH, PUTFH, RENAME; what comes after it only tells which object that was */
-	if (c->ops_ok >= 4) {
+	if (c->ops_ok >= 4 + looks) {
 		if (err)
 			req->fh.len = 0;
 		rename_end(req);
+	} else if (looks && c->status > 0 && c->ops_ok >= 2 && c->ops_ok < 2 + looks) {
+		/* what is wrong with it RENAME is to say */
+		rename_send(req, false);
 	} else if (err && req->u.names.hidden) {
 		req->u.names.err = err;
 		rename_undo(req);
@@ -113,13 +144,21 @@ static void rename_done(struct nfs_compound *c)
 	}
 }
 
-static void rename_plain(struct fsop_request *req)
+/* With a look at the object, so that its cache can outlive its new change attribute. */
+static void rename_send(struct fsop_request *req, bool look)
 {
 	if (!fsop_compound(req, OP_RENAME, req->node))
 		return;
 	struct nfs_fh to;
 	node_fh(req->target, &to);
+	req->u.names.looks = look;
+	req->u.names.asked_at = loop_clock();
+	req->before.have = req->attr.have = (struct nfs_bitmap){0};
 	nfs_op_savefh(req->compound);
+	if (look) {
+		nfs_op_lookup(req->compound, req->u.names.name, strlen(req->u.names.name));
+		fsop_put_change(req);
+	}
 	nfs_op_putfh(req->compound, &to);
 	nfs_op_rename(req->compound, req->u.names.name, strlen(req->u.names.name), req->u.names.to,
 		strlen(req->u.names.to), NULL);
@@ -127,7 +166,13 @@ static void rename_plain(struct fsop_request *req)
 	 * under its new name when that is removed. */
 	nfs_op_lookup(req->compound, req->u.names.to, strlen(req->u.names.to));
 	nfs_op_getfh(req->compound, &req->fh);
-	fsop_send_once(req, rename_done);
+	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
+	fsop_send_once(req, fsop_carry_dir(req, rename_done));
+}
+
+static void rename_plain(struct fsop_request *req)
+{
+	rename_send(req, true);
 }
 
 /*
@@ -318,7 +363,7 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	fsop_keep_name(req->u.names.to, to);
 	whole_add(req->share->whole, req->target, to);
 	closing_send(req->share->closing);
-	req->u.names.hidden = false;
+	req->u.names.hidden = req->u.names.looks = false;
 	req->u.names.record = 0;
 	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;
 	bool resent = req->resent;

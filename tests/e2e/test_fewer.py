@@ -236,6 +236,42 @@ def lost_name(env):
         assert rpcs(env, mount) - before <= 1, "more than OPEN"
 
 
+@suite.test("what is renamed is known by its new name, and its directory, without a question")
+def renamed(env):
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        await_control(env, mount.point)
+        here, there = os.path.join(mount.point, env.name), env.on_disk()
+        for i, over in enumerate((False, True, True)):
+            write(f"{here}/new", b"%d" % i * 5000)
+            assert read(f"{here}/new") == b"%d" % i * 5000
+            if over:
+                assert os.stat(f"{here}/name").st_nlink == 1
+            os.rename(f"{here}/new", f"{here}/name")
+            before = rpcs(env, mount)
+            assert told(f"{here}/name") == told(f"{there}/name")
+            assert told(here) == told(there)
+            assert rpcs(env, mount) == before
+            assert read(f"{here}/name") == b"%d" % i * 5000
+            assert rpcs(env, mount) - before <= 1, "more than OPEN"
+
+
+@suite.test("what the host has put in the place of what is renamed is not taken for that")
+def renamed_another(env):
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        here, there = os.path.join(mount.point, env.name), env.on_disk()
+        write(f"{here}/f", b"the guest's")
+        assert read(f"{here}/f") == b"the guest's"
+        with open(f"{here}/f", "rb") as held:
+            write(f"{there}/other", b"the host's, longer")
+            os.rename(f"{there}/f", f"{there}/elsewhere")
+            os.rename(f"{there}/other", f"{there}/f")
+            os.rename(f"{here}/f", f"{here}/g")
+            assert read(f"{there}/g") == b"the host's, longer"
+            assert held.read() == b"the guest's"
+        forget(mount.point)
+        assert read(f"{here}/g") == b"the host's, longer"
+
+
 @suite.test("a name goes, though nothing can be asked of the object that it stands for")
 def unreadable(env):
     h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
