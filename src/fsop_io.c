@@ -9,6 +9,9 @@
 
 /* WRITE. Data is never copied here but for small writes, see unstable.h. */
 
+/* The kernel's, or a part of it. */
+#define WRITE_PAGE 4096
+
 static void write_send(struct fsop_request *req);
 
 /* Nobody waits for a commit that is only to make room. */
@@ -422,6 +425,14 @@ static void write_begin(struct fsop_request *req, uint32_t stable)
 	req->u.write.ride = NULL;
 }
 
+/* Of a page that is not in its cache the kernel keeps what is written only where that is all of it.
+ */
+static bool write_fills_page(const struct behind_data *range)
+{
+	uint64_t first = (range->offset + WRITE_PAGE - 1) / WRITE_PAGE * WRITE_PAGE;
+	return first + WRITE_PAGE <= range->offset + range->len;
+}
+
 void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, off_t offset,
 	struct fuse_file_info *fi)
 {
@@ -433,7 +444,8 @@ void fsop_write(fuse_req_t fuse, fuse_ino_t ino, const char *data, size_t size, 
 		.data = (const uint8_t *)data, .len = (uint32_t)size, .offset = (uint64_t)offset};
 	enum behind_answer answer = BEHIND_WAIT;
 	struct behind *behind = NULL;
-	atomic_store(&req->node->file->paged, true);
+	if (fi->writepage || write_fills_page(&range))
+		atomic_store(&req->node->file->paged, true);
 	/* What a program wrote to a mapping the kernel has gathered already. */
 	req->u.write.direct = fi->writepage || (fi->flags & (O_SYNC | O_DSYNC | O_DIRECT));
 	if (!req->u.write.direct)

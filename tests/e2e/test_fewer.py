@@ -272,6 +272,21 @@ def renamed_another(env):
         assert read(f"{here}/g") == b"the host's, longer"
 
 
+@suite.test("a file smaller than a page comes with its open, though this guest has written it")
+def written_small(env):
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        await_control(env, mount.point)
+        for data in (b"few bytes", b"x" * 4095, b"y" * 10_000):
+            for piece in (len(data), 100):
+                path = os.path.join(mount.point, env.name, f"{len(data)}-{piece}")
+                with open(path, "wb", buffering=0) as f:
+                    for at in range(0, len(data), piece):
+                        f.write(data[at:at + piece])
+                before = rpcs(env, mount)
+                assert read(path) == data
+                assert rpcs(env, mount) - before <= 1 + (piece > 4096), (len(data), piece)
+
+
 @suite.test("a name goes, though nothing can be asked of the object that it stands for")
 def unreadable(env):
     h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
