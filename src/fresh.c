@@ -88,22 +88,39 @@ static struct fresh *fresh_of(struct fresh_table *table, const struct node *dir)
 	return fresh;
 }
 
-void fresh_put(struct fresh_table *table, const struct node *dir, const struct nfs_attr *attr,
-	uint64_t since)
+/* Under the mutex. */
+static void fresh_set_dir(
+	struct fresh_table *table, struct fresh *fresh, const struct nfs_attr *attr, uint64_t since)
 {
 	uint64_t now = loop_now(worker_self()->loop);
-	pthread_mutex_lock(&table->mutex);
-	struct fresh *fresh = fresh_of(table, dir);
+	uint64_t until = since + table->share->cache.dir_min_ms * UINT64_C(1000000);
 	int64_t newer = fresh ? (int64_t)(attr->change - fresh->attr.change) : 0;
 	/* Of two that were under way together the later one cannot be told where a server's clock
 	 * has moved for neither. */
 	if (fresh && since < fresh->put_at && newer == 0)
 		fresh->until = 0;
 	else if (fresh && since >= fresh->dropped_at && (newer >= 0 || fresh->until == 0)) {
-		fresh->until = now + table->share->cache.dir_min_ms * UINT64_C(1000000);
+		fresh->until = until;
 		fresh->put_at = now;
 		fresh->attr = *attr;
 	}
+}
+
+void fresh_put(struct fresh_table *table, const struct node *dir, const struct nfs_attr *attr,
+	uint64_t since)
+{
+	pthread_mutex_lock(&table->mutex);
+	fresh_set_dir(table, fresh_of(table, dir), attr, since);
+	pthread_mutex_unlock(&table->mutex);
+}
+
+void fresh_put_listed(struct fresh_table *table, const struct node *dir,
+	const struct nfs_attr *attr, uint64_t since)
+{
+	pthread_mutex_lock(&table->mutex);
+	struct fresh *fresh = fresh_of(table, dir);
+	if (fresh && since >= fresh->put_at)
+		fresh_set_dir(table, fresh, attr, since);
 	pthread_mutex_unlock(&table->mutex);
 }
 

@@ -11,7 +11,8 @@
 /*
  * Attributes of directories as they came with the answer to a change of ours, since the kernel
  * forgets what it knew of a directory with each name that is made or removed in it, and asks for
- * them before the next; and of files as they came with OPEN, since it forgets them with each read.
+ * them before the next; or as they were listed, since it forgets them when it reads the directory;
+ * and of files as they came with OPEN, since it forgets them with each read.
  * They are told once more for as long as they would have been trusted. Any worker's thread.
  */
 
@@ -26,6 +27,9 @@ void fresh_table_free(struct fresh_table *table);
  * worker's thread. */
 void fresh_put(struct fresh_table *table, const struct node *dir, const struct nfs_attr *attr,
 	uint64_t since);
+/* The same as a listing of the directory above it has told them; what came after that stays. */
+void fresh_put_listed(struct fresh_table *table, const struct node *dir,
+	const struct nfs_attr *attr, uint64_t since);
 /* It has changed, and nothing newer is known of it. */
 void fresh_drop(struct fresh_table *table, const struct node *dir);
 /* Attributes of a file that were asked for at `since` (ns). */

@@ -99,6 +99,16 @@ static void fill_tell(const struct dir_fill *fill, const struct nfs_dirent *dire
 		upcoming_add(share->upcoming, dir_id, &name);
 }
 
+/* Once a program reads the directory that this is, the kernel asks for them again. */
+static void fill_keep(struct share *share, const struct fuse_entry_param *entry,
+	const struct nfs_attr *attr, uint64_t fetched_at)
+{
+	struct node *node = attr->type == NF4DIR ? node_find(share->nodes, entry->ino) : NULL;
+	if (node && fsop_attr_check(node, attr) == 0)
+		fresh_put_listed(share->fresh, node, attr, fetched_at);
+	node_unpin(share->nodes, node);
+}
+
 static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 {
 	struct share *share = fill->req->share;
@@ -109,9 +119,10 @@ static bool fill_entry(struct dir_fill *fill, const struct nfs_dirent *dirent)
 	memcpy(name, dirent->name, dirent->name_len);
 	name[dirent->name_len] = '\0';
 	/* Without a handle (an object that could not be read, say) it is a name only. */
-	if (fill->req->u.readdir.plus &&
-		!fsop_attr_outdated(share, &attr->fh, attr, fill->req->u.readdir.dir->fetched_at))
-		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry);
+	uint64_t fetched_at = fill->req->u.readdir.dir->fetched_at;
+	if (fill->req->u.readdir.plus && !fsop_attr_outdated(share, &attr->fh, attr, fetched_at) &&
+		fsop_fill_entry(share, &attr->fh, attr, dir->id, name, &entry) == 0)
+		fill_keep(share, &entry, attr, fetched_at);
 	/* A directory names what a mount on the server covers by the number underneath it. What has
 	 * an error instead of attributes (the server could not reach whom it is delegated to in
 	 * time) is there all the same, and programs take the number 0 for a gap. */

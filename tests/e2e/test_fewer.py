@@ -287,6 +287,25 @@ def written_small(env):
                 assert rpcs(env, mount) - before <= 1 + (piece > 4096), (len(data), piece)
 
 
+@suite.test("directories that were listed, and then read, need not be asked about")
+def listed_directories(env):
+    make_directories(env.on_disk("tree"), 40, 3)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        await_control(env, mount.point)
+        here, there = os.path.join(mount.point, env.name, "tree"), env.on_disk("tree")
+        names = os.listdir(here)
+        for name in names:
+            os.listdir(f"{here}/{name}")
+        before = rpcs(env, mount)
+        for name in names:
+            assert told(f"{here}/{name}") == told(f"{there}/{name}")
+        assert rpcs(env, mount) == before
+        os.chmod(f"{here}/{names[3]}", 0o711)
+        write(f"{here}/{names[4]}/made", b"x")
+        for name in names:
+            assert told(f"{here}/{name}") == told(f"{there}/{name}")
+
+
 @suite.test("a name goes, though nothing can be asked of the object that it stands for")
 def unreadable(env):
     h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
