@@ -12,7 +12,7 @@
 #include "util/ways.h"
 
 /* Directories known at the same time. */
-#define WHOLE_DIRS 1024
+#define WHOLE_DIRS 4096
 /* What all names together may take, bytes. */
 #define WHOLE_BYTES (4u << 20)
 #define SET_FIRST   16

@@ -306,6 +306,22 @@ def listed_directories(env):
             assert told(f"{here}/{name}") == told(f"{there}/{name}")
 
 
+@suite.test("what directories lack is known however many others are made since", timeout=60)
+def lacking(env):
+    make_directories(env.on_disk("tree"), 20, 1)
+    with suite.new_mount(os.path.join(env.work, "own"), "acdirmin=60,acregmin=60") as mount:
+        await_control(env, mount.point)
+        here = os.path.join(mount.point, env.name)
+        for d in os.listdir(f"{here}/tree"):
+            os.listdir(f"{here}/tree/{d}")
+        for i in range(1100):
+            os.mkdir(f"{here}/{i}")
+        before = rpcs(env, mount)
+        for d in os.listdir(f"{here}/tree"):
+            assert not os.path.exists(f"{here}/tree/{d}/missing")
+        assert rpcs(env, mount) - before <= 2
+
+
 @suite.test("a name goes, though nothing can be asked of the object that it stands for")
 def unreadable(env):
     h = Hostile(env, "nconnect=1,acregmin=60,acdirmin=60,timeo=20")
