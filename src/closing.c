@@ -131,20 +131,36 @@ static void closing_put(struct nfs_compound *c, const struct closing_list *list)
 	}
 }
 
+/* Takes what there is room for behind so many operations. */
+static unsigned closing_take_for(struct closing_pool *pool, const struct nfs_compound *c,
+	unsigned ops, struct closing_list *taken)
+{
+	unsigned limit = nfs_client_limits(pool->share->client)->max_ops;
+	unsigned room = limit > ops + 1 ? (limit - ops - 1) / CLOSING_OPS : 0;
+	STAILQ_INIT(taken);
+	if (atomic_load(&pool->count) == 0)
+		return 0;
+	return closing_take(pool, c->cred, room < CLOSING_CARRIED ? room : CLOSING_CARRIED, taken);
+}
+
 bool closing_load(struct closing_pool *pool, struct nfs_compound *c, unsigned extra,
 	struct closing_load *load)
 {
-	unsigned limit = nfs_client_limits(pool->share->client)->max_ops;
-	unsigned room = limit > c->nops + 1 ? (limit - c->nops - 1) / CLOSING_OPS : 0;
-	STAILQ_INIT(&load->list);
 	load->at = c->nops - extra;
 	load->extra = extra;
-	if (atomic_load(&pool->count) == 0 ||
-		closing_take(pool, c->cred, room < CLOSING_CARRIED ? room : CLOSING_CARRIED,
-			&load->list) == 0)
+	if (closing_take_for(pool, c, c->nops, &load->list) == 0)
 		return false;
 	closing_put(c, &load->list);
 	return true;
+}
+
+void closing_load_before(
+	struct closing_pool *pool, struct nfs_compound *c, unsigned ops, struct closing_load *load)
+{
+	closing_take_for(pool, c, ops, &load->before);
+	closing_put(c, &load->before);
+	load->lead = c->nops;
+	closing_send(pool);
 }
 
 /* Drops those that were executed, and the one that failed, which would fail again. */
@@ -159,6 +175,23 @@ static void closing_drop_done(
 	}
 }
 
+/* Of what went in front. */
+static void closing_unload_before(
+	struct closing_pool *pool, struct nfs_compound *c, struct closing_load *load)
+{
+	bool all = c->ops_ok >= load->lead;
+	unsigned done = all ? load->lead : c->ops_ok;
+	load->led = load->lead > 0;
+	if (!load->led)
+		return;
+	if (c->status >= 0)
+		closing_drop_done(pool, &load->before, done,
+			!all && c->status != 0 && c->status != NFS4ERR_DELAY);
+	c->ops_ok -= done;
+	load->lead = 0;
+	closing_put_back(pool, &load->before);
+}
+
 void closing_unload(struct closing_pool *pool, struct nfs_compound *c, struct closing_load *load)
 {
 	unsigned first = load->at + load->extra;
@@ -170,6 +203,7 @@ void closing_unload(struct closing_pool *pool, struct nfs_compound *c, struct cl
 		c->status = 0;
 	}
 	closing_put_back(pool, &load->list);
+	closing_unload_before(pool, c, load);
 }
 
 /* A compound of their own. */

@@ -279,6 +279,24 @@ struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, str
 	return c;
 }
 
+struct nfs_compound *fsop_compound_closed(
+	struct fsop_request *req, uint32_t label, unsigned ops, struct node *node)
+{
+	struct nfs_compound *c = fsop_compound_bare(req, label);
+	if (c) {
+		struct nfs_fh fh;
+		node_fh(node, &fh);
+		closing_load_before(req->share->closing, c, ops, &req->load);
+		nfs_op_putfh(c, &fh);
+	}
+	return c;
+}
+
+bool fsop_is_held_up(const struct fsop_request *req)
+{
+	return req->load.led && req->compound->status > 0;
+}
+
 bool fsop_data_is_last(const struct fsop_request *req)
 {
 	return rpc_cred_gss(req->cred) == RPC_SEC_KRB5P;

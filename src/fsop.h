@@ -92,6 +92,7 @@ struct fsop_request {
 			int err;
 			bool hidden;		 /* the victim has its silly name */
 			bool looks;		 /* at the object, before it is renamed */
+			bool closes;		 /* what waits to be closed, before that */
 			struct listing *listing; /* that a LOOKUP reads */
 			struct siblings *along;
 			struct whole_reading *reading; /* of its names, or NULL */
@@ -277,7 +278,13 @@ void fsop_commit_node(
 
 /* A new compound in req->compound with PUTFH of `node`. NULL: answered with ENOMEM. */
 struct nfs_compound *fsop_compound(struct fsop_request *req, uint32_t label, struct node *node);
-/* The same without the PUTFH. */
+/* The same behind every CLOSE that waits: up to `ops` operations, of which the last take a name
+ * away. fsop_carry_dir or fsop_carry_victim follows. */
+struct nfs_compound *fsop_compound_closed(
+	struct fsop_request *req, uint32_t label, unsigned ops, struct node *node);
+/* In its `done`: it has failed, and is to be sent once more without those. */
+bool fsop_is_held_up(const struct fsop_request *req);
+/* fsop_compound without the PUTFH. */
 struct nfs_compound *fsop_compound_bare(struct fsop_request *req, uint32_t label);
 /* Nor is anything answered. */
 struct nfs_compound *fsop_compound_try(struct fsop_request *req, uint32_t label);

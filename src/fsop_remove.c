@@ -8,6 +8,8 @@
 
 /* Operations that ask for the victim's change attribute. */
 #define REMOVE_AFTER_VICTIM 2
+/* All of them. */
+#define REMOVE_OPS (REMOVE_AFTER_VICTIM + 6)
 
 static void remove_plain(struct fsop_request *req);
 static void remove_send(struct fsop_request *req);
@@ -46,6 +48,9 @@ static void remove_done(struct nfs_compound *c)
 	struct fsop_request *req = c->arg;
 	if (fsop_unsure(c)) {
 		fsop_look(req, req->node, req->u.names.name, remove_looked);
+	} else if (fsop_is_held_up(req)) {
+		req->u.names.closes = false;
+		remove_send(req);
 	} else if (req->victim && c->status > 0 && c->ops_ok < REMOVE_AFTER_VICTIM) {
 		/* The host has removed it, and the name is another's. */
 		node_unpin(req->share->nodes, req->victim);
@@ -58,9 +63,11 @@ static void remove_done(struct nfs_compound *c)
 
 static void remove_send(struct fsop_request *req)
 {
+	struct node *first = req->victim ? req->victim : req->node;
 	struct nfs_fh dir;
 	node_fh(req->node, &dir);
-	if (!fsop_compound(req, OP_REMOVE, req->victim ? req->victim : req->node))
+	if (!(req->u.names.closes ? fsop_compound_closed(req, OP_REMOVE, REMOVE_OPS, first)
+				  : fsop_compound(req, OP_REMOVE, first)))
 		return;
 	if (req->victim) {
 		req->u.names.asked_at = loop_clock();
@@ -90,8 +97,6 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	struct fsop_request *req = fsop_begin(fuse, parent);
 	if (!req)
 		return;
-	/* Before a handle stops to lead anywhere. */
-	closing_send(req->share->closing);
 	fsop_hold_names(req);
 	fsop_hold_name(req, req->node, name);
 	fsop_keep_name(req->u.names.name, name);
@@ -99,6 +104,8 @@ void fsop_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 	req->victim = node_find_open(req->share->nodes, parent, name, strlen(name));
 	req->then = remove_hidden;
 	req->u.names.otherwise = remove_plain;
+	/* Before a handle stops to lead anywhere. */
+	req->u.names.closes = true;
 	if (req->victim)
 		fsop_silly_hide(req);
 	else
@@ -112,5 +119,6 @@ void fsop_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 		return;
 	fsop_hold_names(req);
 	fsop_keep_name(req->u.names.name, name);
+	req->u.names.closes = false;
 	remove_plain(req);
 }

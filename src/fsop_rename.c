@@ -10,6 +10,8 @@
 
 /* Operations that look at the object before. */
 #define RENAME_LOOKS 2
+/* All of them. */
+#define RENAME_OPS (RENAME_LOOKS + 9)
 
 static void rename_undo(struct fsop_request *req);
 
@@ -133,6 +135,9 @@ static void rename_done(struct nfs_compound *c)
 		if (err)
 			req->fh.len = 0;
 		rename_end(req);
+	} else if (fsop_is_held_up(req)) {
+		req->u.names.closes = false;
+		rename_send(req, looks > 0);
 	} else if (looks && c->status > 0 && c->ops_ok >= 2 && c->ops_ok < 2 + looks) {
 		/* what is wrong with it RENAME is to say */
 		rename_send(req, false);
@@ -147,7 +152,8 @@ static void rename_done(struct nfs_compound *c)
 /* With a look at the object, so that its cache can outlive its new change attribute. */
 static void rename_send(struct fsop_request *req, bool look)
 {
-	if (!fsop_compound(req, OP_RENAME, req->node))
+	if (!(req->u.names.closes ? fsop_compound_closed(req, OP_RENAME, RENAME_OPS, req->node)
+				  : fsop_compound(req, OP_RENAME, req->node)))
 		return;
 	struct nfs_fh to;
 	node_fh(req->target, &to);
@@ -362,7 +368,10 @@ void fsop_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_
 	fsop_keep_name(req->u.names.name, name);
 	fsop_keep_name(req->u.names.to, to);
 	whole_add(req->share->whole, req->target, to);
-	closing_send(req->share->closing);
+	/* Before a handle stops to lead anywhere. */
+	req->u.names.closes = true;
+	if (flags & RENAME_NOREPLACE)
+		closing_send(req->share->closing);
 	req->u.names.hidden = req->u.names.looks = false;
 	req->u.names.record = 0;
 	req->u.names.otherwise = flags & RENAME_NOREPLACE ? rename_plain : rename_begin;
