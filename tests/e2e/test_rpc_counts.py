@@ -80,7 +80,7 @@ def at_most(env, *limits, again=lambda: None):
 def read_tree(env):
     prepare(env, "src")
     at_most(env, (rows.find, 6))
-    at_most(env, (rows.cat, 1060), (rows.cat_again, 1060))
+    at_most(env, (rows.cat, 1015), (rows.cat_again, 1005))
 
 
 def stat_each(root, _):
@@ -106,21 +106,21 @@ def wide_directory(env):
 @suite.test("cp -r and rm -rf of 1000 small files", timeout=120)
 def copy_tree(env):
     prepare(env, "src")
-    at_most(env, (rows.cat, 1060), (rows.copy, 3300), (rows.remove, 1030))
+    at_most(env, (rows.cat, 1015), (rows.copy, 3040), (rows.remove, 1030))
 
 
 @suite.test("tar x of 1000 small files", timeout=120)
 def unpack(env):
     prepare(env, "src")
-    at_most(env, (rows.untar, 2300), again=lambda: shutil.rmtree(f"{env.export}/tar"))
+    at_most(env, (rows.untar, 2100), again=lambda: shutil.rmtree(f"{env.export}/tar"))
 
 
 @suite.test("git adds and commits 100 small files", timeout=120)
 def git(env):
     prepare(env, "repo")
-    at_most(env, (rows.git_commit, 940), (rows.git_status, 32),
+    at_most(env, (rows.git_commit, 860), (rows.git_status, 28),
             again=lambda: prepare(env, "repo"))
-    at_most(env, (rows.git_status_cold, 72))
+    at_most(env, (rows.git_status_cold, 64))
 
 
 @suite.test("one small file is read, made and appended to", timeout=60)
