@@ -162,7 +162,7 @@ void file_close(struct share *share, struct nfs_open *open_take)
 	const struct closing_what what = {.fh = &open_take->fh,
 		.cred = open_take->cred,
 		.stateid = &stateid,
-		.soon = open_take->access & OPEN4_SHARE_ACCESS_WRITE};
+		.soon = !nfs_open_lacks(share->state, open_take, OPEN4_SHARE_ACCESS_WRITE)};
 	if (nfs_open_close_later(share->state, open_take))
 		return;
 	/* Without a worker the share is being taken down, and its state goes with the client id. */

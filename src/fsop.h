@@ -186,6 +186,8 @@ struct fsop_request {
 			struct nfs_lock_args args;
 			struct nfs_lock_denied denied;
 			struct nfs_stateid stateid;
+			struct nfs_open_res opened;
+			uint32_t widen; /* that an OPEN in front of LOCK asks for, or 0 */
 			struct nfs_lock *lock;
 			struct fsop_lock_wait *wait;
 			struct loop_task task; /* the page cache was dropped */

@@ -73,30 +73,76 @@ static void lock_granted(struct fsop_request *req)
 	fsop_lock_reply(req, 0);
 }
 
+/* It stands even if the lock is refused. */
+static void lock_widened(struct fsop_request *req)
+{
+	struct nfs_state *state = req->share->state;
+	struct nfs_open *open = nfs_lock_open(state, req->u.lock.lock);
+	if (open)
+		nfs_open_widened(state, open, req->u.lock.widen, &req->u.lock.opened.stateid);
+}
+
+static int lock_errno(const struct fsop_request *req)
+{
+	const struct nfs_compound *c = req->compound;
+	int err = nfs_compound_errno(c);
+	/* EACCES is what fcntl(2) may say of a lock in the way, too. */
+	bool closed = req->u.lock.widen && c->ops_ok == 1 && err == -EACCES;
+	return c->status == NFS4ERR_DENIED ? -EAGAIN : closed ? -ENOLCK : err;
+}
+
 static void lock_done(struct nfs_compound *c)
 {
 	struct fsop_request *req = c->arg;
+	unsigned before = req->u.lock.widen ? 2 : 1;
+	if (req->u.lock.widen && c->ops_ok >= before)
+		lock_widened(req);
 	/* PUTFH, LOCK, GETATTR: the lock is held even if the attributes did not come. */
-	if (c->ops_ok >= 2)
+	if (c->ops_ok > before)
 		lock_granted(req);
 	else if (c->status == NFS4ERR_DENIED && req->u.lock.sleep)
 		lock_wait_pause(req);
 	else if (c->status == NFS4ERR_DENIED && lock_wait_for_end(req, lock_send))
 		return;
 	else if (!fsop_refused(req, lock_send))
-		fsop_lock_reply(req, c->status == NFS4ERR_DENIED ? -EAGAIN : nfs_compound_errno(c));
+		fsop_lock_reply(req, lock_errno(req));
+}
+
+/*
+ * The open that the lock stateid hangs on may be for reading or for writing only, and the process
+ * lock by another one now: OPEN by the owner of the first gives that what the second has.
+ */
+static void lock_put_widening(struct fsop_request *req, const struct nfs_open *open)
+{
+	struct nfs_lock_args *args = &req->u.lock.args;
+	bool write = args->range.type == WRITE_LT || args->range.type == WRITEW_LT;
+	uint32_t access = write ? OPEN4_SHARE_ACCESS_WRITE : OPEN4_SHARE_ACCESS_READ;
+	const struct nfs_open_args opening = {
+		.access = access | OPEN4_SHARE_ACCESS_WANT_NO_DELEG,
+		.owner = open->owner,
+		.how = NFS_OPEN_NOCREATE,
+		.claim = NFS_CLAIM_FH,
+	};
+	req->u.lock.widen = 0;
+	if (!(req->file->open->access & access) || !nfs_open_lacks(req->share->state, open, access))
+		return;
+	req->u.lock.widen = access;
+	nfs_op_open(req->compound, &opening, &req->u.lock.opened);
+	/* That has a seqid which is not known yet. */
+	args->open_stateid.seqid = 0;
 }
 
 static void lock_send(struct fsop_request *req)
 {
 	struct nfs_lock_args *args = &req->u.lock.args;
+	struct nfs_open *open = nfs_lock_open(req->share->state, req->u.lock.lock);
 	int err = nfs_open_use(req->share->state, req->file->open, &args->open_stateid);
-	if (err || nfs_lock_is_lost(req->share->state, req->u.lock.lock)) {
+	if (err || !open || nfs_lock_is_lost(req->share->state, req->u.lock.lock)) {
 		fsop_lock_reply(req, -EIO);
 		return;
 	}
-	args->new_owner = !reclaim_use_lock(
-		req->share->reclaim, &req->use, req->file->open, req->u.lock.lock, false);
+	args->new_owner =
+		!reclaim_use_lock(req->share->reclaim, &req->use, open, req->u.lock.lock, false);
 	args->open_stateid = args->lock_stateid = req->use.stateid;
 	args->owner = req->u.lock.lock->owner;
 	struct nfs_bitmap change = {0};
@@ -107,7 +153,8 @@ static void lock_send(struct fsop_request *req)
 		fsop_lock_reply(req, -ENOMEM);
 		return;
 	}
-	nfs_op_putfh(req->compound, &req->file->open->fh);
+	nfs_op_putfh(req->compound, &open->fh);
+	lock_put_widening(req, open);
 	nfs_op_lock(req->compound, args, &req->u.lock.stateid, &req->u.lock.denied);
 	nfs_op_getattr(req->compound, &change, &req->attr);
 	fsop_send(req, lock_done);
@@ -148,8 +195,8 @@ static void unlock_done(struct nfs_compound *c)
 
 static void unlock_send(struct fsop_request *req)
 {
-	if (!reclaim_use_lock(
-		    req->share->reclaim, &req->use, req->file->open, req->u.lock.lock, true)) {
+	struct nfs_open *open = nfs_lock_open(req->share->state, req->u.lock.lock);
+	if (!reclaim_use_lock(req->share->reclaim, &req->use, open, req->u.lock.lock, true)) {
 		lock_record(req, NULL);
 		unlock_end(req, 0);
 		return;
@@ -247,7 +294,8 @@ static void lock_ask(struct fsop_request *req, uint64_t fuse_owner, enum nfs_loc
 		return;
 	}
 	/* Locks hang on an open that the server knows of. */
-	if (!deleg_make_real(state, req->file->open, req->worker->conn, lock_opened, req))
+	struct nfs_open *open = nfs_lock_open(state, req->u.lock.lock);
+	if (!open || !deleg_make_real(state, open, req->worker->conn, lock_opened, req))
 		lock_send(req);
 }
 

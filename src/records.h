@@ -59,12 +59,14 @@ struct record_cred {
 
 struct record_open {
 	struct nfs_stateid stateid;
-	uint32_t access;
+	uint32_t access; /* of nfs_open, and shifted by RECORD_OPEN_GRANTED what the server has */
 	int32_t err;
 	uint32_t fh_len;
 	uint8_t fh[NFS4_FHSIZE];
 	struct record_cred cred;
 };
+
+#define RECORD_OPEN_GRANTED 2
 
 struct record_range {
 	uint64_t first, last;

@@ -59,7 +59,7 @@ static void keep_open(void *arg, struct nfs_open *open, bool gone)
 {
 	struct takeover *takeover = arg;
 	struct record_open record = {.stateid = open->stateid,
-		.access = open->access,
+		.access = open->access | open->granted << RECORD_OPEN_GRANTED,
 		.err = open->err,
 		.fh_len = open->fh.len};
 	if (gone) {

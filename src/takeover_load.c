@@ -223,13 +223,14 @@ static int load_open(
 	const struct nfs_stateid stateid = load_stateid(record.stateid);
 	struct nfs_open *open = NULL;
 	if (load_fh(record.fh, record.fh_len, &fh))
-		open = nfs_open_new(
-			share->state, &fh, record.access & 3, from->key, cred, &stateid);
+		open = nfs_open_new(share->state, &fh, record.access & OPEN4_SHARE_ACCESS_BOTH,
+			from->key, cred, &stateid);
 	rpc_cred_unref(cred);
 	if (!open)
 		return -EINVAL;
 	open->record = from->at;
 	open->err = record.err < 0 ? record.err : 0;
+	open->granted |= record.access >> RECORD_OPEN_GRANTED & OPEN4_SHARE_ACCESS_BOTH;
 	takeover->opens[from - takeover->records] = open;
 	return 0;
 }

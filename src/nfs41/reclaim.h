@@ -61,8 +61,8 @@ struct reclaim_use {
 /* Puts the open's stateid into use->stateid: 0 or -errno, as nfs_open_use. */
 int reclaim_use_open(struct reclaim *reclaim, struct reclaim_use *use, struct nfs_open *open);
 /*
- * For LOCK: the lock's stateid, and true, or while there is none the open's. For LOCKU: `unlock`,
- * and false when nothing is to be asked of the server.
+ * For LOCK: the lock's stateid, and true, or while there is none that of `open`, which is
+ * nfs_lock_open's. For LOCKU: `unlock`, and false when nothing is to be asked of the server.
  */
 bool reclaim_use_lock(struct reclaim *reclaim, struct reclaim_use *use, struct nfs_open *open,
 	struct nfs_lock *lock, bool unlock);

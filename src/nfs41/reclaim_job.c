@@ -17,11 +17,12 @@ static struct nfs_state *job_state(const struct reclaim_job *job)
 
 static void job_put_open(struct reclaim_job *job, struct nfs_compound *c, struct nfs_open_res *res)
 {
-	const struct nfs_open *open = job->open;
+	struct nfs_open *open = job->open;
 	uint32_t type = deleg_reclaim_ask(job_state(job), open);
 	bool want = job->grace && type != OPEN_DELEGATE_NONE;
 	const struct nfs_open_args args = {
-		.access = open->access | (want ? 0 : OPEN4_SHARE_ACCESS_WANT_NO_DELEG),
+		.access = nfs_open_wanted(job_state(job), open, job->grace) |
+			  (want ? 0 : OPEN4_SHARE_ACCESS_WANT_NO_DELEG),
 		.owner = open->owner,
 		.how = NFS_OPEN_NOCREATE,
 		.claim = job->grace ? NFS_CLAIM_PREVIOUS : NFS_CLAIM_FH,

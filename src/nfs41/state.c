@@ -109,7 +109,7 @@ struct nfs_open *state_new_open(const struct nfs_fh *fh, uint32_t access, uint64
 	if (!open)
 		return NULL;
 	open->fh = *fh;
-	open->access = access;
+	open->access = open->granted = access;
 	open->owner = owner;
 	open->cred = rpc_cred_ref(cred);
 	open->stateid = *stateid;
@@ -197,6 +197,29 @@ int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nf
 	return err;
 }
 
+bool nfs_open_lacks(struct nfs_state *state, const struct nfs_open *open, uint32_t access)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool lacks = (access & ~open->granted) != 0;
+	pthread_mutex_unlock(&state->mutex);
+	return lacks;
+}
+
+void nfs_open_widened(struct nfs_state *state, struct nfs_open *open, uint32_t access,
+	const struct nfs_stateid *stateid)
+{
+	pthread_mutex_lock(&state->mutex);
+	/* Another one: the server had lost it, which the use of what is on record will tell. */
+	if (memcmp(open->stateid.other, stateid->other, sizeof(stateid->other)) == 0) {
+		if (!state_stateid_is_older(stateid, &open->stateid))
+			open->stateid = *stateid;
+		open->granted |= access;
+		if (!open->closed)
+			state_note_open(state, open, false);
+	}
+	pthread_mutex_unlock(&state->mutex);
+}
+
 /* It has locks, or is about to. */
 static bool lock_in_use(const struct nfs_lock *lock)
 {
@@ -273,10 +296,20 @@ struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *o
 	struct nfs_lock *lock = state_find_lock(state, open, fuse_owner, scope);
 	if (lock && !lock->established && lock->ranges.count == 0)
 		lock = NULL;
-	if (lock)
+	if (lock) {
+		lock->shared |= lock->open != open;
 		lock->refs++;
+	}
 	pthread_mutex_unlock(&state->mutex);
 	return lock;
+}
+
+struct nfs_open *nfs_lock_open(struct nfs_state *state, const struct nfs_lock *lock)
+{
+	pthread_mutex_lock(&state->mutex);
+	struct nfs_open *open = lock->open;
+	pthread_mutex_unlock(&state->mutex);
+	return open;
 }
 
 /* Under the mutex. */

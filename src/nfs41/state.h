@@ -15,8 +15,9 @@
  * What the server holds for us: opens (share reservations) and byte-range locks (RFC 8881, 8 and
  * 9). Each open(2) has an open-owner of its own, so that opens of one file never share a stateid
  * and close independently. Each (file, FUSE lock owner) pair that ever locked has a lock-owner,
- * whose lock stateid hangs on the open that it locked through first. Any thread; the mutex inside
- * is never held across an RPC.
+ * whose lock stateid hangs on the open that it locked through first. By that open servers judge
+ * each lock, so it is opened for more (nfs_open_widened) where the process has another open that
+ * allows more. Any thread; the mutex inside is never held across an RPC.
  */
 
 struct nfs_state;
@@ -32,6 +33,7 @@ struct nfs_open {
 	bool notifies;	       /* the server calls when a lock that was waited for is free */
 	/* under the mutex of nfs_state */
 	struct nfs_stateid stateid;
+	uint32_t granted;    /* what the server has it opened for: `access`, and what locks need */
 	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
 	bool stale;	     /* the server does not hold it: to be opened again */
 	bool ending;	     /* its file is released, and what was locked by it is being freed */
@@ -104,6 +106,11 @@ bool nfs_open_is_local(struct nfs_state *state, const struct nfs_open *open);
 struct nfs_open *nfs_open_ref(struct nfs_state *state, struct nfs_open *open);
 void nfs_open_unref(struct nfs_state *state, struct nfs_open *open);
 struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_open *open);
+/* The server does not have it opened for all of `access`. */
+bool nfs_open_lacks(struct nfs_state *state, const struct nfs_open *open, uint32_t access);
+/* OPEN by its owner for `access`, when it was open already, has brought `stateid`. */
+void nfs_open_widened(struct nfs_state *state, struct nfs_open *open, uint32_t access,
+	const struct nfs_stateid *stateid);
 /*
  * The stateid for I/O: 0, or -errno when the open is lost, or (-EIO) when a lock that was taken
  * through it is, until that is unlocked.
@@ -123,6 +130,9 @@ struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, ui
 struct nfs_lock *nfs_lock_find(struct nfs_state *state, const struct nfs_open *open,
 	uint64_t fuse_owner, enum nfs_lock_scope scope);
 void nfs_lock_unref(struct nfs_state *state, struct nfs_lock *lock); /* NULL is allowed */
+/* The open that its lock stateid hangs on, or will: on record as long as the caller has its
+ * reference of the lock, whichever open it got that by. NULL: it was closed before. */
+struct nfs_open *nfs_lock_open(struct nfs_state *state, const struct nfs_lock *lock);
 /*
  * The file of the open is released: what is still locked by it is to be freed, and no lock-owner of
  * it is anybody's any more, though the kernel may call another one by the same number already. A
@@ -167,6 +177,8 @@ void nfs_open_gone(struct nfs_state *state, struct nfs_open *open);
 bool nfs_open_regained(
 	struct nfs_state *state, struct nfs_open *open, const struct nfs_stateid *stateid);
 bool nfs_open_is_stale(struct nfs_state *state, const struct nfs_open *open);
+/* What it is to be opened for now. Without `reclaim` its locks are lost, and what they needed. */
+uint32_t nfs_open_wanted(struct nfs_state *state, struct nfs_open *open, bool reclaim);
 void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err);
 /* Steps through the lock-owners of the open that hold something, in the same way. */
 void nfs_open_rewind_locks(struct nfs_state *state, struct nfs_open *open);

@@ -160,6 +160,16 @@ bool nfs_open_is_stale(struct nfs_state *state, const struct nfs_open *open)
 	return stale;
 }
 
+uint32_t nfs_open_wanted(struct nfs_state *state, struct nfs_open *open, bool reclaim)
+{
+	pthread_mutex_lock(&state->mutex);
+	if (!reclaim)
+		open->granted = open->access;
+	uint32_t access = open->granted;
+	pthread_mutex_unlock(&state->mutex);
+	return access;
+}
+
 bool nfs_lock_next_range(
 	struct nfs_state *state, struct nfs_lock *lock, uint64_t offset, struct range *range)
 {

@@ -378,6 +378,102 @@ def close_drops(env):
     lockf(a, fcntl.F_WRLCK)
 
 
+@suite.test("a process locks a file by any of its open files, whatever they are open for")
+def by_any_file(env):
+    there = opened(env, root=env.mount().point)
+    reading, writing, both = (os.open(env.path("f"), flags)
+                              for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR))
+    # each kind of open file locks first, and the others go on with what it has locked
+    for first, kind in ((reading, fcntl.F_RDLCK), (writing, fcntl.F_WRLCK)):
+        for second in (both, writing if first == reading else reading):
+            lockf(first, kind, 0, 30)
+            other = fcntl.F_WRLCK if kind == fcntl.F_RDLCK else fcntl.F_RDLCK
+            lockf(second, other, 10, 10)
+            for start in (0, 10, 20):
+                locked = other if start == 10 else kind
+                assert refused(there, fcntl.F_WRLCK, start, 10), (first, second, start)
+                assert refused(there, fcntl.F_RDLCK, start, 10) == (locked == fcntl.F_WRLCK), (
+                    first, second, start)
+            lockf(first, kind, 10, 10)
+            os.pwrite(writing, b"w", 15)
+            os.pwrite(both, b"b", 16)
+            assert os.pread(both, 2, 15) == os.pread(reading, 2, 15) == b"wb"
+            lockf(second, fcntl.F_UNLCK, 0, 20)
+            assert not refused(there, fcntl.F_WRLCK, 0, 20) and refused(there, fcntl.F_WRLCK, 20, 10)
+            lockf(first, fcntl.F_UNLCK)
+            assert not refused(there, fcntl.F_WRLCK)
+    env.fails(errno.EBADF, lockf, reading, fcntl.F_WRLCK)
+
+
+@suite.test("a lock that was taken by two open files goes with the first that is closed, for good")
+def by_two_files(env):
+    there = opened(env, root=env.mount().point)
+    both = opened(env)
+    for last in (fcntl.F_WRLCK, fcntl.F_RDLCK):
+        with open(env.path("f"), "rb") as reading:
+            lockf(reading, fcntl.F_RDLCK)
+            lockf(both, fcntl.F_WRLCK)
+            lockf(reading if last == fcntl.F_RDLCK else both, last)
+        assert not refused(there, fcntl.F_WRLCK)
+        lockf(both, fcntl.F_WRLCK)
+        time.sleep(0.2)  # longer than CLOSE is put off
+        assert refused(there, fcntl.F_RDLCK)
+        lockf(both, fcntl.F_UNLCK)
+
+
+@suite.test("one thread waits for its first lock by one open file, another one locks by the next")
+def by_two_threads(env):
+    there = opened(env, root=env.mount().point)
+    reading, both = os.open(env.path("f"), os.O_RDONLY), opened(env)
+    lockf(there, fcntl.F_WRLCK, 0, 10)
+    waits = threading.Thread(
+        target=lockf, args=(reading, fcntl.F_RDLCK, 0, 10, fcntl.F_SETLKW), daemon=True)
+    waits.start()
+    time.sleep(0.2)
+    lockf(both, fcntl.F_WRLCK, 20, 10)
+    assert refused(there, fcntl.F_RDLCK, 20, 10) and waits.is_alive()
+    os.close(both)  # the lock goes with it, and the lock-owner stays
+    time.sleep(0.2)  # longer than CLOSE is put off
+    assert not refused(there, fcntl.F_WRLCK, 20, 10) and waits.is_alive()
+    lockf(there, fcntl.F_UNLCK)
+    waits.join(10)
+    assert refused(there, fcntl.F_WRLCK, 0, 10) and not refused(there, fcntl.F_RDLCK, 0, 10)
+    with open(env.path("f"), "r+b") as both:
+        lockf(both, fcntl.F_WRLCK, 20, 10)
+        lockf(reading, fcntl.F_UNLCK, 25, 10)
+        assert refused(there, fcntl.F_WRLCK, 20, 5) and not refused(there, fcntl.F_WRLCK, 25, 10)
+    assert not refused(there, fcntl.F_WRLCK)
+
+
+@suite.test("open files of a process that are inherited keep what the others of the file let go")
+def by_inherited_files(env):
+    there = opened(env, root=env.mount().point)
+    both = opened(env)
+    with open(env.path("f"), "rb") as first:
+        lockf(first, fcntl.F_RDLCK)  # closes are told from now on
+    with open(env.path("f"), "rb") as reading:
+        read_end, write_end = os.pipe()
+        lockf(reading, fcntl.F_RDLCK, 0, 10)
+        lockf(both, fcntl.F_WRLCK, 0, 10)
+
+        def elsewhere():
+            check(refused(reading, fcntl.F_RDLCK, 0, 10))
+            lockf(reading, fcntl.F_RDLCK, 10, 10)
+            lockf(both, fcntl.F_WRLCK, 20, 10)
+            os.close(write_end)
+            os.read(read_end, 1)
+        child = env.child(elsewhere)
+        env.eventually(lambda: getlk(there, fcntl.F_RDLCK, 20, 10)[0] == fcntl.F_WRLCK,
+                       what="the child's lock")
+    assert not refused(there, fcntl.F_WRLCK, 0, 10)
+    assert refused(there, fcntl.F_WRLCK, 10, 10) and not refused(there, fcntl.F_RDLCK, 10, 10)
+    assert refused(there, fcntl.F_RDLCK, 20, 10)
+    os.close(write_end)
+    child.join()
+    assert not refused(there, fcntl.F_WRLCK)
+    os.close(read_end)
+
+
 @suite.test("a process that is killed frees its locks on the server")
 def death_frees(env):
     read_end, write_end = os.pipe()
@@ -471,6 +567,7 @@ def errors(env):
     write(env.path("f"), b"x")
     fd = os.open(env.path("f"), os.O_RDONLY)
     env.fails(errno.EBADF, lockf, fd, fcntl.F_WRLCK)
+    env.fails(errno.EBADF, fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # NFS's
     env.fails(errno.EINVAL, lockf, fd, fcntl.F_RDLCK, -1, 1)
     lockf(fd, fcntl.F_RDLCK)
     os.close(fd)

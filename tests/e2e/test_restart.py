@@ -197,6 +197,31 @@ def locks(env):
     fcntl.flock(whole_there, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@suite.test("locks that a process has by several open files are held as before", timeout=120)
+def locks_of_several(env):
+    server = env.server(**GRACE)
+    mount, other = server.mount(), server.mount()
+    there = [opened(other, name) for name in ("read", "written")]
+    fds = [opened(mount, "read", os.O_RDONLY), opened(mount, "written", os.O_WRONLY)]
+    lockf(fds[0], fcntl.F_RDLCK, 0, 20)
+    lockf(fds[1], fcntl.F_WRLCK, 0, 20)
+    both = [opened(mount, "read"), opened(mount, "written")]
+    lockf(both[0], fcntl.F_WRLCK, 10, 10)
+    lockf(both[1], fcntl.F_RDLCK, 0, 10)
+    for _ in range(2):
+        server.restart()
+        os.statvfs(mount.point)
+        for fd, again in zip(there, both):
+            assert refused(fd, fcntl.F_WRLCK, 0, 10) and not refused(fd, fcntl.F_RDLCK, 0, 10)
+            assert refused(fd, fcntl.F_RDLCK, 10, 10)
+            lockf(again, fcntl.F_WRLCK, 10, 10)
+    for fd, again, first in zip(there, both, fds):
+        lockf(again, fcntl.F_UNLCK, 0, 15)
+        assert not refused(fd, fcntl.F_WRLCK, 0, 15) and refused(fd, fcntl.F_RDLCK, 15, 5)
+        lockf(first, fcntl.F_UNLCK)
+        assert not refused(fd, fcntl.F_WRLCK)
+
+
 @both_kinds("what was written under a lock is not written again after the lock's next owner wrote")
 def unlocked(env, config):
     server = env.server(**config)

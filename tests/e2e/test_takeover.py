@@ -13,6 +13,7 @@ import time
 from harness import EXPORT, Skip, Suite, errno_of, start_relay
 from manager import Manager
 from mounts import Mount, abort_connection, guards_of, mountinfo
+from test_locks import refused as kept_from
 from test_moved import Away, locations
 
 suite = Suite()
@@ -61,6 +62,13 @@ def service(env, options="", server=None):
     need_kernel()
     with Service(env, options, server) as s:
         yield s
+
+
+def own_service(env, server):
+    """On a server of the test's own."""
+    sock = os.path.join(server.directory, "sock-takeover")
+    server.relays.append(start_relay(f"unix:{sock}", server.port))
+    return service(env, server=f"unix:{sock}:{EXPORT}")
 
 
 @suite.test("the device and the state are in the manager's store, and leave it with the mount")
@@ -195,6 +203,36 @@ def read_locks(env):
                     os.close(os.open(s.path("f"), os.O_RDONLY))
                     assert not locked_elsewhere(env, "f")
             env.eventually(lambda: not locked_elsewhere(env, "f"), within=10, what="the lock's end")
+
+
+@suite.test("a lock of several open files, too, and is reclaimed from a restarted server", timeout=120)
+def locks_of_several(env):
+    server = env.server(graceless=False, nfsv4="Grace_Period = 6; Lease_Lifetime = 5;")
+    with open(os.path.join(server.export, "f"), "wb") as f:
+        f.write(bytes(100))
+    with own_service(env, server) as s:
+        path = os.path.join(s.point, "f")
+        other = server.mount()
+        there = os.open(os.path.join(other.point, "f"), os.O_RDWR)
+        with open(path, "rb") as reading, open(path, "r+b", buffering=0) as both:
+            fcntl.lockf(reading, fcntl.LOCK_SH, 20, 0)
+            fcntl.lockf(both, fcntl.LOCK_EX, 10, 10)
+            for turn in range(2):
+                s.again()
+                if turn:
+                    server.restart()
+                assert kept_from(there, fcntl.F_WRLCK, 0, 10)
+                assert not kept_from(there, fcntl.F_RDLCK, 0, 10)
+                assert kept_from(there, fcntl.F_RDLCK, 10, 10)
+                both.write(b"mine")
+                os.fsync(both.fileno())
+            fcntl.lockf(both, fcntl.LOCK_EX, 10, 0)
+            assert kept_from(there, fcntl.F_RDLCK, 0, 10)
+            fcntl.lockf(reading, fcntl.LOCK_UN, 10, 5)
+            assert not kept_from(there, fcntl.F_WRLCK, 5, 10)
+            assert kept_from(there, fcntl.F_RDLCK, 15, 5)
+        env.eventually(lambda: not kept_from(there, fcntl.F_WRLCK), within=10, what="the lock's end")
+        os.close(there)
 
 
 @suite.test("a program that waits for a lock goes on waiting, and gets it")
@@ -345,10 +383,7 @@ def small(env):
 @suite.test("data that a restarted server may have lost gives EIO at fsync, once", timeout=120)
 def lost(env):
     server = env.server(graceless=False, nfsv4="Grace_Period = 6; Lease_Lifetime = 5;")
-    sock = os.path.join(server.directory, "sock-takeover")
-    relay = start_relay(f"unix:{sock}", server.port)
-    server.relays.append(relay)
-    with service(env, server=f"unix:{sock}:{EXPORT}") as s:
+    with own_service(env, server) as s:
         with open(os.path.join(s.point, "f"), "wb", buffering=0) as f, \
                 open(os.path.join(s.point, "g"), "wb", buffering=0) as g:
             f.write(b"uncommitted" * 20000)

@@ -167,7 +167,8 @@ def main():
         machine.image.program(find_program("socat", "socat"), "/usr/bin/socat")
         add_matrix(machine)
         for name, package in (("getfattr", "attr"), ("setfattr", "attr"),
-                              ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools")):
+                              ("nfs4_getfacl", "nfs4-acl-tools"), ("nfs4_setfacl", "nfs4-acl-tools"),
+                              ("perl", "perl-base")):
             machine.image.program(find_program(name, package), f"/usr/bin/{name}")
         add_counts(machine.image)
         add_authority(machine)

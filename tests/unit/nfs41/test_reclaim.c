@@ -85,14 +85,18 @@ static int teardown(void **arg)
 	return 0;
 }
 
-static struct nfs_open *make_open(uint8_t number)
+static struct nfs_open *make_open_for(uint8_t number, uint32_t access)
 {
 	const struct nfs_fh fh = {.len = 1, .data = {number}};
 	const struct nfs_stateid old = {.seqid = 1, .other = {number}};
-	struct nfs_open *open =
-		nfs_open_new(state, &fh, OPEN4_SHARE_ACCESS_BOTH, number, cred, &old);
+	struct nfs_open *open = nfs_open_new(state, &fh, access, number, cred, &old);
 	assert_non_null(open);
 	return open;
+}
+
+static struct nfs_open *make_open(uint8_t number)
+{
+	return make_open_for(number, OPEN4_SHARE_ACCESS_BOTH);
 }
 
 /* A lock-owner with its ranges: 0-9 for writing and 20-29 for reading. */
@@ -155,6 +159,11 @@ static uint32_t word_from_end(size_t words)
 	return word_at(sent[0]->out.len - 4 * words);
 }
 
+static uint32_t open_access(void)
+{
+	return word_at(BEHIND_PUTFH + 8) & OPEN4_SHARE_ACCESS_BOTH;
+}
+
 static bool lock_is_reclaim(void)
 {
 	return word_at(BEHIND_PUTFH + 8) != 0;
@@ -215,6 +224,47 @@ static void test_open_and_ranges_are_reclaimed(void **arg)
 	expect_stateid(open, 101);
 	assert_true(nfs_lock_stateid(state, lock, &stateid));
 	assert_int_equal(stateid.other[0], 103);
+	nfs_lock_unref(state, lock);
+}
+
+/* Opened for reading, and for its locks for writing as well. */
+static struct nfs_open *make_widened(uint8_t number)
+{
+	const struct nfs_stateid next = {.seqid = 2, .other = {number}};
+	struct nfs_open *open = make_open_for(number, OPEN4_SHARE_ACCESS_READ);
+	nfs_open_widened(state, open, OPEN4_SHARE_ACCESS_WRITE, &next);
+	return open;
+}
+
+static void test_what_locks_needed_is_reclaimed_with_the_open(void **arg)
+{
+	struct nfs_open *open = make_widened(1);
+	struct nfs_lock *lock = make_lock(open);
+	struct nfs_stateid stateid;
+	run(true);
+	assert_int_equal(open_access(), OPEN4_SHARE_ACCESS_BOTH);
+	answer(OP_OPEN, 0);
+	answer(OP_LOCK, 0);
+	answer(OP_LOCK, 0);
+	expect_end(0);
+	assert_false(nfs_open_lacks(state, open, OPEN4_SHARE_ACCESS_BOTH));
+	assert_true(nfs_lock_stateid(state, lock, &stateid));
+	nfs_lock_unref(state, lock);
+}
+
+/* Who opened it may not be allowed to write. */
+static void test_what_lost_locks_needed_is_not_asked_for(void **arg)
+{
+	struct nfs_open *open = make_widened(1);
+	struct nfs_lock *lock = make_lock(open);
+	run(false);
+	answer(OP_TEST_STATEID, NFS4ERR_BAD_STATEID);
+	assert_int_equal(open_access(), OPEN4_SHARE_ACCESS_READ);
+	answer(OP_OPEN, 0);
+	expect_end(0);
+	assert_int_equal(lost_opens, 0);
+	assert_int_equal(lost_locks, 1);
+	assert_true(nfs_open_lacks(state, open, OPEN4_SHARE_ACCESS_WRITE));
 	nfs_lock_unref(state, lock);
 }
 
@@ -501,6 +551,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_to_reclaim),
 		TEST(open_and_ranges_are_reclaimed),
+		TEST(what_locks_needed_is_reclaimed_with_the_open),
+		TEST(what_lost_locks_needed_is_not_asked_for),
 		TEST(many_opens_a_few_at_a_time),
 		TEST(no_grace_leaves_all_for_later),
 		TEST(locks_of_a_clone_are_lost),

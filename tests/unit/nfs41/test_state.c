@@ -37,12 +37,16 @@ static int teardown(void **arg)
 	return 0;
 }
 
-static struct nfs_open *open_file(struct fixture *f, const struct nfs_fh *of)
+static struct nfs_open *open_for(struct fixture *f, const struct nfs_fh *of, uint32_t access)
 {
-	struct nfs_open *open =
-		nfs_open_new(f->state, of, OPEN4_SHARE_ACCESS_BOTH, 5, f->cred, &stateid);
+	struct nfs_open *open = nfs_open_new(f->state, of, access, 5, f->cred, &stateid);
 	assert_non_null(open);
 	return open;
+}
+
+static struct nfs_open *open_file(struct fixture *f, const struct nfs_fh *of)
+{
+	return open_for(f, of, OPEN4_SHARE_ACCESS_BOTH);
 }
 
 static unsigned noted, gone;
@@ -251,6 +255,47 @@ static void test_who_locked_by_an_open_last_ends_with_it(void **arg)
 	nfs_lock_unref(f->state, lock);
 }
 
+static void test_an_open_is_widened_for_locks(void **arg)
+{
+	static const struct nfs_state_journal journal = {.open = note_open, .lock = note_lock};
+	static const struct nfs_stateid next = {.seqid = 2, .other = {7}},
+					another = {.seqid = 9, .other = {6}};
+	struct fixture *f = *arg;
+	struct nfs_open *open = open_for(f, &fh, OPEN4_SHARE_ACCESS_READ);
+	nfs_state_set_journal(f->state, &journal, NULL);
+	noted = 0;
+	assert_false(nfs_open_lacks(f->state, open, OPEN4_SHARE_ACCESS_READ));
+	assert_true(nfs_open_lacks(f->state, open, OPEN4_SHARE_ACCESS_WRITE));
+	/* The server has forgotten the one on record. */
+	nfs_open_widened(f->state, open, OPEN4_SHARE_ACCESS_WRITE, &another);
+	assert_true(nfs_open_lacks(f->state, open, OPEN4_SHARE_ACCESS_WRITE));
+	assert_int_equal(nfs_open_stateid(f->state, open).seqid, 1);
+	assert_int_equal(noted, 0);
+	nfs_open_widened(f->state, open, OPEN4_SHARE_ACCESS_WRITE, &next);
+	assert_false(nfs_open_lacks(f->state, open, OPEN4_SHARE_ACCESS_BOTH));
+	assert_int_equal(nfs_open_stateid(f->state, open).seqid, 2);
+	assert_int_equal(noted, 1);
+	/* an answer that comes late */
+	nfs_open_widened(f->state, open, OPEN4_SHARE_ACCESS_WRITE, &stateid);
+	assert_int_equal(nfs_open_stateid(f->state, open).seqid, 2);
+	assert_int_equal(open->access, OPEN4_SHARE_ACCESS_READ);
+}
+
+static void test_an_open_stays_while_its_lock_is_freed_by_another(void **arg)
+{
+	struct fixture *f = *arg;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	nfs_lock_reserve(f->state, lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_lock_unref(f->state, lock);
+	assert_false(nfs_open_close_later(f->state, a));
+	lock = nfs_lock_find(f->state, b, 99, NFS_LOCK_OF_PROCESS);
+	assert_ptr_equal(nfs_lock_open(f->state, lock), a);
+	assert_true(nfs_open_close_later(f->state, a));
+	nfs_lock_unref(f->state, lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +318,9 @@ int main(void)
 			teardown),
 		cmocka_unit_test_setup_teardown(
 			test_who_locked_by_an_open_last_ends_with_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_open_is_widened_for_locks, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_an_open_stays_while_its_lock_is_freed_by_another, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
