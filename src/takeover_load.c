@@ -279,10 +279,8 @@ static int load_lock(
 	lock->record = from->at;
 	lock->stateid = load_stateid(head.stateid);
 	lock->established = head.established;
-	if (head.lost) {
-		lock->lost = true;
-		(*open)->lost_locks++;
-	}
+	if (head.lost)
+		nfs_lock_settled(share->state, lock, NULL, true);
 	return 0;
 }
 

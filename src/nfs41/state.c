@@ -46,10 +46,10 @@ static void lock_free(struct nfs_lock *lock)
 	free(lock);
 }
 
-void state_set_lost(struct nfs_lock *lock, bool lost)
+void state_set_lost(struct nfs_state *state, struct nfs_lock *lock, bool lost)
 {
 	if (lock->open && lock->lost != lost)
-		lock->open->lost_locks += lost ? 1 : -1;
+		state->lost_locks += lost ? 1 : -1;
 	lock->lost = lost;
 }
 
@@ -64,7 +64,7 @@ static void state_drop_locks(struct nfs_state *state, const struct nfs_open *ope
 		if (lock->open == open) {
 			LIST_REMOVE(lock, entry);
 			state_note_lock(state, lock, true);
-			state_set_lost(lock, false);
+			state_set_lost(state, lock, false);
 			lock->open = NULL;
 			lock->established = lock->stale = false;
 			if (lock->refs == 0)
@@ -186,11 +186,21 @@ struct nfs_stateid nfs_open_stateid(struct nfs_state *state, const struct nfs_op
 	return stateid;
 }
 
+static bool open_has_lost(const struct nfs_state *state, const struct nfs_open *open)
+{
+	const struct nfs_lock *lock = NULL;
+	if (state->lost_locks > 0)
+		LIST_FOREACH (lock, &state->locks, entry)
+			if (lock->lost && (lock->open == open || lock->user == open))
+				break;
+	return lock != NULL;
+}
+
 int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nfs_stateid *out)
 {
 	pthread_mutex_lock(&state->mutex);
 	int err = open->err;
-	if (!err && open->lost_locks > 0)
+	if (!err && open_has_lost(state, open))
 		err = -EIO;
 	*out = open->stateid;
 	pthread_mutex_unlock(&state->mutex);
@@ -262,7 +272,9 @@ struct nfs_lock *nfs_lock_get(struct nfs_state *state, struct nfs_open *open, ui
 	}
 	if (lock) {
 		lock->shared |= lock->open != open;
-		lock->user = open;
+		/* Nothing is taken before what is lost is unlocked. */
+		if (!lock->lost)
+			lock->user = open;
 		lock->refs++;
 	}
 	pthread_mutex_unlock(&state->mutex);
@@ -450,7 +462,7 @@ void nfs_lock_changed(struct nfs_state *state, struct nfs_lock *lock,
 		state_set_lock_stateid(lock, stateid);
 	range_set_change(&lock->ranges, range);
 	if (lock->ranges.count == 0)
-		state_set_lost(lock, false);
+		state_set_lost(state, lock, false);
 	if (lock->open)
 		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);

@@ -33,14 +33,13 @@ struct nfs_open {
 	bool notifies;	       /* the server calls when a lock that was waited for is free */
 	/* under the mutex of nfs_state */
 	struct nfs_stateid stateid;
-	uint32_t granted;    /* what the server has it opened for: `access`, and what locks need */
-	int err;	     /* lost for good: -EIO or -ESTALE; otherwise 0 */
-	bool stale;	     /* the server does not hold it: to be opened again */
-	bool ending;	     /* its file is released, and what was locked by it is being freed */
-	bool closing;	     /* its file is closed, and it goes with the last lock on it */
-	bool closed;	     /* off the record */
-	bool local;	     /* the server does not know of it: the stateid is a delegation's */
-	unsigned lost_locks; /* lock-owners that locked through it and lost a lock */
+	uint32_t granted; /* what the server has it opened for: `access`, and what locks need */
+	int err;	  /* lost for good: -EIO or -ESTALE; otherwise 0 */
+	bool stale;	  /* the server does not hold it: to be opened again */
+	bool ending;	  /* its file is released, and what was locked by it is being freed */
+	bool closing;	  /* its file is closed, and it goes with the last lock on it */
+	bool closed;	  /* off the record */
+	bool local;	  /* the server does not know of it: the stateid is a delegation's */
 	unsigned refs;
 	uint32_t record; /* the journal's own */
 	LIST_ENTRY(nfs_open) entry;
@@ -52,7 +51,7 @@ struct nfs_lock {
 	uint64_t owner;	     /* as the server knows it */
 	/* under the mutex of nfs_state */
 	struct nfs_open *open;	     /* NULL: that open is closed, and the lock stateid with it */
-	const struct nfs_open *user; /* that it was asked for by, last; NULL: which is closed */
+	const struct nfs_open *user; /* that it was taken by, last; NULL: which is closed */
 	struct nfs_stateid stateid;
 	struct range_set ranges;
 	bool established; /* the server has given a lock stateid */
@@ -112,8 +111,8 @@ bool nfs_open_lacks(struct nfs_state *state, const struct nfs_open *open, uint32
 void nfs_open_widened(struct nfs_state *state, struct nfs_open *open, uint32_t access,
 	const struct nfs_stateid *stateid);
 /*
- * The stateid for I/O: 0, or -errno when the open is lost, or (-EIO) when a lock that was taken
- * through it is, until that is unlocked.
+ * The stateid for I/O: 0, or -errno when the open is lost, or (-EIO) when a lock is that hangs on
+ * it, or was taken by it last, until that is unlocked.
  */
 int nfs_open_use(struct nfs_state *state, const struct nfs_open *open, struct nfs_stateid *out);
 

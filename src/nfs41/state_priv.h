@@ -74,6 +74,7 @@ struct nfs_state {
 	struct nfs_open_list opens;
 	struct nfs_open_list ahead;  /* on record as well: the round has yet to come to them */
 	LIST_HEAD(, nfs_lock) locks; /* of open files only */
+	unsigned lost_locks;	     /* of them */
 	struct deleg_table delegs;
 	const struct nfs_state_journal *journal;
 	void *journal_arg;
@@ -89,8 +90,8 @@ void state_add_open(struct nfs_state *state, struct nfs_open *open);
 /* With the mutex held, too: tells the journal. */
 void state_note_open(struct nfs_state *state, struct nfs_open *open, bool gone);
 void state_note_lock(struct nfs_state *state, struct nfs_lock *lock, bool gone);
-/* The same: what the lock has lost, its open has. */
-void state_set_lost(struct nfs_lock *lock, bool lost);
+/* The same: sets lock->lost. */
+void state_set_lost(struct nfs_state *state, struct nfs_lock *lock, bool lost);
 /* Answers may be processed in another order than the server gave them in. */
 bool state_stateid_is_older(const struct nfs_stateid *a, const struct nfs_stateid *b);
 /* With the mutex held: unless an answer that the server gave later was there before. */

@@ -106,7 +106,7 @@ void nfs_open_lost(struct nfs_state *state, struct nfs_open *open, int err)
 	LIST_FOREACH (lock, &state->locks, entry)
 		if (lock->open == open) {
 			lock->stale = false;
-			state_set_lost(lock, lock->ranges.count > 0);
+			state_set_lost(state, lock, lock->ranges.count > 0);
 			state_note_lock(state, lock, false);
 		}
 	pthread_mutex_unlock(&state->mutex);
@@ -187,7 +187,7 @@ void nfs_lock_settled(struct nfs_state *state, struct nfs_lock *lock,
 	if (stateid)
 		state_set_lock_stateid(lock, stateid);
 	if (lost && lock->open && lock->ranges.count > 0)
-		state_set_lost(lock, true);
+		state_set_lost(state, lock, true);
 	if (lock->open)
 		state_note_lock(state, lock, false);
 	pthread_mutex_unlock(&state->mutex);

@@ -315,6 +315,24 @@ def lost_lock(env):
     assert os.pwrite(beside, b"x", 0) == 1
 
 
+@suite.test("a lock that was taken by two open files is lost for both", timeout=90)
+def lost_lock_of_two(env):
+    server = env.server(**GRACELESS)
+    mount, other = server.mount(), server.mount()
+    there = opened(other, "f")
+    write(os.path.join(server.export, "f"), b"written" * 100000)  # more than comes with open(2)
+    reading, both = opened(mount, "f", os.O_RDONLY), opened(mount, "f")
+    lockf(reading, fcntl.F_RDLCK, 0, 10)
+    lockf(both, fcntl.F_WRLCK, 0, 10)
+    server.restart()
+    os.statvfs(mount.point)
+    os.posix_fadvise(reading, 0, 0, os.POSIX_FADV_DONTNEED)
+    env.fails(errno.EIO, os.pread, reading, 7, 0)
+    lock_is_lost(env, mount, both, there)
+    lockf(reading, fcntl.F_RDLCK, 20, 10)
+    assert os.pread(reading, 7, 0) == b"xritten"
+
+
 @suite.test("a file that is gone after the restart gives an error, other files go on", timeout=60)
 def gone(env):
     server = env.server(**GRACELESS)

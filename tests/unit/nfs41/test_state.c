@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 
 #include "nfs41/state_priv.h"
 
@@ -296,6 +297,28 @@ static void test_an_open_stays_while_its_lock_is_freed_by_another(void **arg)
 	nfs_lock_unref(f->state, lock);
 }
 
+static void test_a_lost_lock_is_of_the_open_it_was_taken_by_too(void **arg)
+{
+	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
+	struct fixture *f = *arg;
+	struct nfs_stateid got;
+	struct nfs_open *a = open_file(f, &fh), *b = open_file(f, &fh), *c = open_file(f, &fh);
+	struct nfs_lock *lock = nfs_lock_get(f->state, a, 99, NFS_LOCK_OF_PROCESS, 1);
+	nfs_lock_unref(f->state, nfs_lock_get(f->state, b, 99, NFS_LOCK_OF_PROCESS, 2));
+	nfs_lock_reserve(f->state, lock);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &whole);
+	nfs_lock_settled(f->state, lock, NULL, true);
+	/* which asks, and is refused */
+	nfs_lock_unref(f->state, nfs_lock_get(f->state, c, 99, NFS_LOCK_OF_PROCESS, 3));
+	assert_int_equal(nfs_open_use(f->state, a, &got), -EIO);
+	assert_int_equal(nfs_open_use(f->state, b, &got), -EIO);
+	assert_int_equal(nfs_open_use(f->state, c, &got), 0);
+	nfs_lock_changed(f->state, lock, NULL, &none);
+	assert_int_equal(nfs_open_use(f->state, a, &got), 0);
+	assert_int_equal(nfs_open_use(f->state, b, &got), 0);
+	nfs_lock_unref(f->state, lock);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -321,6 +344,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_open_is_widened_for_locks, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_an_open_stays_while_its_lock_is_freed_by_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_lost_lock_is_of_the_open_it_was_taken_by_too, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
