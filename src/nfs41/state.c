@@ -295,6 +295,7 @@ struct nfs_lock *nfs_lock_restore(struct nfs_state *state, struct nfs_open *open
 	lock->owner = owner;
 	lock->open = open;
 	lock->user = open;
+	lock->shared = true; /* for all that is on record */
 	pthread_mutex_lock(&state->mutex);
 	LIST_INSERT_HEAD(&state->locks, lock, entry);
 	pthread_mutex_unlock(&state->mutex);

@@ -297,6 +297,22 @@ static void test_an_open_stays_while_its_lock_is_freed_by_another(void **arg)
 	nfs_lock_unref(f->state, lock);
 }
 
+/* By which opens it was taken is not on record. */
+static void test_a_lock_of_an_earlier_daemon_keeps_its_open(void **arg)
+{
+	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
+	struct fixture *f = *arg;
+	struct nfs_open *open = open_file(f, &fh);
+	nfs_state_set_closer(f->state, note_due, NULL);
+	due = NULL;
+	assert_non_null(nfs_lock_restore(f->state, open, 99, 1, &whole, 1));
+	assert_true(nfs_open_close_later(f->state, open));
+	struct nfs_lock *lock = nfs_lock_find(f->state, open, 99, NFS_LOCK_OF_PROCESS);
+	nfs_lock_changed(f->state, lock, &lock_stateid, &none);
+	nfs_lock_unref(f->state, lock);
+	assert_ptr_equal(due, open);
+}
+
 static void test_a_lost_lock_is_of_the_open_it_was_taken_by_too(void **arg)
 {
 	const struct range none = {.last = UINT64_MAX, .kind = RANGE_FREE};
@@ -344,6 +360,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_open_is_widened_for_locks, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_an_open_stays_while_its_lock_is_freed_by_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_lock_of_an_earlier_daemon_keeps_its_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_lost_lock_is_of_the_open_it_was_taken_by_too, setup, teardown),
 	};
