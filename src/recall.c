@@ -21,6 +21,9 @@
  */
 #define RECALL_PATIENCE_NS NS_PER_S
 
+/* What nobody waits for waits for others, to go back with them. */
+#define RECALL_GATHER_NS UINT64_C(50000000)
+
 /* The flush of one file: INVALIDATE -> SETTLE -> COMMIT. */
 struct recall {
 	struct deleg_flush *flush;
@@ -128,19 +131,43 @@ static void recall_flush(void *arg, struct deleg_flush *flush)
 	notify_inval_inode(share->notify, node->id, worker->loop, &recall->inval);
 }
 
+static void recall_return(struct worker *worker)
+{
+	const struct nfs_limits *limits = nfs_client_limits(worker->share->client);
+	/* SEQUENCE, and PUTFH with each */
+	deleg_return_due(worker->share->state, worker->conn, (limits->max_ops - 1) / 2);
+}
+
 static void recall_run(struct loop_task *task)
 {
 	struct worker *worker =
 		(struct worker *)((char *)task - offsetof(struct worker, recall_task));
 	atomic_store(&worker->recall_posted, false);
-	deleg_return_due(worker->share->state, worker->conn);
+	recall_return(worker);
+}
+
+static void recall_gathered(struct loop_timer *timer)
+{
+	struct worker *worker =
+		(struct worker *)((char *)timer - offsetof(struct worker, recall_timer));
+	worker->recall_set = false;
+	recall_return(worker);
 }
 
 /* The worker that noticed it has a connection that works. */
-static void recall_due(void *arg)
+static void recall_due(void *arg, bool urgent)
 {
 	struct share *share = arg;
 	struct worker *worker = worker_self();
+	if (worker && !urgent) {
+		if (worker->recall_set)
+			return;
+		worker->recall_set = true;
+		worker->recall_timer.fire = recall_gathered;
+		loop_timer_set(worker->loop, &worker->recall_timer,
+			loop_now(worker->loop) + RECALL_GATHER_NS);
+		return;
+	}
 	if (!worker)
 		worker = share->workers[0];
 	if (!atomic_exchange(&worker->recall_posted, true)) {

@@ -60,6 +60,8 @@ struct worker {
 	bool trim_set;
 	struct loop_task recall_task; /* delegations are due */
 	atomic_bool recall_posted;
+	struct loop_timer recall_timer; /* the same, and nobody waits */
+	bool recall_set;
 	atomic_bool looked_at; /* a look (look.h) has not been answered yet */
 };
 

@@ -74,11 +74,11 @@ void deleg_use_xor(struct nfs_state *state)
 void state_unlock(struct nfs_state *state)
 {
 	struct deleg_table *table = &state->delegs;
-	bool news = table->news;
-	table->news = false;
+	bool news = table->news, hurry = table->hurry;
+	table->news = table->hurry = false;
 	pthread_mutex_unlock(&state->mutex);
 	if (news && table->ops)
-		table->ops->due(table->arg);
+		table->ops->due(table->arg, hurry);
 }
 
 /* FNV-1a */
@@ -106,8 +106,12 @@ struct nfs_deleg *deleg_table_find(struct deleg_table *table, const struct nfs_f
 
 void deleg_table_make_due(struct deleg_table *table, struct nfs_deleg *deleg, bool urgent)
 {
-	if (deleg->due)
+	if (urgent)
+		table->hurry = true;
+	if (deleg->due) {
+		table->news |= urgent;
 		return;
+	}
 	deleg->due = true;
 	deleg->gone |= deleg->lapsed;
 	TAILQ_REMOVE(&table->held, deleg, entry);
@@ -443,6 +447,7 @@ void deleg_return_all(struct nfs_state *state, uint64_t until)
 	pthread_mutex_lock(&state->mutex);
 	if (until > table->pause_until)
 		table->pause_until = until;
+	table->hurry = true;
 	while ((deleg = TAILQ_FIRST(&table->held)))
 		deleg_table_make_due(table, deleg, false);
 	state_unlock(state);

@@ -40,8 +40,9 @@ struct deleg_flush {
 };
 
 struct deleg_ops {
-	/* Some are due: deleg_return_due is to be called on a worker's thread soon. Any thread. */
-	void (*due)(void *arg);
+	/* Some are due: deleg_return_due is to be called on a worker's thread, at once if `urgent`,
+	 * and else soon. Any thread. */
+	void (*due)(void *arg, bool urgent);
 	/*
 	 * Attributes and data of the file are no longer ours. Writes what is not on the server,
 	 * makes the kernel drop what it caches, then calls flush->done, once, perhaps at once.
@@ -137,8 +138,9 @@ void deleg_answered_dir(struct nfs_state *state, const struct deleg_asking *aski
  * back; 0: there is none. */
 uint64_t deleg_use_dir(struct nfs_state *state, const struct nfs_fh *fh);
 
-/* Returns what is due, several at a time, with compounds on `conn`, whose thread this is. */
-void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn);
+/* Returns what is due, several at a time, with compounds on `conn`, whose thread this is; up to
+ * `together` in one. */
+void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn, unsigned together);
 
 /* Whether the answer to an OPEN has a delegation in it. */
 static inline bool deleg_granted(const struct nfs_open_res *res)

@@ -21,8 +21,10 @@ struct nfs_deleg *deleg_take_due(struct nfs_state *state)
 {
 	struct deleg_table *table = &state->delegs;
 	pthread_mutex_lock(&state->mutex);
-	struct nfs_deleg *deleg =
-		table->returning < DELEG_RETURNING_MAX ? TAILQ_FIRST(&table->due) : NULL;
+	struct nfs_deleg *deleg = TAILQ_FIRST(&table->due);
+	table->more = deleg && table->returning >= DELEG_RETURNING_MAX;
+	if (table->more)
+		deleg = NULL;
 	if (deleg) {
 		TAILQ_REMOVE(&table->due, deleg, entry);
 		TAILQ_INSERT_TAIL(&table->active, deleg, entry);
@@ -110,37 +112,115 @@ static void open_regained(struct nfs_state *state, struct nfs_conn *conn, struct
 }
 
 static void return_next(struct nfs_deleg *deleg);
+static void return_due(struct nfs_state *state, struct nfs_conn *conn);
+
+/* What there was no room for. Others wait for their turn, to go together. */
+static void return_more(struct nfs_state *state, struct nfs_conn *conn)
+{
+	pthread_mutex_lock(&state->mutex);
+	bool more = state->delegs.more;
+	pthread_mutex_unlock(&state->mutex);
+	if (more)
+		return_due(state, conn);
+}
 
 static void return_end(struct nfs_deleg *deleg, bool returned)
 {
 	struct nfs_state *state = deleg->state;
 	struct nfs_conn *conn = deleg->flush.conn;
 	deleg_end(state, deleg, returned);
-	deleg_return_due(state, conn);
+	return_more(state, conn);
 }
 
-static void return_returned(struct nfs_compound *c)
+/* PUTFH and DELEGRETURN. */
+#define RETURN_OPS 2
+
+/* Once it is sent of one user, and no more than `most`. */
+struct return_batch {
+	struct nfs_conn *conn;
+	unsigned most, count;
+	struct nfs_deleg *delegs[DELEG_RETURNING_MAX];
+};
+
+/* While deleg_return_due is at work on this thread. */
+static _Thread_local struct return_batch *return_gathered;
+
+static void batch_send(struct return_batch *batch_take);
+
+static void batch_returned(struct nfs_compound *c)
 {
-	struct nfs_deleg *deleg = c->arg;
+	struct return_batch *batch = c->arg;
+	struct nfs_state *state = batch->delegs[0]->state;
+	struct nfs_conn *conn = batch->conn;
 	int status = c->status;
+	unsigned done = status == 0 ? batch->count : c->ops_ok / RETURN_OPS, over = done;
 	nfs_compound_free(c);
 	if (status != 0)
 		log_debug("DELEGRETURN: %s",
 			status > 0 ? nfs_error_name((uint32_t)status) : strerror(-status));
-	return_end(deleg, status == 0);
+	/* One that fails would fail again; those behind it have not been tried. */
+	if (status < 0)
+		over = batch->count;
+	else if (status > 0 && status != NFS4ERR_DELAY)
+		over++;
+	for (unsigned i = 0; i < over; i++)
+		deleg_end(state, batch->delegs[i], i < done);
+	batch->count -= over;
+	memmove(batch->delegs, batch->delegs + over, batch->count * sizeof(batch->delegs[0]));
+	batch_send(batch);
+	return_more(state, conn);
 }
 
-static void return_send(struct nfs_deleg *deleg)
+static void batch_send(struct return_batch *batch_take)
 {
-	struct nfs_compound *c = nfs_compound_new(deleg->flush.conn, deleg->cred, OP_DELEGRETURN);
+	struct nfs_compound *c = NULL;
+	if (batch_take->count > 0)
+		c = nfs_compound_new(batch_take->conn, batch_take->delegs[0]->cred, OP_DELEGRETURN);
 	if (!c) {
-		/* The server will take it when it has waited long enough. */
-		return_end(deleg, false);
+		/* The server will take them when it has waited long enough. */
+		for (unsigned i = 0; i < batch_take->count; i++)
+			return_end(batch_take->delegs[i], false);
+		free(batch_take);
 		return;
 	}
-	nfs_op_putfh(c, &deleg->fh);
-	nfs_op_delegreturn(c, &deleg->stateid);
-	nfs_compound_send(c, return_returned, deleg);
+	for (unsigned i = 0; i < batch_take->count; i++) {
+		nfs_op_putfh(c, &batch_take->delegs[i]->fh);
+		nfs_op_delegreturn(c, &batch_take->delegs[i]->stateid);
+	}
+	nfs_compound_send(c, batch_returned, batch_take);
+}
+
+/* As many compounds as it takes for all of `gathered`. */
+static void batch_send_all(const struct return_batch *gathered)
+{
+	unsigned most = gathered->most, next;
+	for (unsigned at = 0; at < gathered->count; at = next) {
+		struct nfs_deleg *first = gathered->delegs[at];
+		struct return_batch *batch = malloc(sizeof(*batch));
+		for (next = at + 1; next < gathered->count && next - at < most; next++)
+			if (gathered->delegs[next]->cred != first->cred)
+				break;
+		if (!batch) {
+			for (unsigned i = at; i < next; i++)
+				return_end(gathered->delegs[i], false);
+			continue;
+		}
+		batch->conn = gathered->conn;
+		batch->count = next - at;
+		memcpy(batch->delegs, gathered->delegs + at, batch->count * sizeof(first));
+		batch_send(batch);
+	}
+}
+
+/* Where several are due at the same time they are gathered. */
+static void return_send(struct nfs_deleg *deleg)
+{
+	struct return_batch alone = {
+		.conn = deleg->flush.conn, .most = 1, .count = 1, .delegs = {deleg}};
+	if (return_gathered)
+		return_gathered->delegs[return_gathered->count++] = deleg;
+	else
+		batch_send_all(&alone);
 }
 
 static void return_open_given_up(struct nfs_deleg *deleg)
@@ -201,22 +281,40 @@ static void return_flushed(struct deleg_flush *flush)
 		return_next(deleg);
 }
 
-void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn)
+static void return_flush(struct nfs_state *state, struct nfs_conn *conn, struct nfs_deleg *deleg)
 {
 	const struct deleg_table *table = &state->delegs;
+	deleg->state = state;
+	deleg->flush.fh = deleg->fh;
+	deleg->flush.cred = deleg->cred;
+	deleg->flush.dir = deleg->dir;
+	deleg->flush.conn = conn;
+	deleg->flush.done = return_flushed;
+	if (table->ops)
+		table->ops->flush(table->arg, &deleg->flush);
+	else
+		return_flushed(&deleg->flush);
+}
+
+/* What is flushed at once goes back together. */
+static void return_due(struct nfs_state *state, struct nfs_conn *conn)
+{
+	struct return_batch gathered = {.conn = conn, .most = atomic_load(&state->delegs.together)};
 	struct nfs_deleg *deleg;
-	while ((deleg = deleg_take_due(state))) {
-		deleg->state = state;
-		deleg->flush.fh = deleg->fh;
-		deleg->flush.cred = deleg->cred;
-		deleg->flush.dir = deleg->dir;
-		deleg->flush.conn = conn;
-		deleg->flush.done = return_flushed;
-		if (table->ops)
-			table->ops->flush(table->arg, &deleg->flush);
-		else
-			return_flushed(&deleg->flush);
-	}
+	/* within another's, which takes all that there is */
+	if (return_gathered)
+		return;
+	return_gathered = &gathered;
+	while ((deleg = deleg_take_due(state)))
+		return_flush(state, conn, deleg);
+	return_gathered = NULL;
+	batch_send_all(&gathered);
+}
+
+void deleg_return_due(struct nfs_state *state, struct nfs_conn *conn, unsigned together)
+{
+	atomic_store(&state->delegs.together, together);
+	return_due(state, conn);
 }
 
 /* One open that needs a stateid of its own. */

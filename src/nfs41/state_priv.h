@@ -58,7 +58,9 @@ struct deleg_table {
 	LIST_HEAD(, nfs_deleg) buckets[DELEG_BUCKETS];
 	struct nfs_deleg_queue held; /* that used longest ago first */
 	struct nfs_deleg_queue due, active;
-	bool news; /* `due` has to be told */
+	bool news, hurry;	   /* `due` has to be told; that somebody waits */
+	_Atomic unsigned together; /* of those that are returned */
+	bool more;		   /* there was no room for all that are due */
 	struct deleg_early {
 		struct nfs_fh fh;
 		struct nfs_stateid stateid;

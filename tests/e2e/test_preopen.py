@@ -13,7 +13,7 @@ import time
 import nfsreply as nfs
 from delegating import Delegating
 from harness import Suite
-from mounts import Mount
+from mounts import Mount, forget
 from test_basic import read, write
 from test_closes import requests
 from test_stats import vsockfsctl
@@ -282,6 +282,17 @@ def none(env):
     tree.check(sorted(tree.names))
     assert tree.quiet() == FILES
     assert tree.local() == 0
+
+
+@suite.test("delegations of files that the kernel forgets go back together")
+def together(env):
+    tree = Tree(env)
+    tree.check(tree.names)
+    assert tree.told()["delegations"]["read"] == FILES
+    forget(tree.mount.point)
+    env.eventually(lambda: tree.told()["delegations"]["read"] == 0, what="the last return")
+    assert tree.proxy.returned == FILES
+    assert tree.rpcs("DELEGRETURN") <= FILES // 4, tree.rpcs("DELEGRETURN")
 
 
 if __name__ == "__main__":

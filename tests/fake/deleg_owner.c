@@ -6,10 +6,10 @@ struct deleg_owner owner;
 static void on_task(struct loop_task *task)
 {
 	owner.posted = false;
-	deleg_return_due(owner.state, owner.d->conn[0]);
+	deleg_return_due(owner.state, owner.d->conn[0], 8);
 }
 
-static void on_due(void *arg)
+static void on_due(void *arg, bool urgent)
 {
 	if (owner.posted)
 		return;

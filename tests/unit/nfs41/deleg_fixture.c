@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static void on_due(void *arg)
+static void on_due(void *arg, bool urgent)
 {
 	((struct fixture *)arg)->due++;
 }

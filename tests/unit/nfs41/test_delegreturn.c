@@ -22,6 +22,7 @@ static struct nfs_state *state;
 static struct rpc_cred *cred, *cred2;
 static struct loop *loop;
 static unsigned due, flushes;
+static bool hurried;		     /* the last time */
 static struct deleg_flush *flushing; /* the last that was asked for */
 static bool flush_waits, flush_gone;
 static unsigned made, tested;
@@ -47,9 +48,10 @@ struct loop *nfs_conn_loop(const struct nfs_conn *conn)
 	return loop;
 }
 
-static void on_due(void *arg)
+static void on_due(void *arg, bool urgent)
 {
 	due++;
+	hurried = urgent;
 }
 
 static void on_flush(void *arg, struct deleg_flush *flush)
@@ -88,14 +90,47 @@ static int teardown(void **arg)
 static const struct nfs_stateid delegation = {.seqid = 1, .other = "delegation"};
 static const struct nfs_stateid real = {.seqid = 1, .other = "real"};
 
-static void grant(struct rpc_cred *to, uint32_t type)
+static void grant_of(const struct nfs_fh *of, const struct nfs_stateid *stateid,
+	struct rpc_cred *to, uint32_t type)
 {
 	struct deleg_asking asking;
-	const struct nfs_open_res res = {.delegation_type = type, .delegation = delegation};
+	const struct nfs_open_res res = {.delegation_type = type, .delegation = *stateid};
 	const struct deleg_grant granted = {
-		.fh = &fh, .cred = to, .access = OPEN4_SHARE_ACCESS_BOTH, .res = &res};
-	deleg_ask(state, &fh, OPEN4_SHARE_ACCESS_READ, false, &asking);
+		.fh = of, .cred = to, .access = OPEN4_SHARE_ACCESS_BOTH, .res = &res};
+	deleg_ask(state, of, OPEN4_SHARE_ACCESS_READ, false, &asking);
 	deleg_answered(state, &asking, &granted);
+}
+
+static void grant(struct rpc_cred *to, uint32_t type)
+{
+	grant_of(&fh, &delegation, to, type);
+}
+
+static struct nfs_fh numbered(unsigned i)
+{
+	return (struct nfs_fh){.len = 2, .data = {'f', (uint8_t)i}};
+}
+
+/* So many delegations, the last of another user; all become due. */
+static void grant_and_return(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		const struct nfs_fh of = numbered(i);
+		const struct nfs_stateid stateid = {.seqid = 1, .other = {'d', (uint8_t)i}};
+		grant_of(&of, &stateid, i + 1 < count ? cred : cred2, OPEN_DELEGATE_READ);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		const struct nfs_fh of = numbered(i);
+		deleg_return(state, &of);
+	}
+}
+
+static void assert_returns(const struct nfs_compound *c, struct rpc_cred *by, unsigned count)
+{
+	assert_ptr_equal(c->cred, by);
+	assert_int_equal(c->nops, 2 * count);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(c->ops[2 * i + 1].op, OP_DELEGRETURN);
 }
 
 static struct nfs_open *open_local(struct rpc_cred *by, uint64_t owner)
@@ -152,7 +187,7 @@ static void recall(void)
 {
 	assert_int_equal(deleg_recalled(state, &fh, &delegation), NFS4_OK);
 	assert_int_equal(due, 1);
-	deleg_return_due(state, NULL);
+	deleg_return_due(state, NULL, 2);
 }
 
 static void expect_returned(unsigned returned, unsigned lost)
@@ -268,13 +303,73 @@ static void test_return_fails(void **arg)
 	expect_returned(0, 1);
 }
 
+static void test_several_go_back_together(void **arg)
+{
+	grant_and_return(6);
+	assert_false(hurried);
+	deleg_return_due(state, NULL, 4);
+	assert_int_equal(nsent, 3);
+	assert_returns(sent[0], cred, 4);
+	assert_returns(sent[1], cred, 1);
+	assert_returns(sent[2], cred2, 1);
+	for (unsigned i = 0; i < 3; i++)
+		answer(OP_DELEGRETURN, 0);
+	expect_returned(6, 0);
+}
+
+static void test_one_that_fails_keeps_no_other(void **arg)
+{
+	grant_and_return(6);
+	deleg_return_due(state, NULL, 8);
+	assert_returns(sent[0], cred, 5);
+	/* the second is unknown, then the server has no time for the fourth */
+	sent[0]->ops_ok = 3;
+	answer(OP_DELEGRETURN, NFS4ERR_BAD_STATEID);
+	answer(OP_DELEGRETURN, 0);
+	assert_returns(sent[0], cred, 3);
+	sent[0]->ops_ok = 3;
+	answer(OP_DELEGRETURN, NFS4ERR_DELAY);
+	assert_returns(sent[0], cred, 2);
+	answer(OP_DELEGRETURN, 0);
+	expect_returned(5, 1);
+}
+
+static void test_without_a_server_all_are_lost(void **arg)
+{
+	grant_and_return(3);
+	deleg_return_due(state, NULL, 8);
+	answer(OP_DELEGRETURN, -EIO);
+	answer(OP_DELEGRETURN, -EIO);
+	expect_returned(0, 3);
+}
+
+static void test_what_is_asked_for_does_not_wait(void **arg)
+{
+	grant(cred, OPEN_DELEGATE_READ);
+	deleg_return(state, &fh);
+	assert_int_equal(due, 1);
+	assert_false(hurried);
+	/* the server asks for what waits to go back */
+	assert_int_equal(deleg_recalled(state, &fh, &delegation), NFS4_OK);
+	assert_int_equal(due, 2);
+	assert_true(hurried);
+	deleg_return_due(state, NULL, 8);
+	answer(OP_DELEGRETURN, 0);
+	grant(cred, OPEN_DELEGATE_READ);
+	deleg_return_all(state, 0);
+	assert_true(hurried);
+	deleg_return_due(state, NULL, 8);
+	answer(OP_DELEGRETURN, 0);
+	expect_returned(2, 0);
+}
+
 static void test_gone_before_it_could_go_back(void **arg)
 {
 	flush_waits = true;
 	grant(cred, OPEN_DELEGATE_READ);
 	nfs_state_rewind(state, true);
 	deleg_reclaim_over(state);
-	deleg_return_due(state, NULL);
+	deleg_return_due(state, NULL, 2);
 	assert_true(flush_gone);
 	flushing->done(flushing);
 	assert_int_equal(nsent, 0);
@@ -338,7 +433,7 @@ static void test_revoked(void **arg)
 	answer(OP_FREE_STATEID, 0);
 	assert_int_equal(tested, 1);
 	assert_int_equal(tested_err, 0);
-	deleg_return_due(state, NULL);
+	deleg_return_due(state, NULL, 2);
 	assert_true(flush_gone);
 	expect_returned(0, 1);
 }
@@ -348,7 +443,7 @@ static void test_unknown_to_the_server(void **arg)
 	test_round(NFS4ERR_BAD_STATEID);
 	assert_int_equal(tested, 1);
 	assert_false(deleg_holds(state, &fh));
-	deleg_return_due(state, NULL);
+	deleg_return_due(state, NULL, 2);
 	expect_returned(0, 1);
 }
 
@@ -398,7 +493,7 @@ static void test_revoked_while_in_use(void **arg)
 	assert_true(again_called);
 	assert_int_equal(reclaim_use_open(reclaim, &use, open), 0);
 	assert_memory_equal(use.stateid.other, real.other, NFS4_OTHER_SIZE);
-	deleg_return_due(state, NULL);
+	deleg_return_due(state, NULL, 2);
 	expect_returned(0, 1);
 	close_local(open, true);
 	reclaim_free(reclaim);
@@ -416,6 +511,10 @@ int main(void)
 		POINT(open_is_refused),
 		POINT(closed_meanwhile),
 		POINT(return_fails),
+		POINT(several_go_back_together),
+		POINT(one_that_fails_keeps_no_other),
+		POINT(without_a_server_all_are_lost),
+		POINT(what_is_asked_for_does_not_wait),
 		POINT(gone_before_it_could_go_back),
 		POINT(lock_needs_a_real_open),
 		POINT(lock_when_the_open_is_refused),
