@@ -37,8 +37,8 @@ bool fsop_open_note(struct fsop_request *req, struct node *node, enum node_cache
 
 uint32_t fsop_open_want(struct fsop_request *req, const struct nfs_fh *fh)
 {
-	/* SETATTR in the same compound, with which a file that there is gets shorter, needs a stateid
-	 * of the open itself. */
+	/* SETATTR in the same compound, with which a file that there is gets shorter, needs a
+	 * stateid of the open itself. */
 	bool xor = !fh || !(req->u.open.fi.flags & O_TRUNC);
 	uint32_t want =
 		deleg_ask(req->share->state, fh, req->u.open.access, xor, &req->u.open.asking);
