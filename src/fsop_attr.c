@@ -291,7 +291,7 @@ static void setattr_send(struct fsop_request *req)
 	if (set->set)
 		nfs_op_setattr(req->compound, &stateid, set, NULL);
 	nfs_op_getattr(req->compound, &req->share->want, &req->attr);
-	fsop_send(req, setattr_done);
+	fsop_send(req, fsop_carry(req, setattr_done));
 }
 
 static void setattr_committed(void *arg, int err)

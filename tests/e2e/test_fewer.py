@@ -625,23 +625,35 @@ def closes(env, point):
     return stats(env, point)["operations"].get("CLOSE", {"rpcs": 0})["rpcs"]
 
 
-@suite.test("what was written is closed by what takes its name away")
-def closed_before(env):
-    for attempt in range(5):  # on a busy machine that comes after the 2 ms
-        with suite.new_mount(f"{env.work}/before{attempt}", "acregmin=60,acdirmin=60") as mount:
-            here = os.path.join(mount.point, env.name)
-            await_control(env, mount.point)
-            for i in range(20):
-                write(f"{here}/new", b"x")
-                os.rename(f"{here}/new", f"{here}/name")
-                write(f"{here}/gone", b"x")
-                os.unlink(f"{here}/gone")
-            alone = closes(env, mount.point)
-        if alone <= 4:
-            break
-        print(f"# {alone} of 40 went alone", flush=True)
-    assert alone <= 4, alone
-    env.eventually(lambda: not held_open(env.suite.server.pid, env.disk), what="the last CLOSE")
+def rename_and_remove(here):
+    write(f"{here}/new", b"x")
+    os.rename(f"{here}/new", f"{here}/name")
+    write(f"{here}/gone", b"x")
+    os.unlink(f"{here}/gone")
+
+
+def change_mode(here):
+    for mode in (0o700, 0o755):
+        write(f"{here}/f", b"x")
+        os.chmod(here, mode)
+        time.sleep(0.005)  # it goes alone otherwise
+
+
+@suite.test("what was written is closed by what takes its name away, or changes attributes")
+def closed_along(env):
+    for work in (rename_and_remove, change_mode):
+        for attempt in range(5):  # on a busy machine that comes after the 2 ms
+            with suite.new_mount(f"{env.work}/{work.__name__}{attempt}",
+                                 "acregmin=60,acdirmin=60") as mount:
+                await_control(env, mount.point)
+                for _ in range(20):
+                    work(os.path.join(mount.point, env.name))
+                alone = closes(env, mount.point)
+            if alone <= 4:
+                break
+            print(f"# {alone} of 40 went alone", flush=True)
+        assert alone <= 4, (work.__name__, alone)
+        env.eventually(lambda: not held_open(env.suite.server.pid, env.disk), what="the last CLOSE")
 
 
 def second_op(call):
