@@ -31,8 +31,28 @@ struct fsop_dir {
 	LIST_ENTRY(fsop_dir) entry;
 };
 
+/*
+ * Offsets that programs see are the server's cookies; 1 and 2, which servers leave to clients (RFC
+ * 8881, 18.23.3), stand after "." and "..".
+ */
+#define DIR_AFTER_DOT	 1
+#define DIR_AFTER_DOTDOT 2
+
+/* The buffer of a readdir reply while it is filled. */
+struct fsop_dir_fill {
+	struct fsop_request *req;
+	struct buf *buf;
+	size_t len, size; /* bytes */
+};
+
 /* What opendir(3) was answered with, or NULL. Whoever keeps it takes a reference of his own. */
 struct fsop_dir *fsop_dir_find(struct share *share, uint64_t handle);
 void fsop_dir_unref(struct fsop_dir *dir);
+
+/* Adds what there is room for from the block at hand, which goes on behind it; false: there is
+ * more. */
+bool fsop_dir_fill(struct fsop_dir_fill *fill);
+/* Gives back the references of a readdirplus reply that did not arrive. */
+void fsop_dir_fill_forget(const struct fsop_dir_fill *fill);
 
 #endif
