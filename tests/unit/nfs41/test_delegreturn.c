@@ -317,6 +317,25 @@ static void test_several_go_back_together(void **arg)
 	expect_returned(6, 0);
 }
 
+/* 32 at the same time; the others follow when these have gone back. */
+static void test_no_more_than_are_kept_track_of(void **arg)
+{
+	grant_and_return(40);
+	deleg_return_due(state, NULL, 100);
+	assert_int_equal(nsent, 1);
+	assert_returns(sent[0], cred, 32);
+	/* none has room before */
+	deleg_return_due(state, NULL, 100);
+	assert_int_equal(nsent, 1);
+	answer(OP_DELEGRETURN, 0);
+	assert_int_equal(nsent, 2);
+	assert_returns(sent[0], cred, 7);
+	assert_returns(sent[1], cred2, 1);
+	answer(OP_DELEGRETURN, 0);
+	answer(OP_DELEGRETURN, 0);
+	expect_returned(40, 0);
+}
+
 static void test_one_that_fails_keeps_no_other(void **arg)
 {
 	grant_and_return(6);
@@ -512,6 +531,7 @@ int main(void)
 		POINT(closed_meanwhile),
 		POINT(return_fails),
 		POINT(several_go_back_together),
+		POINT(no_more_than_are_kept_track_of),
 		POINT(one_that_fails_keeps_no_other),
 		POINT(without_a_server_all_are_lost),
 		POINT(what_is_asked_for_does_not_wait),
